@@ -1,0 +1,113 @@
+# make            build build/release/weft
+# make check      all tests: unit, the same under ASan and UBSan, fuzz corpora, end to end (CI runs this)
+# make unit       unit tests and replayed fuzz corpora only      (make MODE=asan unit)
+# make asan|tsan  unit tests under AddressSanitizer and UBSan | ThreadSanitizer
+# make e2e        the real binary in network namespaces (root)
+# make fuzz       build fuzzers with clang and run each for FUZZ_SECONDS (default 20)
+# make demo       a real mesh of several hosts on this machine, shown working (root); KEEP=1 leaves it running
+# make deps       install what building and testing needs (Debian packages, mbedTLS 3.6); idempotent
+# make install    honours DESTDIR and PREFIX
+# make layers     print which directory includes which; fails on an upward include
+# Add a file by creating it: sources are found by wildcard, headers by the compiler.
+
+NAME   := weft
+MODE   ?= release
+PREFIX ?= /usr/local
+B      := build/$(MODE)
+V      ?= 0
+Q      := $(if $(filter 0,$(V)),@,)
+
+VERSION := 0.1.0
+DIRS    := mesh/base mesh/kinds mesh store pki proxy/wire proxy/filter proxy cmd/server cmd/agent cmd/ctl cmd
+SRC     := $(wildcard $(addsuffix /*.c,$(DIRS)))
+OBJ     := $(SRC:%.c=$(B)/%.o)
+LIBOBJ  := $(filter-out $(B)/cmd/main.o,$(OBJ))
+TESTS   := $(patsubst test/%.c,$(B)/test/%,$(wildcard test/unit/*_test.c))
+FUZZ    := $(patsubst test/%.c,$(B)/test/%,$(wildcard test/fuzz/fuzz_*.c))
+
+# mbedTLS 3.6 is built from Debian's source package into $(DEPS); SYSTEM_MBEDTLS=1 uses the system's.
+DEPS     ?= build/deps
+MBEDTLS  := $(if $(SYSTEM_MBEDTLS),,$(DEPS)/mbedtls)
+MBEDINC  := $(if $(MBEDTLS),-isystem $(MBEDTLS)/include)
+MBEDLIBS := $(if $(MBEDTLS),$(addprefix $(MBEDTLS)/lib/lib,mbedtls.a mbedx509.a mbedcrypto.a),-lmbedtls -lmbedx509 -lmbedcrypto)
+
+WARN   := -Wall -Wextra -Wformat=2 -Wshadow -Wconversion -Wcast-qual -Wwrite-strings \
+          -Wpointer-arith -Wundef -Wvla -Wstrict-prototypes -Wmissing-prototypes \
+          -Wold-style-definition -Wnull-dereference -Wimplicit-fallthrough $(if $(CI),-Werror)
+HARDEN := -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=3 -fPIE
+LINK   := -pie -Wl,-z,relro,-z,now,-z,noexecstack
+LDLIBS += $(MBEDLIBS) -levent_core -lsqlite3 -lyaml -linih -lpcre2-8 -lnftables -lmnl -lpthread -lm
+
+FLAGS_release := -O2 -g $(HARDEN)
+FLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+FLAGS_tsan    := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+FLAGS_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -DFUZZING
+CFLAGS_ALL     = -std=gnu17 -D_GNU_SOURCE -DWEFT_VERSION='"$(VERSION)"' -I. $(MBEDINC) -MMD -MP $(WARN) $(FLAGS_$(MODE)) $(CFLAGS)
+
+all: $(B)/$(NAME)
+
+$(B)/$(NAME): $(OBJ)
+	@echo "  LINK  $@"; mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LINK) $(LDFLAGS) -o $@ $(OBJ) $(LDLIBS)
+
+$(B)/%.o: %.c | $(if $(MBEDTLS),$(MBEDTLS)/stamp)
+	@echo "  CC    $<"; mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) -c -o $@ $<
+
+$(B)/test/unit/%: $(B)/test/unit/%.o $(LIBOBJ)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LINK) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+
+# Outside MODE=fuzz a fuzzer is linked with replay.c, so that any compiler can run its corpus.
+REPLAY := $(if $(filter fuzz,$(MODE)),,$(B)/test/fuzz/replay.o)
+$(B)/test/fuzz/fuzz_%: $(B)/test/fuzz/fuzz_%.o $(LIBOBJ) $(REPLAY)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) $(if $(filter fuzz,$(MODE)),-fsanitize=fuzzer,$(LINK)) \
+	    -o $@ $(filter %.o,$^) $(LDLIBS)
+
+unit: $(TESTS) $(FUZZ)
+	@set -e; for t in $(TESTS); do $$t; done; \
+	for f in $(FUZZ); do n=$${f##*/fuzz_}; $$f test/corpus/$$n/*; done
+
+asan:  ; $(Q)$(MAKE) --no-print-directory MODE=asan unit
+tsan:  ; $(Q)$(MAKE) --no-print-directory MODE=tsan unit
+FUZZ_SECONDS ?= 20
+fuzz:    ; $(Q)$(MAKE) --no-print-directory MODE=fuzz CC=clang fuzzers
+fuzzers: $(FUZZ)
+	@set -e; for f in $(FUZZ); do n=$${f##*/fuzz_}; mkdir -p build/fuzz/found/$$n; \
+	  echo "fuzz $$n"; $$f -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -artifact_prefix=build/fuzz/ \
+	  build/fuzz/found/$$n test/corpus/$$n; done
+
+deps:
+	$(Q)test/deps.sh $(if $(SYSTEM_MBEDTLS),--system-mbedtls) $(DEPS)
+
+$(MBEDTLS)/stamp:
+	$(Q)test/deps.sh $(DEPS)
+
+check: deps
+	$(Q)$(MAKE) --no-print-directory check-all
+
+check-all: all
+	$(Q)test/check.sh
+
+e2e: all
+	$(Q)/usr/bin/python3 -m pytest -q -p no:cacheprovider test/e2e
+
+demo: deps
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)KEEP=$(KEEP) test/demo/demo.sh
+
+install: all
+	install -D -m 755 $(B)/$(NAME) $(DESTDIR)$(PREFIX)/bin/$(NAME)
+
+layers:
+	$(Q)test/layers.sh $(DIRS)
+
+format:
+	clang-format -i $(wildcard $(addsuffix /*.[ch],$(DIRS))) $(wildcard test/*.h test/unit/*.c test/fuzz/*.c)
+
+clean: ; rm -rf build/release build/asan build/tsan build/fuzz
+
+.PHONY: all unit check check-all asan tsan fuzz fuzzers deps e2e demo install layers format clean
+.SECONDARY:
+-include $(OBJ:.o=.d) $(TESTS:=.d) $(FUZZ:=.d)

@@ -1,0 +1,713 @@
+/* `weft agent run`: assemble the parts, put every commit into force, stop without a trace. */
+#include "cmd/agent/agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "cmd/agent/capture.h"
+#include "cmd/agent/dns.h"
+#include "cmd/agent/join.h"
+#include "cmd/command.h"
+#include "mesh/base/file.h"
+#include "mesh/base/limits.h"
+#include "mesh/base/log.h"
+#include "mesh/base/mem.h"
+#include "mesh/base/text.h"
+#include "mesh/compile.h"
+#include "mesh/dns.h"
+#include "mesh/identity.h"
+#include "proxy/proxy.h"
+
+#define CONFIG_DIR     "/etc/weft"
+#define STATE_DIR      "/var/lib/weft"
+#define SOCKET_PATH    "/run/weft/agent.sock"
+#define SAVE_MS        100  /* after a change, so that a burst is written once */
+#define CHECK_MS       5000 /* capture rules still there? resolv.conf changed? */
+#define DRAIN_MS       5000
+#define DRAIN_LOOK_MS  20
+#define CRYPTO_THREADS 1
+
+enum { NOTE_SIGNAL = 1, NOTE_SAVE = 2, NOTE_CHECK = 4, NOTE_DRAIN = 8 };
+
+/* What only the running program needs. */
+struct running {
+    struct agent agent;
+    struct watch signals;
+    struct timer drain_timer;
+    int64_t drain_until_ms; /* 0: not stopping */
+};
+
+/* ---- who we are ---- */
+
+static struct str service_identity(struct agent *a, struct str ns, struct str account)
+{
+    struct buf b;
+    struct str out;
+
+    buf_init(&b, 4096);
+    identity_service(&b, str_from(a->member.trust_domain), ns, account);
+    out = arena_str(&a->services_arena, buf_str(&b));
+    buf_done(&b);
+    return out;
+}
+
+/* self: the services the server lets us offer. */
+static void rebuild_self(struct agent *a)
+{
+    struct arena *arena = &a->services_arena;
+    size_t n = 0;
+
+    a->self.services = ARENA_ARRAY(arena, a->service_count + 1, struct local_service);
+    for (size_t i = 0; i < a->service_count; i++) {
+        struct local_service s = a->services[i];
+
+        if (map_get(&a->refused, s.name))
+            continue;
+        s.fqdn = model_fqdn(arena, s.name, s.ns, str_from(a->member.domain));
+        s.key = model_service_key(arena, s.ns, s.fqdn);
+        s.identity = service_identity(a, s.ns, s.account);
+        a->self.services[n++] = s;
+    }
+    a->self.service_count = n;
+}
+
+static int print_findings(const struct findings *f, struct err *err)
+{
+    struct buf b;
+
+    buf_init(&b, LIMIT_API_BODY_BYTES);
+    for (const struct finding *one = f->first; one; one = one->next) {
+        finding_print(one, &b);
+        buf_addc(&b, '\n');
+    }
+    fprintf(stderr, "%.*s", STR_ARG(buf_str(&b)));
+    buf_done(&b);
+    return findings_err(f, err);
+}
+
+/* Read services.d into a fresh arena; on a problem the services in force stay. */
+static int read_services(struct agent *a, struct err *err)
+{
+    struct local_service *services;
+    struct findings f;
+    struct arena arena;
+    size_t count;
+
+    arena_init(&arena);
+    findings_init(&f, &arena);
+    if (services_read(a->settings.config_dir, &a->settings, &a->self.address, &arena, &services,
+                      &count, &f)) {
+        (void)print_findings(&f, err);
+        arena_done(&arena);
+        return -1;
+    }
+    arena_done(&a->services_arena);
+    a->services_arena = arena;
+    a->services = services;
+    a->service_count = count;
+    rebuild_self(a);
+    return 0;
+}
+
+/* The address that the kernel would use towards the server; nothing is sent. */
+static int own_address(const struct addr *server, struct addr *out)
+{
+    struct sockaddr_storage to, from;
+    socklen_t n = addr_to_sockaddr(server, &to), from_n = sizeof(from);
+    int fd = socket(server->family == 6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool good;
+
+    good = fd >= 0 && connect(fd, (struct sockaddr *)&to, n) == 0 &&
+           getsockname(fd, (struct sockaddr *)&from, &from_n) == 0 &&
+           addr_from_sockaddr((struct sockaddr *)&from, out);
+    if (fd >= 0)
+        (void)close(fd); /* it carried nothing */
+    out->port = 0;
+    return good ? 0 : -1;
+}
+
+static int init_self(struct agent *a, struct err *err)
+{
+    char name[64];
+    struct addr server;
+    int n = snprintf(name, sizeof(name), "host-%s", a->member.host_id);
+
+    for (int i = 0; i < n; i++)
+        name[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] + 32 : name[i]);
+    a->self.host_id = str_from(a->member.host_id);
+    a->self.host = str_from(a->member.name);
+    a->self.ns = STR("default");
+    a->self.address = a->settings.address;
+    if (!a->self.address.family && a->member.address &&
+        !addr_parse_ip(str_from(a->member.address), &a->self.address))
+        a->self.address = (struct addr){0};
+    if (!a->self.address.family && (!addr_parse(str_from(a->member.servers[0]), &server) ||
+                                    own_address(&server, &a->self.address)))
+        return err_set(err, ERR_INVALID,
+                       "this host's address is not clear: set address = IP in %s/agent.ini",
+                       a->settings.config_dir);
+    {
+        struct buf b;
+
+        buf_init(&b, 4096);
+        identity_service(&b, str_from(a->member.trust_domain), a->self.ns, str_from(name));
+        a->self.identity =
+            (struct str){str_dup(buf_str(&b)), b.n}; /* for the life of the process */
+        buf_done(&b);
+    }
+    return read_services(a, err);
+}
+
+/* ---- capture and names ---- */
+
+static size_t fixed_addresses(const struct catalog *c, struct addr *out, size_t max)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->service_count; i++) {
+        const struct service *s = c->services[i];
+
+        for (size_t k = 0; k < s->address_count; k++) {
+            for (size_t p = 0; p < s->port_count && n < max; p++) {
+                out[n] = s->addresses[k];
+                out[n++].port = s->ports[p].number;
+            }
+        }
+    }
+    return n;
+}
+
+static int apply_capture(struct agent *a, struct err *err)
+{
+    struct capture_plan plan;
+    struct capture_inbound *inbound = mem_alloc((a->self.service_count + 1) * sizeof(*inbound));
+    struct addr *pairs = mem_alloc(CAPTURE_SERVICE_MAX * sizeof(*pairs));
+    struct capture_dns dns[CAPTURE_DNS_MAX];
+    int rc;
+
+    capture_plan_init(&plan);
+    plan.mark = CAPTURE_MARK;
+    plan.outbound_port = a->settings.outbound.port;
+    plan.inbound_port = a->settings.inbound.port;
+    plan.services = pairs;
+    plan.service_count = fixed_addresses(&a->catalog, pairs, CAPTURE_SERVICE_MAX);
+    plan.inbound = inbound;
+    for (size_t i = 0; i < a->self.service_count; i++) {
+        const struct local_service *s = &a->self.services[i];
+        const struct listener *l = s->is_gateway ? NULL : snapshot_inbound(a->snapshot, s->port);
+
+        if (l)
+            inbound[plan.inbound_count++] =
+                (struct capture_inbound){s->port, l->mtls == MTLS_STRICT};
+    }
+    plan.dns = dns;
+    for (size_t i = 0; a->dns && i < a->nameserver_count && i < CAPTURE_DNS_MAX; i++)
+        dns[plan.dns_count++] =
+            (struct capture_dns){a->nameservers[i], (uint16_t)(a->settings.dns_port + i)};
+    rc = capture_apply(a->capture, &plan, err);
+    mem_free(inbound);
+    mem_free(pairs);
+    return rc;
+}
+
+static void add_name(void *arg, struct str name, const struct addr *vip4, const struct addr *vip6,
+                     struct str key)
+{
+    struct addr addrs[2];
+    size_t n = 0;
+
+    if (vip4 && vip4->family)
+        addrs[n++] = *vip4;
+    if (vip6 && vip6->family)
+        addrs[n++] = *vip6;
+    if (n)
+        (void)dns_table_add(arg, name, key, addrs, n); /* false: an older entry has the name */
+}
+
+static void apply_names(struct agent *a)
+{
+    struct dns_table *t = dns_table_new();
+
+    compile_names(&a->catalog, &a->self, add_name, t);
+    dns_server_apply(a->dns, t);
+}
+
+/* After a snapshot is in force; failing here is not a nack: the proxy serves, and the check tries
+ * again. */
+static void apply_host(struct agent *a)
+{
+    struct err err;
+
+    if (a->dns)
+        apply_names(a);
+    if (a->capture && apply_capture(a, &err))
+        log_error("capture rules were not changed, will try again: %s", err.text);
+}
+
+/* ---- putting configuration into force ---- */
+
+static struct snapshot *build(struct agent *a, const struct catalog *c, struct findings *f)
+{
+    struct snapshot *s = compile(c, &a->self, a->snapshot, f);
+    struct err err;
+
+    if (s && proxy_apply(a->proxy, s, &err)) {
+        findings_add(f, FIND_CONFLICT, SEVERITY_ERROR, "%s", err.text);
+        s = snapshot_unref(s);
+    }
+    return s;
+}
+
+static void adopt(struct agent *a, struct snapshot *s)
+{
+    snapshot_unref(a->snapshot);
+    a->snapshot = s;
+    apply_host(a);
+    timer_in(&a->save_timer, SAVE_MS);
+}
+
+int agent_commit(struct agent *a, struct resources *r, struct str epoch, uint64_t revision,
+                 struct findings *f)
+{
+    struct catalog c;
+    struct snapshot *s = NULL;
+
+    catalog_init(&c);
+    c.revision = revision;
+    c.epoch = arena_str(&c.arena, epoch);
+    if (catalog_read(r, &c, f) == 0)
+        s = build(a, &c, f);
+    if (!s) {
+        catalog_done(&c);
+        return -1;
+    }
+    resources_done(&a->held);
+    a->held = *r;
+    mem_free(a->epoch);
+    a->epoch = str_dup(epoch);
+    a->revision = revision;
+    catalog_done(&a->catalog);
+    a->catalog = c;
+    adopt(a, s);
+    if (!a->is_ready)
+        log_info("serving revision=%llu services=%zu", (unsigned long long)revision,
+                 c.service_count);
+    a->is_ready = true;
+    return 0;
+}
+
+void agent_recompile(struct agent *a)
+{
+    struct findings f;
+    struct arena arena;
+    struct snapshot *s;
+    struct err err;
+
+    if (!a->snapshot)
+        return;
+    arena_init(&arena);
+    findings_init(&f, &arena);
+    s = build(a, &a->catalog, &f);
+    if (s)
+        adopt(a, s);
+    else if (findings_err(&f, &err))
+        log_error("the change of own services cannot be built, keeping what runs: %s", err.text);
+    arena_done(&arena);
+}
+
+void agent_subscribe(struct agent *a, struct str key)
+{
+    if (map_get(&a->subscriptions, key))
+        return;
+    map_put(&a->subscriptions, key, a);
+    if (a->link)
+        link_subscribe(a->link, key);
+    timer_in(&a->save_timer, SAVE_MS);
+}
+
+void agent_refused(struct agent *a, struct str service, struct str why)
+{
+    log_error("service is not offered name=%.*s: %.*s", STR_ARG(service), STR_ARG(why));
+    if (map_get(&a->refused, service))
+        return;
+    map_put(&a->refused, service, a);
+    rebuild_self(a);
+    agent_recompile(a);
+}
+
+static void need(void *arg, struct str key)
+{
+    agent_subscribe(arg, key);
+}
+
+static void lookup(void *arg, struct str name, struct str key)
+{
+    (void)name; /* the key says which service it is */
+    agent_subscribe(arg, key);
+}
+
+/* ---- events ---- */
+
+static void reload_services(struct agent *a)
+{
+    struct err err;
+
+    if (read_services(a, &err)) {
+        log_error("services.d was not reloaded, keeping what runs: %s", err.text);
+        return;
+    }
+    map_done(&a->refused); /* a changed file may be acceptable now */
+    map_init(&a->refused);
+    rebuild_self(a);
+    agent_recompile(a);
+    link_register(a->link);
+    certs_want(a->certs);
+    log_info("services.d reloaded services=%zu", a->service_count);
+}
+
+static int open_access_log(const struct agent_settings *s, struct err *err)
+{
+    int fd;
+
+    if (!s->access_log || strcmp(s->access_log, "off") == 0)
+        return -1;
+    if (strcmp(s->access_log, "-") == 0)
+        return dup(STDOUT_FILENO);
+    fd = open(s->access_log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+    if (fd < 0)
+        (void)err_errno(err, ERR_IO, "access_log %s", s->access_log);
+    return fd;
+}
+
+static void reopen_access_log(struct agent *a)
+{
+    struct err err = {0};
+    int fd = open_access_log(&a->settings, &err);
+
+    if (fd < 0)
+        return;
+    proxy_set_access_log(a->proxy, fd);
+    (void)close(a->access_fd); /* the old file is rotated away */
+    a->access_fd = fd;
+}
+
+static void check(struct agent *a)
+{
+    struct addr now[COUNT(a->nameservers)];
+    size_t n;
+    bool changed;
+    struct err err;
+
+    timer_in(&a->check_timer, CHECK_MS);
+    if (!a->capture || !a->snapshot)
+        return;
+    n = agent_nameservers(a->settings.resolv_conf, now, COUNT(now));
+    changed = n != a->nameserver_count;
+    for (size_t i = 0; i < n && !changed; i++)
+        changed = !addr_eq(&now[i], &a->nameservers[i]);
+    if (changed && a->dns && dns_server_set_nameservers(a->dns, now, n, &err) == 0) {
+        memcpy(a->nameservers, now, n * sizeof(now[0]));
+        a->nameserver_count = n;
+    }
+    if ((changed || !capture_is_whole(a->capture)) && apply_capture(a, &err))
+        log_error("capture rules are not as wanted, will try again: %s", err.text);
+}
+
+static void begin_stop(struct running *r)
+{
+    struct agent *a = &r->agent;
+
+    if (r->drain_until_ms) { /* asked twice: now */
+        loop_stop(a->loop);
+        return;
+    }
+    log_info("stopping");
+    capture_close(a->capture, true);
+    a->capture = NULL;
+    proxy_drain(a->proxy);
+    r->drain_until_ms = loop_now_ms(a->loop) + DRAIN_MS;
+    timer_in(&r->drain_timer, 1);
+}
+
+static void take_signals(struct running *r)
+{
+    struct signalfd_siginfo info;
+
+    while (read(r->signals.fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        if (info.ssi_signo == SIGHUP)
+            reload_services(&r->agent);
+        else if (info.ssi_signo == SIGUSR1)
+            reopen_access_log(&r->agent);
+        else
+            begin_stop(r);
+    }
+}
+
+static void run(struct task *t, unsigned notes)
+{
+    struct agent *a = CONTAINER(t, struct agent, task);
+    struct running *r = CONTAINER(a, struct running, agent);
+    struct err err;
+
+    if (notes & NOTE_SAVE && a->epoch && cache_save(a, &err))
+        log_error(
+            "the state was not saved, a restart without a server would serve an older one: %s",
+            err.text);
+    if (notes & NOTE_CHECK)
+        check(a);
+    if (notes & NOTE_SIGNAL)
+        take_signals(r);
+    if (notes & NOTE_DRAIN) {
+        if (proxy_is_drained(a->proxy) || loop_now_ms(a->loop) >= r->drain_until_ms)
+            loop_stop(a->loop);
+        else
+            timer_in(&r->drain_timer, DRAIN_LOOK_MS);
+    }
+}
+
+/* ---- assembly ---- */
+
+static bool host_has_ipv6(void)
+{
+    return file_exists("/proc/net/if_inet6");
+}
+
+static int open_proxy(struct agent *a, struct err *err)
+{
+    struct proxy_options o = {.control = a->loop,
+                              .workers = a->settings.workers,
+                              .crypto_threads = CRYPTO_THREADS,
+                              .outbound4 = a->settings.outbound,
+                              .inbound4 = a->settings.inbound,
+                              .mark = a->settings.capture ? CAPTURE_MARK : 0,
+                              .need = need,
+                              .need_arg = a};
+
+    a->access_fd = -1;
+    if (a->settings.access_log && strcmp(a->settings.access_log, "off") != 0) {
+        a->access_fd = open_access_log(&a->settings, err);
+        if (a->access_fd < 0)
+            return -1;
+    }
+    o.access_log_fd = a->access_fd;
+    if (host_has_ipv6()) { /* redirects of the OUTPUT hook go to the loopback address of the family
+                            */
+        o.outbound6 = (struct addr){.family = 6, .port = a->settings.outbound.port};
+        o.outbound6.ip[15] = 1;
+        o.inbound6 = (struct addr){.family = 6, .port = a->settings.inbound.port};
+    }
+    a->proxy = proxy_new(&o, err);
+    return a->proxy ? 0 : -1;
+}
+
+static int open_names(struct agent *a, struct err *err)
+{
+    struct dns_options o = {.loop = a->loop,
+                            .nameservers = a->nameservers,
+                            .port = a->settings.dns_port,
+                            .mark = a->settings.capture ? CAPTURE_MARK : 0,
+                            .on_lookup = lookup,
+                            .arg = a};
+
+    if (!a->settings.dns)
+        return 0;
+    a->nameserver_count =
+        agent_nameservers(a->settings.resolv_conf, a->nameservers, COUNT(a->nameservers));
+    o.nameserver_count = a->nameserver_count;
+    a->dns = dns_server_open(&o, err);
+    return a->dns ? 0 : -1;
+}
+
+/* What the disk remembers, so that traffic flows before any server answers. */
+static void load_stored(struct agent *a)
+{
+    struct resources r;
+    struct findings f;
+    struct arena arena;
+    struct str epoch;
+    uint64_t revision;
+    struct err err;
+
+    arena_init(&arena);
+    findings_init(&f, &arena);
+    resources_init(&r);
+    if (cache_load(a, &r, &epoch, &revision, &arena, &err)) {
+        if (err.code != ERR_MISSING)
+            log_error("the stored state is not usable, waiting for a server: %s", err.text);
+        resources_done(&r);
+    } else if (agent_commit(a, &r, epoch, revision, &f)) {
+        (void)findings_err(&f, &err);
+        log_error("the stored state cannot be built, waiting for a server: %s", err.text);
+        resources_done(&r);
+    }
+    arena_done(&arena);
+}
+
+static int open_parts(struct agent *a, struct err *err)
+{
+    if (init_self(a, err) || open_proxy(a, err))
+        return -1;
+    a->certs = certs_new(a, err);
+    if (!a->certs)
+        return -1;
+    if (a->settings.capture) {
+        a->capture = capture_open(err);
+        if (!a->capture)
+            return -1;
+    }
+    if (open_names(a, err))
+        return -1;
+    load_stored(a);
+    a->link = link_new(a, err);
+    if (!a->link)
+        return -1;
+    a->admin = admin_new(a, err);
+    return a->admin ? 0 : -1;
+}
+
+static void close_parts(struct agent *a)
+{
+    struct err err;
+
+    capture_close(a->capture, true);
+    admin_free(a->admin);
+    link_free(a->link);
+    certs_free(a->certs);
+    dns_server_close(a->dns);
+    if (a->proxy)
+        proxy_free(a->proxy);
+    if (a->epoch && cache_save(a, &err))
+        log_error("the state was not saved: %s", err.text);
+    if (a->access_fd >= 0)
+        (void)close(a->access_fd); /* the writer is gone */
+    snapshot_unref(a->snapshot);
+    catalog_done(&a->catalog);
+    resources_done(&a->held);
+    map_done(&a->subscriptions);
+    map_done(&a->refused);
+    arena_done(&a->services_arena);
+    mem_free(a->epoch);
+}
+
+static int catch_signals(struct running *r, struct err *err)
+{
+    sigset_t set;
+    int fd;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR1);
+    if (pthread_sigmask(SIG_BLOCK, &set, NULL) ||
+        (fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC)) < 0)
+        return err_errno(err, ERR_IO, "signals");
+    watch_init(&r->signals, &r->agent.task, fd, NOTE_SIGNAL, 0);
+    watch_want(&r->signals, true, false);
+    return 0;
+}
+
+static int serve_until_stopped(struct running *r, struct err *err)
+{
+    struct agent *a = &r->agent;
+    char at[ADDR_TEXT_MAX];
+
+    task_init(&a->task, a->loop, run);
+    timer_init(&a->save_timer, &a->task, NOTE_SAVE);
+    timer_init(&a->check_timer, &a->task, NOTE_CHECK);
+    timer_init(&r->drain_timer, &a->task, NOTE_DRAIN);
+    if (catch_signals(r, err)) /* before threads start: they inherit the mask */
+        return -1;
+    if (open_parts(a, err) == 0) {
+        timer_in(&a->check_timer, CHECK_MS);
+        log_info("agent runs version=%s host=%s address=%s services=%zu capture=%s dns=%s",
+                 WEFT_VERSION, a->member.name, addr_format_ip(&a->self.address, at),
+                 a->service_count, a->capture ? "on" : "off", a->dns ? "on" : "off");
+        loop_run(a->loop);
+        err->code = ERR_NONE;
+    } else {
+        err->code = err->code ? err->code : ERR_IO;
+    }
+    timer_stop(&a->save_timer);
+    timer_stop(&a->check_timer);
+    timer_stop(&r->drain_timer);
+    close_parts(a);
+    watch_close(&r->signals);
+    task_forget(&a->task);
+    return err->code ? -1 : 0;
+}
+
+static int agent_run(const struct args *args)
+{
+    struct running r = {0};
+    struct agent *a = &r.agent;
+    const char *state = args_path(args, "state-dir", "WEFT_STATE_DIR", STATE_DIR);
+    const char *config = args_path(args, "config-dir", "WEFT_CONFIG_DIR", CONFIG_DIR);
+    char path[4096];
+    struct err err = {0};
+    int rc = -1;
+
+    log_name("weft-agent");
+    if (args_has(args, "debug"))
+        log_level = LOG_DEBUG;
+    catalog_init(&a->catalog);
+    resources_init(&a->held);
+    map_init(&a->subscriptions);
+    map_init(&a->refused);
+    arena_init(&a->services_arena);
+    a->access_fd = -1;
+    a->started_ms = text_wall_ms();
+    (void)snprintf(path, sizeof(path), "%s/agent", state);
+    if (agent_settings_read(config, path,
+                            args_path(args, "socket", "WEFT_AGENT_SOCKET", SOCKET_PATH),
+                            &a->settings, &err) == 0 &&
+        agent_member_read(path, &a->member, &err) == 0) {
+        a->loop = loop_new(&err);
+        if (a->loop) {
+            rc = serve_until_stopped(&r, &err);
+            loop_free(a->loop);
+        }
+    }
+    agent_member_done(&a->member);
+    agent_settings_done(&a->settings);
+    return rc ? command_failed(&err) : EXIT_DONE;
+}
+
+/* ---- commands ---- */
+
+static const struct flag join_flags[] = {
+    {"token-file", 'f', FLAG_TEXT,   "FILE",
+     "Read the token from a file, or - for standard input (argv shows in ps)."                            },
+    {"name",       0,   FLAG_TEXT,   "NAME", "Name of this host in the mesh (default: its host name)."    },
+    {"address",    0,   FLAG_TEXT,   "IP",   "How others reach this host (default: what the server sees)."},
+    {"state-dir",  0,   FLAG_TEXT,   "DIR",
+     "Key and certificates go to DIR/agent (default /var/lib/weft, or $WEFT_STATE_DIR)."                  },
+    {"again",      0,   FLAG_SWITCH, NULL,   "Join although this host is a member already."               },
+};
+
+static const struct flag agent_flags[] = {
+    {"config-dir", 0, FLAG_TEXT,   "DIR",
+     "agent.ini and services.d/ (default /etc/weft, or $WEFT_CONFIG_DIR)."            },
+    {"state-dir",  0, FLAG_TEXT,   "DIR",
+     "Key, certificates, last good state (default /var/lib/weft, or $WEFT_STATE_DIR)."},
+    {"socket",     0, FLAG_TEXT,   "PATH",
+     "Local pages (default /run/weft/agent.sock, or $WEFT_AGENT_SOCKET)."             },
+    {"debug",      0, FLAG_SWITCH, NULL,   "Log every step."                          },
+};
+
+const struct command agent_commands[] = {
+    {"join",      "[flags] [TOKEN]", "Make this host a member of the mesh.",
+     "The server prints a token: weft token create. The host trusts nothing but the pin in it.\n\n"
+     "  weft join weft1....\n  weft join --token-file /etc/weft/join-token",  join_flags,  COUNT(join_flags),  0, 1, join_run },
+    {"agent run", "[flags]",         "Run the data plane of this host in the foreground.",
+     "Services are read from CONFIG/services.d/NAME.ini, again on SIGHUP:\n\n"
+     "  [service reviews]\n  port = 9080\n  protocol = http\n  version = v1", agent_flags, COUNT(agent_flags), 0, 0, agent_run},
+};
+const size_t agent_command_count = COUNT(agent_commands);

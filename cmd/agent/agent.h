@@ -1,0 +1,136 @@
+/* The data plane's program: what hangs together in one agent, on its control thread.
+ *
+ * Flow:      link.c receives the catalog; agent.c compiles it, applies it to the proxy, captures,
+ * answers names; certs.c keeps SVIDs fresh; cache.c remembers all of it, so that an agent restarted
+ * while the server is down serves at once. Ownership: struct agent owns everything; parts point
+ * back to it. Threads:   one control loop here; workers and helpers belong to the proxy.
+ */
+#pragma once
+
+#include "mesh/base/addr.h"
+#include "mesh/base/err.h"
+#include "mesh/base/findings.h"
+#include "mesh/base/loop.h"
+#include "mesh/model.h"
+#include "mesh/sync.h"
+
+struct admin;
+struct capture;
+struct certs;
+struct creds;
+struct dns_server;
+struct link;
+struct proxy;
+struct snapshot;
+
+#define AGENT_SERVERS_MAX 8
+
+/* Who this host is: agent.json in the state folder, written by join. */
+struct agent_member {
+    char *host_id, *name, *address, *trust_domain, *domain, *root_namespace;
+    char *servers[AGENT_SERVERS_MAX]; /* HOST:PORT */
+    size_t server_count;
+};
+
+/* agent.ini; every key has a default. */
+struct agent_settings {
+    char *state_dir, *config_dir, *socket_path, *access_log, *resolv_conf;
+    struct addr address; /* of this host towards the others; family 0: found by asking the kernel */
+    unsigned workers;
+    bool capture, dns;
+    struct addr outbound,
+        inbound; /* capture ports, on wildcard and loopback addresses of both families */
+    struct addr admin, metrics, health;
+    uint16_t dns_port;
+};
+
+struct agent {
+    struct loop *loop;
+    struct task task;
+    struct timer save_timer, check_timer;
+    struct agent_settings settings;
+    struct agent_member member;
+    struct arena services_arena;
+    struct local_service *services; /* from services.d, all of them */
+    size_t service_count;
+    struct map refused; /* service name -> agent: the server does not let this host offer it */
+    struct addr nameservers[8];
+    size_t nameserver_count;
+    struct self self;      /* services without the refused ones */
+    struct resources held; /* in force */
+    char *epoch;
+    uint64_t revision;
+    struct map subscriptions;  /* service key -> agent */
+    struct catalog catalog;    /* of `held` */
+    struct snapshot *snapshot; /* in force, NULL before the first */
+    struct proxy *proxy;
+    struct certs *certs;
+    struct link *link;
+    struct capture *capture;
+    struct dns_server *dns;
+    struct admin *admin;
+    int access_fd;
+    bool is_ready;
+    int64_t started_ms;
+};
+
+/* settings.c */
+int agent_settings_read(const char *config_dir, const char *state_dir, const char *socket,
+                        struct agent_settings *out, struct err *err);
+void agent_settings_done(struct agent_settings *s);
+int agent_member_read(const char *state_dir, struct agent_member *out, struct err *err);
+int agent_member_write(const char *state_dir, const struct agent_member *m, struct err *err);
+void agent_member_done(struct agent_member *m);
+/* The nameservers of resolv.conf; none is not an error. */
+size_t agent_nameservers(const char *path, struct addr *out, size_t max);
+
+/* services.c: /etc/weft/services.d/NAME.ini -> local services. All problems at once, with file and
+ * line. */
+int services_read(const char *config_dir, const struct agent_settings *s, const struct addr *host,
+                  struct arena *a, struct local_service **out, size_t *count, struct findings *f);
+
+/* agent.c */
+/* A commit from the server (or the cache): compile and put it into force. Takes `r` over on
+ * success. Findings say why not. */
+int agent_commit(struct agent *a, struct resources *r, struct str epoch, uint64_t revision,
+                 struct findings *f);
+void agent_subscribe(struct agent *a, struct str service_key);
+void agent_refused(struct agent *a, struct str service, struct str why);
+void agent_recompile(struct agent *a); /* after a change of own services or credentials */
+
+/* certs.c: one key and SVID per identity; renewal at a sixth of their life. */
+struct certs *
+certs_new(struct agent *a,
+          struct err *err); /* loads what is on disk; ERR_MISSING without a host certificate */
+void certs_free(struct certs *c);
+struct creds *certs_host(const struct certs *c); /* borrowed */
+void certs_want(
+    struct certs *c); /* own services changed: ask for what is missing, when the link is up */
+/* {"certificates":[{identity, fingerprint, serial, notBefore, notAfter}]} */
+void certs_json(const struct certs *c, struct buf *out);
+int64_t certs_earliest_ms(const struct certs *c); /* notAfter of the one that ends first */
+
+/* cache.c: state.json, the last good state. */
+int cache_load(struct agent *a, struct resources *out, struct str *epoch, uint64_t *revision,
+               struct arena *arena, struct err *err); /* ERR_MISSING: there is none */
+int cache_save(const struct agent *a, struct err *err);
+
+/* link.c: the session to a server; reconnects for ever with back-off. */
+struct link *link_new(struct agent *a, struct err *err);
+void link_free(struct link *l);
+void link_subscribe(struct link *l, struct str service_key);
+void link_register(struct link *l); /* own services changed */
+void link_restart(struct link *l);  /* a new host certificate: connect anew with it */
+bool link_is_up(const struct link *l);
+void link_json(const struct link *l, struct buf *out);
+/* One HTTP call to a server with the host certificate (or, `recover`, without). `done` as fetch.h
+ * says. */
+struct fetch_answer;
+struct fetch;
+struct fetch *link_call(
+    struct link *l, bool with_certificate, const char *method, const char *path, struct str body,
+    void (*done)(void *arg, const struct fetch_answer *answer, const struct err *err), void *arg);
+
+/* admin.c: pages on the Unix socket and loopback ports. */
+struct admin *admin_new(struct agent *a, struct err *err);
+void admin_free(struct admin *x);

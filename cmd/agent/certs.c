@@ -1,0 +1,479 @@
+/* Keys and SVIDs of this host: the host's own (towards servers), one for callers that belong to no
+ * service, one per local service. Keys are made here and are 0600; certificates are renewed at a
+ * sixth of their life, and kept on disk, so that a restart needs no server. When the host
+ * certificate itself ran out, the bound key gets a new one (recover). */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/agent/agent.h"
+#include "mesh/base/file.h"
+#include "mesh/base/json.h"
+#include "mesh/base/limits.h"
+#include "mesh/base/log.h"
+#include "mesh/base/mem.h"
+#include "mesh/base/text.h"
+#include "mesh/identity.h"
+#include "pki/creds.h"
+#include "pki/key.h"
+#include "proxy/proxy.h"
+#include "proxy/wire/fetch.h"
+
+#define FILE_BYTES   (1u << 20)
+#define RETRY_MIN_MS 1000
+#define RETRY_MAX_MS 300000
+
+struct svid {
+    struct svid *next;
+    char *kind, *ns, *service, *account; /* as asked from the server */
+    char *identity;                      /* SPIFFE URI */
+    char *file;                          /* name without suffix, in the state folder */
+    struct key *key;
+    struct creds *creds; /* NULL: none yet */
+};
+
+struct certs {
+    struct agent *agent;
+    struct task task;
+    struct timer timer;
+    struct svid *list; /* the host's first */
+    struct fetch *fetch;
+    bool recovering;
+    int64_t retry_ms;
+};
+
+static void file_path(const struct certs *c, const struct svid *v, const char *suffix, char *out,
+                      size_t n)
+{
+    (void)snprintf(out, n, "%s/%s.%s", c->agent->settings.state_dir, v->file, suffix);
+}
+
+static void svid_free(struct svid *v)
+{
+    mem_free(v->kind);
+    mem_free(v->ns);
+    mem_free(v->service);
+    mem_free(v->account);
+    mem_free(v->identity);
+    mem_free(v->file);
+    key_free(v->key);
+    creds_unref(v->creds);
+    mem_free(v);
+}
+
+/* ---- disk ---- */
+
+static int read_roots(const struct certs *c, struct buf *out, struct err *err)
+{
+    char path[4096];
+
+    (void)snprintf(path, sizeof(path), "%s/roots.pem", c->agent->settings.state_dir);
+    return file_read(path, out, err);
+}
+
+static struct creds *build(const struct svid *v, struct str chain, struct str roots,
+                           struct err *err)
+{
+    char pem[KEY_PEM_MAX];
+    struct creds *made = creds_new(chain, (struct str){pem, key_pem(v->key, pem)}, roots, err);
+
+    key_wipe(pem, sizeof(pem));
+    return made;
+}
+
+/* The key, made now if there is none, and the certificate if there is one. */
+static int load(struct certs *c, struct svid *v, struct err *err)
+{
+    char path[4096];
+    struct buf chain, roots;
+    int rc = -1;
+
+    buf_init(&chain, FILE_BYTES);
+    buf_init(&roots, FILE_BYTES);
+    file_path(c, v, "key", path, sizeof(path));
+    if (file_exists(path)) {
+        v->key = key_load(path, err);
+    } else {
+        v->key = key_new();
+        if (key_save(v->key, path, err))
+            v->key = key_free(v->key);
+    }
+    if (!v->key)
+        goto out;
+    file_path(c, v, "crt", path, sizeof(path));
+    if (file_exists(path)) {
+        if (file_read(path, &chain, err) || read_roots(c, &roots, err))
+            goto out;
+        v->creds = build(v, buf_str(&chain), buf_str(&roots), err);
+        if (!v->creds) {
+            log_warn("stored certificate of %s is not usable, asking for another: %s", v->identity,
+                     err->text);
+            rc = 0;
+            goto out;
+        }
+    }
+    rc = 0;
+out:
+    buf_done(&chain);
+    buf_done(&roots);
+    return rc;
+}
+
+static int store(struct certs *c, struct svid *v, struct str chain, struct str roots,
+                 struct err *err)
+{
+    struct creds *fresh = build(v, chain, roots, err);
+    char path[4096];
+
+    if (!fresh)
+        return -1;
+    (void)snprintf(path, sizeof(path), "%s/roots.pem", c->agent->settings.state_dir);
+    if (file_write(path, roots, 0644, err)) {
+        creds_unref(fresh);
+        return -1;
+    }
+    file_path(c, v, "crt", path, sizeof(path));
+    if (file_write(path, chain, 0644, err)) {
+        creds_unref(fresh);
+        return -1;
+    }
+    creds_unref(v->creds);
+    v->creds = fresh;
+    return 0;
+}
+
+/* ---- the list ---- */
+
+static struct svid *add(struct certs *c, const char *kind, struct str ns, struct str service,
+                        struct str account, struct str file, struct err *err)
+{
+    struct svid *v = mem_zalloc(sizeof(*v)), **at = &c->list;
+    struct str td = str_from(c->agent->member.trust_domain);
+    struct buf uri;
+
+    buf_init(&uri, 4096);
+    if (strcmp(kind, "host") == 0)
+        identity_host(&uri, td, str_from(c->agent->member.host_id));
+    else
+        identity_service(&uri, td, ns, account);
+    v->kind = str_dup(str_from(kind));
+    v->ns = str_dup(ns);
+    v->service = str_dup(service);
+    v->account = str_dup(account);
+    v->identity = str_dup(buf_str(&uri));
+    v->file = str_dup(file);
+    buf_done(&uri);
+    if (load(c, v, err)) {
+        svid_free(v);
+        return NULL;
+    }
+    while (*at)
+        at = &(*at)->next;
+    *at = v;
+    return v;
+}
+
+static struct svid *find(const struct certs *c, struct str identity)
+{
+    for (struct svid *v = c->list; v; v = v->next) {
+        if (str_eq(str_from(v->identity), identity))
+            return v;
+    }
+    return NULL;
+}
+
+/* Identities of the local services that have no row yet. */
+static void add_services(struct certs *c)
+{
+    const struct self *self = &c->agent->self;
+
+    for (size_t i = 0; i < self->service_count; i++) {
+        const struct local_service *s = &self->services[i];
+        struct buf file;
+        struct svid *v;
+        struct err err;
+
+        if (find(c, s->identity))
+            continue;
+        buf_init(&file, 1024);
+        buf_printf(&file, "svid-%.*s-%.*s", STR_ARG(s->ns), STR_ARG(s->account));
+        v = add(c, "service", s->ns, s->name, s->account, buf_str(&file), &err);
+        if (!v)
+            log_error("no key for %.*s, it cannot serve: %s", STR_ARG(s->name), err.text);
+        else if (v->creds)
+            proxy_set_creds(c->agent->proxy, s->identity, v->creds);
+        buf_done(&file);
+    }
+}
+
+/* ---- asking ---- */
+
+static int64_t due_ms(const struct svid *v)
+{
+    int64_t from = creds_not_before_ms(v->creds), until = creds_not_after_ms(v->creds);
+
+    return from + (until - from) / 6;
+}
+
+static bool is_due(const struct svid *v, int64_t now)
+{
+    return !v->creds || due_ms(v) <= now;
+}
+
+/* The next look: at the earliest renewal, jittered by a tenth, or when a retry is due. */
+static void schedule(struct certs *c, bool failed)
+{
+    int64_t now = loop_wall_ms(c->agent->loop), wait = 3600000;
+
+    if (failed) {
+        c->retry_ms = c->retry_ms ? MIN(c->retry_ms * 2, RETRY_MAX_MS) : RETRY_MIN_MS;
+        wait = c->retry_ms;
+    } else {
+        c->retry_ms = 0;
+        for (const struct svid *v = c->list; v; v = v->next)
+            wait = MIN(wait, v->creds ? MAX(due_ms(v) - now, 1000) : 1000);
+    }
+    wait += (int64_t)(text_random_u64() % (uint64_t)(wait / 10 + 1));
+    timer_in(&c->timer, wait);
+}
+
+static void take(struct certs *c, const struct node *root)
+{
+    struct str roots = node_text(root, "roots");
+    const struct node *list = node_get(root, STR("certificates"));
+    bool host_changed = false;
+    struct err err;
+
+    for (const struct node *n = list ? list->first : NULL; n; n = n->next) {
+        struct svid *v = find(c, node_text(n, "identity"));
+
+        if (!v)
+            continue;
+        if (store(c, v, node_text(n, "certificate"), roots, &err)) {
+            log_error("the certificate of %s was not taken, keeping the old one: %s", v->identity,
+                      err.text);
+            continue;
+        }
+        log_info("certificate renewed identity=%s serial=%.*s", v->identity,
+                 STR_ARG(creds_serial(v->creds)));
+        if (v == c->list)
+            host_changed = true;
+        else
+            proxy_set_creds(c->agent->proxy, str_from(v->identity), v->creds);
+    }
+    if (host_changed)
+        link_restart(c->agent->link);
+}
+
+static void answered(void *arg, const struct fetch_answer *answer, const struct err *err)
+{
+    struct certs *c = arg;
+    struct arena a;
+    struct node *root;
+    struct err bad;
+
+    c->fetch = NULL;
+    arena_init(&a);
+    if (err) {
+        log_warn("certificates were not renewed, trying again: %s", err->text);
+        schedule(c, true);
+    } else if (answer->status != 200) {
+        log_warn("certificates were not renewed, trying again: the server answered %u: %.*s",
+                 answer->status, (int)MIN(answer->body.n, 300), answer->body.p);
+        schedule(c, true);
+    } else if (json_read(answer->body, &a, &root, &bad)) {
+        log_warn("certificates were not renewed, trying again: %s", bad.text);
+        schedule(c, true);
+    } else if (c->recovering) {
+        if (store(c, c->list, node_text(root, "certificate"), node_text(root, "roots"), &bad))
+            log_error("this host's new certificate was not taken: %s", bad.text);
+        else
+            link_restart(c->agent->link);
+        schedule(c, false);
+    } else {
+        take(c, root);
+        schedule(c, false);
+    }
+    arena_done(&a);
+}
+
+static int add_request(const struct svid *v, struct buf *out, struct err *err)
+{
+    struct buf csr;
+    int rc;
+
+    buf_init(&csr, FILE_BYTES);
+    rc = key_csr(v->key, &csr, err);
+    if (rc == 0) {
+        buf_printf(
+            out,
+            "{\"kind\":\"%s\",\"namespace\":\"%s\",\"service\":\"%s\",\"account\":\"%s\",\"csr\":",
+            v->kind, v->ns, v->service, v->account);
+        buf_json(out, buf_str(&csr));
+        buf_addc(out, '}');
+    }
+    buf_done(&csr);
+    return rc;
+}
+
+/* Is this service one that the server refused? Asking for its SVID would spoil the whole request.
+ */
+static bool is_refused(const struct certs *c, const struct svid *v)
+{
+    return strcmp(v->kind, "service") == 0 && map_get(&c->agent->refused, str_from(v->service));
+}
+
+static void recover(struct certs *c)
+{
+    struct buf body, csr;
+    struct err err;
+
+    buf_init(&body, FILE_BYTES);
+    buf_init(&csr, FILE_BYTES);
+    if (key_csr(c->list->key, &csr, &err) == 0) {
+        buf_printf(&body, "{\"host\":\"%s\",\"csr\":", c->agent->member.host_id);
+        buf_json(&body, buf_str(&csr));
+        buf_addc(&body, '}');
+        c->recovering = true;
+        c->fetch = link_call(c->agent->link, false, "POST", "/v1/agent/recover", buf_str(&body),
+                             answered, c);
+    }
+    if (!c->fetch)
+        schedule(c, true);
+    buf_done(&body);
+    buf_done(&csr);
+}
+
+static void ask(struct certs *c)
+{
+    int64_t now = loop_wall_ms(c->agent->loop);
+    struct buf body;
+    struct err err;
+    size_t n = 0;
+
+    if (c->fetch)
+        return;
+    if (!c->list->creds || creds_not_after_ms(c->list->creds) <= now) {
+        recover(c);
+        return;
+    }
+    buf_init(&body, LIMIT_API_BODY_BYTES);
+    buf_adds(&body, "{\"requests\":[");
+    for (const struct svid *v = c->list; v && n < 100; v = v->next) {
+        if (!is_due(v, now) || is_refused(c, v))
+            continue;
+        if (n)
+            buf_addc(&body, ',');
+        if (add_request(v, &body, &err) == 0)
+            n++;
+    }
+    buf_adds(&body, "]}");
+    c->recovering = false;
+    if (n)
+        c->fetch = link_call(c->agent->link, true, "POST", "/v1/agent/certificates", buf_str(&body),
+                             answered, c);
+    if (!c->fetch)
+        schedule(c, n > 0);
+    buf_done(&body);
+}
+
+static void run(struct task *t, unsigned notes)
+{
+    (void)notes; /* the timer's alone */
+    ask(CONTAINER(t, struct certs, task));
+}
+
+/* ---- face ---- */
+
+void certs_want(struct certs *c)
+{
+    add_services(c);
+    timer_in(&c->timer, 1);
+}
+
+struct creds *certs_host(const struct certs *c)
+{
+    return c->list->creds;
+}
+
+int64_t certs_earliest_ms(const struct certs *c)
+{
+    int64_t first = INT64_MAX;
+
+    for (const struct svid *v = c->list; v; v = v->next)
+        first = v->creds ? MIN(first, creds_not_after_ms(v->creds)) : 0;
+    return first;
+}
+
+void certs_json(const struct certs *c, struct buf *out)
+{
+    size_t n = 0;
+
+    buf_adds(out, "{\"certificates\":[");
+    for (const struct svid *v = c->list; v; v = v->next) {
+        buf_adds(out, n++ ? ",{\"identity\":" : "{\"identity\":");
+        buf_json(out, str_from(v->identity));
+        if (v->creds) {
+            buf_adds(out, ",\"fingerprint\":");
+            buf_json(out, creds_fingerprint(v->creds));
+            buf_adds(out, ",\"serial\":");
+            buf_json(out, creds_serial(v->creds));
+            buf_adds(out, ",\"notBefore\":\"");
+            text_time(out, creds_not_before_ms(v->creds), false);
+            buf_adds(out, "\",\"notAfter\":\"");
+            text_time(out, creds_not_after_ms(v->creds), false);
+            buf_addc(out, '"');
+        }
+        buf_addc(out, '}');
+    }
+    buf_adds(out, "]}");
+}
+
+struct certs *certs_new(struct agent *a, struct err *err)
+{
+    struct certs *c = mem_zalloc(sizeof(*c));
+    struct svid *host, *callers;
+    struct identity id;
+
+    c->agent = a;
+    task_init(&c->task, a->loop, run);
+    timer_init(&c->timer, &c->task, 1);
+    host = add(c, "host", STR_NONE, STR_NONE, STR_NONE, STR("host"), err);
+    if (!host || !host->creds) {
+        if (host)
+            (void)err_set(err, ERR_MISSING, "this host has no certificate: weft join TOKEN");
+        certs_free(c);
+        return NULL;
+    }
+    if (identity_parse(a->self.identity, &id, err)) {
+        certs_free(c);
+        return NULL;
+    }
+    callers = add(c, "default", id.ns, STR_NONE, id.account, STR("callers"), err);
+    if (!callers) {
+        certs_free(c);
+        return NULL;
+    }
+    if (callers->creds)
+        proxy_set_creds(a->proxy, a->self.identity, callers->creds);
+    add_services(c);
+    schedule(c, false);
+    return c;
+}
+
+void certs_free(struct certs *c)
+{
+    if (!c)
+        return;
+    if (c->fetch)
+        fetch_cancel(c->fetch);
+    timer_stop(&c->timer);
+    task_forget(&c->task);
+    while (c->list) {
+        struct svid *v = c->list;
+
+        c->list = v->next;
+        svid_free(v);
+    }
+    mem_free(c);
+}

@@ -1,0 +1,82 @@
+/* Commands and their flags as tables: parsing, --help and usage errors come from the same rows.
+ *
+ * Ownership: values point into argv. Threads: start-up only.
+ * Exit codes are one set for every command and output format (cli_api.md section 2).
+ */
+#pragma once
+
+#include "mesh/base/base.h"
+#include "mesh/base/err.h"
+#include "mesh/base/str.h"
+
+enum exit_code {
+    EXIT_DONE = 0,
+    EXIT_FINDINGS = 1, /* findings, or a difference */
+    EXIT_USAGE = 2,
+    EXIT_UNREACHABLE = 3, /* no server */
+    EXIT_REFUSED = 4,     /* by validation */
+    EXIT_CONFLICT = 5,
+    EXIT_DENIED = 6,
+    EXIT_NOT_FOUND = 7,
+    EXIT_TIMEOUT = 8,
+};
+
+enum flag_kind { FLAG_SWITCH, FLAG_TEXT, FLAG_REPEATED };
+
+struct flag {
+    const char *name; /* long, without dashes */
+    char letter;      /* 0: none */
+    enum flag_kind kind;
+    const char *value; /* its name in help: "FILE" */
+    const char *help;  /* one sentence */
+};
+
+#define ARGS_MAX 64
+
+struct args {
+    const struct command *command;
+    struct {
+        const struct flag *flag;
+        const char *value;
+    } given[ARGS_MAX];
+    size_t given_count;
+    const char *rest[ARGS_MAX]; /* what is not a flag */
+    size_t rest_count;
+};
+
+struct command {
+    const char *name;    /* "token create" */
+    const char *usage;   /* "[flags] KIND[/NAME]" */
+    const char *summary; /* one line for the list */
+    const char *details; /* paragraphs for its own help, with examples */
+    const struct flag *flags;
+    size_t flag_count;
+    size_t rest_min, rest_max;
+    int (*run)(const struct args *a); /* returns an exit code */
+};
+
+/* "--flag value", "--flag=value", "-f value", "-n5"; "--" ends flags. ERR_INVALID names the flag
+ * and what is near it. */
+int args_parse(const struct command *c, int argc, char **argv, struct args *out,
+               struct err *err) MUST_USE;
+bool args_has(const struct args *a, const char *name);
+const char *args_text(const struct args *a, const char *name, const char *otherwise);
+const char *args_nth(const struct args *a, const char *name,
+                     size_t n); /* repeated; NULL past the end */
+void command_help(const struct command *c);
+
+/* Print "weft: error text" and return the exit code that fits its kind. */
+int command_failed(const struct err *err);
+
+/* Where things are, by flag, environment and default (in this order): the flag's name is e.g.
+ * "state-dir", the variable WEFT_STATE_DIR. */
+const char *args_path(const struct args *a, const char *flag, const char *variable,
+                      const char *otherwise);
+
+/* Command tables of the programs. */
+extern const struct command server_commands[];
+extern const size_t server_command_count;
+extern const struct command agent_commands[];
+extern const size_t agent_command_count;
+extern const struct command ctl_commands[];
+extern const size_t ctl_command_count;

@@ -1,0 +1,387 @@
+/* `weft server init` and `weft server run`: assemble the parts, run the loop, stop in order. */
+#include "cmd/server/server.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cmd/command.h"
+#include "cmd/server/api.h"
+#include "mesh/base/file.h"
+#include "mesh/base/limits.h"
+#include "mesh/base/log.h"
+#include "mesh/base/mem.h"
+#include "mesh/base/text.h"
+#include "mesh/identity.h"
+#include "pki/ca.h"
+#include "pki/creds.h"
+#include "pki/key.h"
+#include "proxy/wire/crypto.h"
+#include "proxy/wire/tls.h"
+#include "store/ledger.h"
+#include "store/registry.h"
+#include "store/revision.h"
+#include "store/store.h"
+
+#define CONFIG_DIR    "/etc/weft"
+#define STATE_DIR     "/var/lib/weft"
+#define SOCKET_PATH   "/run/weft/api.sock"
+#define PORT          15012
+#define SWEEP_MS      3600000
+#define TOKEN_KEEP_MS (7ll * 24 * 3600 * 1000)
+#define CONNECTIONS   20000
+#define UNIX_SOCKETS  1000
+
+enum { NOTE_SIGNAL = 1, NOTE_RENEW = 2, NOTE_STORE = 4 };
+
+/* ---- paths ---- */
+
+static struct str join_path(struct arena *a, const char *dir, const char *name)
+{
+    return arena_printf(a, "%s/%s", dir, name);
+}
+
+static const char *config_path(const struct args *a, struct arena *arena)
+{
+    return join_path(arena, args_path(a, "config-dir", "WEFT_CONFIG_DIR", CONFIG_DIR), "server.ini")
+        .p;
+}
+
+/* ---- own certificate ---- */
+
+static int issue_own(struct server *s, struct err *err)
+{
+    struct key *key = key_new();
+    struct ca_leaf leaf = {.lifetime_ms = s->settings.leaf_ms};
+    struct creds *creds = NULL;
+    char pem[KEY_PEM_MAX];
+    struct buf uri, chain;
+
+    buf_init(&uri, 4096);
+    buf_init(&chain, LIMIT_API_BODY_BYTES);
+    identity_server(&uri, str_from(s->settings.trust_domain));
+    key_public(key, &leaf.key);
+    leaf.uri = buf_str(&uri);
+    if (ca_sign(s->ca, &leaf, text_wall_ms(), &chain, NULL, err) == 0) {
+        /* The root goes along, so that a joining host can find the one that its pin names. */
+        buf_add(&chain, ca_roots_pem(s->ca));
+        creds = creds_new(buf_str(&chain), (struct str){pem, key_pem(key, pem)},
+                          ca_roots_pem(s->ca), err);
+    }
+    key_wipe(pem, sizeof(pem));
+    key_free(key);
+    buf_done(&uri);
+    buf_done(&chain);
+    if (!creds)
+        return err_wrap(err, "the server's own certificate");
+    creds_unref(s->creds);
+    s->creds = creds;
+    return 0;
+}
+
+static int use_own(struct server *s, struct err *err)
+{
+    static const char *const alpn[] = {"http/1.1", NULL};
+    const struct tls_options o = {
+        .peer = TLS_PEER_OPTIONAL, .alpn = alpn, .min_version = 12, .max_version = 12};
+    struct tls_context *tls = tls_server_context(s->creds, s->tickets, &o, err);
+
+    if (!tls)
+        return -1;
+    serve_set_tls(s->tls_face, tls);
+    tls_context_unref(tls);
+    return 0;
+}
+
+/* ---- housekeeping ---- */
+
+static void renew(struct server *s)
+{
+    size_t removed;
+    struct err err;
+
+    if (issue_own(s, &err) || use_own(s, &err))
+        log_error("the server's certificate was not renewed, the old one stays until it ends: %s",
+                  err.text);
+    if (ledger_token_sweep(s->store, text_wall_ms(), TOKEN_KEEP_MS, &removed, &err) ||
+        ledger_certificate_sweep(s->store, text_wall_ms(), TOKEN_KEEP_MS, &removed, &err))
+        log_warn("old rows were not swept, will try again in an hour: %s", err.text);
+    timer_in(&s->renew_timer, MIN(SWEEP_MS, s->settings.leaf_ms / 6));
+}
+
+static void run(struct task *t, unsigned notes)
+{
+    struct server *s = CONTAINER(t, struct server, task);
+
+    if (notes & NOTE_SIGNAL) {
+        log_info("stopping");
+        loop_stop(s->loop);
+    }
+    if (notes & NOTE_RENEW)
+        renew(s);
+}
+
+/* ---- assembly ---- */
+
+static int open_parts(struct server *s, struct err *err)
+{
+    struct arena a;
+    int rc = -1;
+
+    arena_init(&a);
+    s->store = store_open(join_path(&a, s->settings.state_dir, "weft.db").p, err);
+    if (!s->store)
+        goto out;
+    s->revisions = revision_open(s->store, err);
+    s->registry = s->revisions ? registry_open(s->store, str_from(s->settings.domain), err) : NULL;
+    s->ca = s->registry ? ca_open(join_path(&a, s->settings.state_dir, "ca").p, err) : NULL;
+    if (!s->ca || issue_own(s, err))
+        goto out;
+    s->publish = publish_new(s);
+    s->watches = api_watches_new(s);
+    rc = publish_now(s->publish, err);
+out:
+    arena_done(&a);
+    return rc;
+}
+
+static int open_faces(struct server *s, struct err *err)
+{
+    struct serve_options o = {.owner = s,
+                              .body_max = LIMIT_API_BODY_BYTES,
+                              .body_limit = api_body_limit,
+                              .server_name = "weft"};
+    int fd = serve_listen_unix(s->settings.socket_path, 0666, err);
+
+    if (fd < 0)
+        return -1;
+    o.handle = api_handle_local;
+    o.connections_max = UNIX_SOCKETS;
+    s->unix_face = serve_new(s->loop, fd, &o, err);
+    fd = s->unix_face ? serve_listen_tcp(&s->settings.listen, err) : -1;
+    if (fd < 0)
+        return -1;
+    o.handle = api_handle_remote;
+    o.connections_max = CONNECTIONS;
+    s->tls_face = serve_new(s->loop, fd, &o, err);
+    if (!s->tls_face)
+        return -1;
+    s->tickets = tls_tickets_new();
+    return use_own(s, err);
+}
+
+static void close_parts(struct server *s)
+{
+    session_close_all(s);
+    api_watches_free(s->watches);
+    serve_free(s->unix_face);
+    serve_free(s->tls_face);
+    publish_free(s->publish);
+    tls_tickets_unref(s->tickets);
+    creds_unref(s->creds);
+    ca_close(s->ca);
+    registry_close(s->registry);
+    revision_close(s->revisions);
+    store_close(s->store);
+}
+
+static int catch_signals(struct err *err)
+{
+    sigset_t set;
+    int fd;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) ||
+        (fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC)) < 0)
+        return err_errno(err, ERR_IO, "signals");
+    return fd;
+}
+
+static int serve_until_stopped(struct server *s, struct err *err)
+{
+    struct watch signals;
+    char at[ADDR_TEXT_MAX];
+    int fd = catch_signals(err);
+
+    if (fd < 0)
+        return -1;
+    task_init(&s->task, s->loop, run);
+    watch_init(&signals, &s->task, fd, NOTE_SIGNAL, 0);
+    watch_want(&signals, true, false);
+    timer_init(&s->renew_timer, &s->task, NOTE_RENEW);
+    timer_in(&s->renew_timer, MIN(SWEEP_MS, s->settings.leaf_ms / 6));
+    log_info("server runs version=%s agents=%s api=%s revision=%lld", WEFT_VERSION,
+             addr_format(&s->settings.listen, at), s->settings.socket_path,
+             (long long)revision_current(s->revisions));
+    loop_run(s->loop);
+    watch_close(&signals);
+    timer_stop(&s->renew_timer);
+    task_forget(&s->task);
+    return 0;
+}
+
+static int run_server(const struct args *a)
+{
+    struct server s = {0};
+    struct arena arena;
+    struct err err;
+    int rc = -1;
+
+    arena_init(&arena);
+    log_name("weft-server");
+    if (gethostname(s.name, sizeof(s.name) - 1))
+        (void)snprintf(s.name, sizeof(s.name), "server");
+    if (args_has(a, "debug"))
+        log_level = LOG_DEBUG;
+    if (server_settings_read(config_path(a, &arena), &s.settings, &err))
+        goto out;
+    s.loop = loop_new(&err);
+    if (!s.loop || crypto_start(1, 4096, &err))
+        goto out;
+    s.started_ms = loop_now_ms(s.loop);
+    if (open_parts(&s, &err) == 0 && open_faces(&s, &err) == 0)
+        rc = serve_until_stopped(&s, &err);
+    close_parts(&s);
+    crypto_stop();
+out:
+    if (s.loop)
+        loop_free(s.loop);
+    server_settings_done(&s.settings);
+    arena_done(&arena);
+    return rc ? command_failed(&err) : EXIT_DONE;
+}
+
+/* ---- init ---- */
+
+static int read_init(const struct args *a, struct server_settings *s, struct arena *arena,
+                     struct err *err)
+{
+    const char *state = args_path(a, "state-dir", "WEFT_STATE_DIR", STATE_DIR);
+    const char *socket = args_path(a, "socket", "WEFT_SOCKET", SOCKET_PATH);
+    const char *listen = args_text(a, "listen", "0.0.0.0:15012");
+    const char *advertise = args_text(a, "advertise", NULL);
+    char name[256] = "";
+
+    if (!addr_parse(str_from(listen), &s->listen) || !s->listen.port)
+        return err_set(err, ERR_INVALID, "--listen %s: write IP:PORT", listen);
+    if (!advertise) { /* the listening address, or this machine's name when that is a wildcard */
+        if (addr_is_any(&s->listen) && gethostname(name, sizeof(name) - 1) == 0)
+            advertise = arena_printf(arena, "%s:%u", name, s->listen.port).p;
+        else
+            advertise = listen;
+    }
+    s->state_dir = str_dup(str_from(state));
+    s->socket_path = str_dup(str_from(socket));
+    s->advertise = str_dup(str_from(advertise));
+    s->trust_domain = str_dup(str_from(args_text(a, "trust-domain", "cluster.local")));
+    s->domain = str_dup(str_from(args_text(a, "domain", "cluster.local")));
+    s->root_namespace = str_dup(str_from(args_text(a, "root-namespace", "istio-system")));
+    s->leaf_ms = 72ll * 3600 * 1000;
+    if (!identity_trust_domain_ok(str_from(s->trust_domain)))
+        return err_set(err, ERR_INVALID,
+                       "--trust-domain %s: lower case letters, digits, '.', '-' and '_' only",
+                       s->trust_domain);
+    return 0;
+}
+
+static int first_token(struct server *s, struct str creator, struct err *err)
+{
+    const struct enrol_token want = {.uses = 1, .ttl_ms = 3600 * 1000};
+    struct ledger_audit audit = {.now_ms = text_wall_ms(),
+                                 .actor = creator,
+                                 .source = STR("local"),
+                                 .action = STR("token.create")};
+    struct buf join, id;
+    int rc;
+
+    buf_init(&join, 4096);
+    buf_init(&id, 64);
+    rc = enrol_token_create(s, &want, &audit, &join, &id, err);
+    if (rc == 0)
+        printf("\n  Start the server:\n    weft server run\n\n  Add a host (valid 1 h, one use):\n "
+               "   weft join %.*s\n",
+               STR_ARG(buf_str(&join)));
+    buf_done(&join);
+    buf_done(&id);
+    return rc;
+}
+
+static int create(struct server *s, const char *ini, struct arena *arena, struct err *err)
+{
+    const char *ca = join_path(arena, s->settings.state_dir, "ca").p;
+    const char *db = join_path(arena, s->settings.state_dir, "weft.db").p;
+
+    if (file_exists(ini) || file_exists(db) || file_exists(ca))
+        return err_set(err, ERR_CONFLICT,
+                       "there is a server here already (%s); to begin anew, remove %s and %s first",
+                       db, ini, s->settings.state_dir);
+    if (file_mkdirs(s->settings.state_dir, 0700, err) ||
+        ca_create(ca, str_from(s->settings.trust_domain), text_wall_ms(), err))
+        return -1;
+    s->ca = ca_open(ca, err);
+    s->store = s->ca ? store_open(db, err) : NULL;
+    if (!s->store || server_settings_write(ini, &s->settings, err))
+        return -1;
+    printf("  created   %s\n  created   root and issuing CA of %s (P-256) in %s\n  created   %s\n",
+           db, s->settings.trust_domain, ca, ini);
+    return 0;
+}
+
+static int init_server(const struct args *a)
+{
+    struct server s = {0};
+    struct arena arena;
+    struct err err;
+    const char *ini, *dir;
+    int rc = -1;
+
+    arena_init(&arena);
+    ini = config_path(a, &arena);
+    dir = args_path(a, "config-dir", "WEFT_CONFIG_DIR", CONFIG_DIR);
+    if (read_init(a, &s.settings, &arena, &err) == 0 && file_mkdirs(dir, 0755, &err) == 0 &&
+        create(&s, ini, &arena, &err) == 0)
+        rc = first_token(&s, arena_printf(&arena, "uid %u", getuid()), &err);
+    if (s.store)
+        store_close(s.store);
+    ca_close(s.ca);
+    server_settings_done(&s.settings);
+    arena_done(&arena);
+    return rc ? command_failed(&err) : EXIT_DONE;
+}
+
+/* ---- commands ---- */
+
+static const struct flag init_flags[] = {
+    {"listen",         'l', FLAG_TEXT, "IP:PORT",         "Where agents connect (default 0.0.0.0:15012)."            },
+    {"advertise",      'a', FLAG_TEXT, "HOST:PORT[,...]",
+     "How hosts reach this server; printed in join tokens."                                                          },
+    {"trust-domain",   0,   FLAG_TEXT, "NAME",
+     "Of SPIFFE identities (default cluster.local). Set once."                                                       },
+    {"domain",         0,   FLAG_TEXT, "NAME",
+     "Of service names: NAME.NAMESPACE.svc.DOMAIN (default cluster.local). Set once."                                },
+    {"root-namespace", 0,   FLAG_TEXT, "NAME",
+     "Its policies hold for the whole mesh (default istio-system)."                                                  },
+    {"state-dir",      0,   FLAG_TEXT, "DIR",             "Store and CA (default /var/lib/weft, or $WEFT_STATE_DIR)."},
+    {"config-dir",     0,   FLAG_TEXT, "DIR",             "Settings (default /etc/weft, or $WEFT_CONFIG_DIR)."       },
+    {"socket",         0,   FLAG_TEXT, "PATH",            "Local API (default /run/weft/api.sock, or $WEFT_SOCKET)." },
+};
+
+static const struct flag run_flags[] = {
+    {"config-dir", 0, FLAG_TEXT,   "DIR", "Settings (default /etc/weft, or $WEFT_CONFIG_DIR)."},
+    {"debug",      0, FLAG_SWITCH, NULL,  "Log every step."                                   },
+};
+
+const struct command server_commands[] = {
+    {"server init", "[flags]",
+     "Make the CA, the store and the settings of a new mesh; print a join line.", "Run it once, on the machine that will be the control plane:\n\n"
+     "  weft server init --advertise 10.0.0.5:15012\n  weft server run", init_flags, COUNT(init_flags), 0, 0, init_server},
+    {"server run",  "[flags]", "Run the control plane in the foreground.",        NULL,                                                                   run_flags,
+     COUNT(run_flags),                                                                                                                                                                   0, 0, run_server },
+};
+const size_t server_command_count = COUNT(server_commands);

@@ -1,0 +1,123 @@
+/* The control plane: what hangs together in one process, on one thread.
+ *
+ * Flow:      api.c (documents, tokens, reads) and enrol.c (join, certificates) change the store;
+ * publish.c works out who is affected, debounced; session.c carries it to agents. Ownership: struct
+ * server owns everything; parts point back to it. Threads:   one loop. TLS handshakes run on crypto
+ * helpers. Faces:     a Unix socket (peer credentials decide the role) and one TLS port for agents
+ * and enrolment.
+ */
+#pragma once
+
+#include "mesh/base/addr.h"
+#include "mesh/base/err.h"
+#include "mesh/base/loop.h"
+#include "mesh/base/node.h"
+#include "mesh/model.h"
+#include "proxy/wire/serve.h"
+
+struct ca;
+struct creds;
+struct publish;
+struct registry;
+struct revisions;
+struct session;
+struct store;
+struct watches;
+
+struct server_settings {
+    char *state_dir;    /* holds weft.db and ca/ */
+    char *socket_path;  /* the Unix socket */
+    struct addr listen; /* TLS port */
+    char *advertise;    /* HOST:PORT[,...] in join strings */
+    char *trust_domain, *domain, *root_namespace;
+    int64_t leaf_ms; /* life of leaves */
+};
+
+struct server {
+    struct loop *loop;
+    struct task task;
+    struct timer renew_timer;
+    struct server_settings settings;
+    struct store *store;
+    struct revisions *revisions;
+    struct registry *registry;
+    struct ca *ca;
+    struct creds *creds; /* the server's own leaf */
+    struct tls_tickets *tickets;
+    struct publish *publish;
+    struct watches *watches;
+    struct serve *unix_face, *tls_face;
+    struct session *sessions; /* list */
+    size_t session_count;
+    int64_t started_ms;
+    char name[256]; /* this machine's */
+    struct {
+        uint64_t applies, applies_refused, joins, joins_refused, certificates, pushes, acks, nacks;
+    } counters;
+};
+
+/* settings.c: DIR/server.ini, written by init, edited by people. */
+void server_settings_done(struct server_settings *s);
+int server_settings_read(const char *config_path, struct server_settings *out, struct err *err);
+int server_settings_write(const char *config_path, const struct server_settings *s,
+                          struct err *err);
+
+/* reply.c: answers. */
+void reply_json(struct serve_request *r, unsigned status, struct buf *body);
+/* problem+json (RFC 9457) with one detail. */
+void reply_problem(struct serve_request *r, unsigned status, const char *title, const char *detail);
+void reply_err(struct serve_request *r, const struct err *err); /* status from the code */
+void reply_findings(struct serve_request *r, unsigned status, const char *title,
+                    const struct findings *f);
+unsigned reply_status(enum err_code code);
+/* One parameter of the query, percent-decoded into the arena; false if absent. */
+bool reply_query(const struct serve_request *r, struct str name, struct arena *a,
+                 struct str *value);
+/* A parameter that none of the names (NULL-ended) is: 400 and true. A typo must not apply for real.
+ */
+bool reply_unknown_query(struct serve_request *r, const char *const *names);
+
+/* role.c: who is calling. */
+enum role { ROLE_NONE, ROLE_VIEW, ROLE_ADMIN, ROLE_AGENT };
+enum role role_of(const struct serve_request *r, struct str trust_domain, struct str *host_id);
+struct ledger_audit;
+/* Actor and source of a request for the audit log, printed into the arena. */
+void role_audit(const struct server *s, const struct serve_request *r, const char *action,
+                struct arena *a, struct ledger_audit *out);
+
+/* enrol.c: token + CSR -> certificate. */
+void enrol_join(struct server *s, struct serve_request *r);
+void enrol_certificates(struct server *s, struct serve_request *r, struct str host_id);
+void enrol_recover(struct server *s, struct serve_request *r);
+/* Mint a token, store its hash, print the join string into `out`. */
+struct enrol_token {
+    int64_t uses, ttl_ms;
+    struct str services; /* comma list of [NS/]NAME; empty: unrestricted */
+    struct str from;     /* comma list of CIDRs; empty: anywhere */
+};
+int enrol_token_create(struct server *s, const struct enrol_token *want,
+                       const struct ledger_audit *audit, struct buf *join, struct buf *id,
+                       struct err *err);
+
+/* session.c: one agent's stream. */
+void session_start(struct server *s, struct serve_request *r, struct str host_id);
+void session_close_all(struct server *s);
+/* The world changed: work out what this session may see and send the difference. */
+void session_push(struct session *session);
+void session_eject(struct server *s, struct str host_id, const char *why);
+struct session *session_next(const struct session *after); /* NULL ends */
+struct session *session_of(const struct server *s, struct str host_id);
+void session_json(const struct session *session, struct buf *out); /* for status and hosts */
+
+/* publish.c: the whole mesh as one catalog, rebuilt after changes. */
+struct publish *publish_new(struct server *s);
+void publish_free(struct publish *p);
+void publish_soon(struct publish *p); /* something changed: rebuild and push after the debounce */
+int publish_now(struct publish *p, struct err *err);
+const struct catalog *publish_catalog(const struct publish *p);
+/* The decoded configuration as last published or, after publish_now, as it is. */
+struct object *const *publish_objects(struct publish *p, size_t *count);
+
+/* api.c: the endpoint table. */
+void api_handle_local(struct serve_request *r);  /* Unix socket */
+void api_handle_remote(struct serve_request *r); /* TLS port */

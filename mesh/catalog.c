@@ -1,0 +1,714 @@
+/* Documents and registrations become services and workloads; then what one agent may see of them.
+ */
+#include "mesh/catalog.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "mesh/base/json.h"
+#include "mesh/base/limits.h"
+#include "mesh/base/mem.h"
+#include "mesh/encode.h"
+#include "mesh/identity.h"
+#include "mesh/kinds/destination_rule.h"
+#include "mesh/kinds/gateway.h"
+#include "mesh/kinds/kinds.h"
+#include "mesh/kinds/peer_authentication.h"
+#include "mesh/kinds/service.h"
+#include "mesh/kinds/service_entry.h"
+#include "mesh/kinds/virtual_service.h"
+#include "mesh/kinds/workload_entry.h"
+#include "mesh/match.h"
+#include "mesh/snapshot.h"
+
+struct build {
+    const struct catalog_input *in;
+    struct catalog *c;
+    size_t service_cap, workload_cap;
+    struct service **services; /* grows; copied to the arena at the end */
+    struct workload **workloads;
+};
+
+/* ---- services ---- */
+
+static void add_port(struct arena *a, struct service *s, struct service_port port)
+{
+    struct service_port *ports;
+
+    for (size_t i = 0; i < s->port_count; i++) {
+        if (s->ports[i].number == port.number)
+            return; /* first definition of a number stays */
+    }
+    ports = ARENA_ARRAY(a, s->port_count + 1, struct service_port);
+    for (size_t i = 0; i < s->port_count; i++)
+        ports[i] = s->ports[i];
+    port.name = arena_str(a, port.name);
+    port.protocol = arena_str(a, port.protocol);
+    ports[s->port_count] = port;
+    s->ports = ports;
+    s->port_count++;
+}
+
+/* The service of that host name in that namespace, made if there is none yet. */
+static struct service *service_for(struct build *b, struct str ns, struct str name, struct str fqdn)
+{
+    struct arena *a = &b->c->arena;
+    struct str key = model_service_key(a, ns, fqdn);
+    struct service *s = map_get(&b->c->by_service, key);
+
+    if (s)
+        return s;
+    s = ARENA_NEW(a, struct service);
+    s->key = key;
+    s->ns = arena_str(a, ns);
+    s->name = arena_str(a, name);
+    s->fqdn = arena_str(a, fqdn);
+    if (b->c->service_count == b->service_cap) {
+        b->service_cap = b->service_cap ? b->service_cap * 2 : 64;
+        b->services = mem_realloc(b->services, b->service_cap * sizeof(struct service *));
+    }
+    b->services[b->c->service_count++] = s;
+    map_put(&b->c->by_service, key, s);
+    return s;
+}
+
+static struct workload *add_workload(struct build *b, struct str service)
+{
+    struct workload *w = ARENA_NEW(&b->c->arena, struct workload);
+
+    w->service = service;
+    w->weight = 1;
+    if (b->c->workload_count == b->workload_cap) {
+        b->workload_cap = b->workload_cap ? b->workload_cap * 2 : 64;
+        b->workloads = mem_realloc(b->workloads, b->workload_cap * sizeof(struct workload *));
+    }
+    b->workloads[b->c->workload_count++] = w;
+    return w;
+}
+
+static void copy_labels(struct arena *a, const struct labels *from, struct labels *to)
+{
+    to->items = ARENA_ARRAY(a, from->count + 1, struct label);
+    to->count = from->count;
+    for (size_t i = 0; i < from->count; i++)
+        to->items[i] =
+            (struct label){arena_str(a, from->items[i].key), arena_str(a, from->items[i].value)};
+}
+
+static struct str upper(struct arena *a, struct str s)
+{
+    struct buf b;
+    struct str out;
+
+    buf_init(&b, 256);
+    for (size_t i = 0; i < s.n; i++)
+        buf_addc(&b, (char)(s.p[i] >= 'a' && s.p[i] <= 'z' ? s.p[i] - 32 : s.p[i]));
+    out = arena_str(a, buf_str(&b));
+    buf_done(&b);
+    return out;
+}
+
+static struct str service_identity(struct build *b, struct str ns, struct str account)
+{
+    struct buf text;
+    struct str out;
+
+    buf_init(&text, 4096);
+    identity_service(&text, b->in->trust_domain, ns, account);
+    out = arena_str(&b->c->arena, buf_str(&text));
+    buf_done(&text);
+    return out;
+}
+
+/* A registered workload as an endpoint of `service`, with the ports under the names the service
+ * gives them. */
+static void add_registered(struct build *b, const struct service *s, const struct registered *r)
+{
+    struct arena *a = &b->c->arena;
+    struct workload *w = add_workload(b, s->key);
+    const struct local_service *svc = &r->service;
+
+    w->name = arena_str(a, svc->name);
+    w->ns = arena_str(a, svc->ns);
+    w->account = arena_str(a, svc->account);
+    w->host_id = arena_str(a, r->host_id);
+    w->host = arena_str(a, r->host);
+    w->address = r->address;
+    w->identity = service_identity(b, svc->ns, svc->account);
+    w->is_mesh = true;
+    w->weight = r->weight ? r->weight : 1;
+    w->locality = arena_str(a, r->locality);
+    copy_labels(a, &svc->labels, &w->labels);
+    w->ports = ARENA_ARRAY(a, s->port_count + 1, struct service_port);
+    for (size_t i = 0; i < s->port_count; i++) {
+        uint16_t target =
+            s->ports[i].number == svc->service_port ? svc->port : s->ports[i].target_port;
+        int mode = catalog_mtls_mode(b->in->objects, b->in->object_count, b->in->root_namespace,
+                                     w->ns, &w->labels, target);
+
+        w->ports[w->port_count++] = (struct service_port){.name = s->ports[i].name,
+                                                          .target_port = target,
+                                                          .protocol = s->ports[i].protocol,
+                                                          .is_plain = mode == MTLS_DISABLE};
+    }
+}
+
+static void build_registered(struct build *b)
+{
+    for (size_t i = 0; i < b->in->registered_count; i++) {
+        const struct local_service *svc = &b->in->registered[i].service;
+        struct arena *a = &b->c->arena;
+        struct str fqdn = model_fqdn(a, svc->name, svc->ns, b->in->domain);
+
+        if (svc->is_gateway)
+            continue;
+        add_port(a, service_for(b, svc->ns, svc->name, fqdn),
+                 (struct service_port){.number = svc->service_port,
+                                       .target_port = svc->port,
+                                       .name = svc->protocol.n ? svc->protocol : STR("default"),
+                                       .protocol = upper(a, svc->protocol)});
+    }
+    for (size_t i = 0; i < b->in->registered_count;
+         i++) { /* once every service has all its ports */
+        const struct local_service *svc = &b->in->registered[i].service;
+        struct arena *a = &b->c->arena;
+
+        if (!svc->is_gateway)
+            add_registered(b,
+                           service_for(b, svc->ns, svc->name,
+                                       model_fqdn(a, svc->name, svc->ns, b->in->domain)),
+                           &b->in->registered[i]);
+    }
+}
+
+static void build_service(struct build *b, const struct object *o)
+{
+    const struct service_document *d = o->spec;
+    struct arena *a = &b->c->arena;
+    struct service *s = service_for(b, o->meta.ns, o->meta.name,
+                                    model_fqdn(a, o->meta.name, o->meta.ns, b->in->domain));
+    struct addr ip;
+
+    for (size_t i = 0; i < d->ports_count; i++) {
+        const struct service_document_port *p = &d->ports[i];
+
+        add_port(a, s,
+                 (struct service_port){(uint16_t)p->port, (uint16_t)p->target_port, p->name,
+                                       p->protocol, false});
+    }
+    if (addr_parse_ip(d->cluster_ip, &ip)) {
+        s->addresses = ARENA_ARRAY(a, 1, struct addr);
+        s->addresses[0] = ip;
+        s->address_count = 1;
+    }
+    for (size_t i = 0; d->selector.count && i < b->in->registered_count; i++) {
+        const struct registered *r = &b->in->registered[i];
+
+        if (!r->service.is_gateway && str_eq(r->service.ns, o->meta.ns) &&
+            !str_eq(r->service.name, o->meta.name) &&
+            labels_match(&r->service.labels, &d->selector))
+            add_registered(b, s, r);
+    }
+}
+
+static struct str join(struct arena *a, const struct str *items, size_t count)
+{
+    struct buf b;
+    struct str out;
+
+    buf_init(&b, LIMIT_API_BODY_BYTES);
+    for (size_t i = 0; i < count; i++) {
+        if (i)
+            buf_addc(&b, ' ');
+        buf_add(&b, items[i]);
+    }
+    out = arena_str(a, buf_str(&b));
+    buf_done(&b);
+    return out;
+}
+
+static void add_entry(struct build *b, const struct service *s, const struct service_entry *e,
+                      struct str ns, struct str name, const struct workload_entry *we,
+                      const struct labels *labels)
+{
+    struct arena *a = &b->c->arena;
+    struct workload *w;
+    struct addr ip;
+
+    if (!addr_parse_ip(we->address, &ip))
+        return;
+    w = add_workload(b, s->key);
+    w->name = arena_str(a, name);
+    w->ns = arena_str(a, ns);
+    w->account = arena_str(a, we->service_account);
+    w->address = ip;
+    w->locality = arena_str(a, we->locality);
+    w->weight = we->weight ? we->weight : 1;
+    copy_labels(a, labels, &w->labels);
+    if (e->location == LOCATION_MESH_INTERNAL && we->service_account.n)
+        w->identity = service_identity(b, ns, we->service_account);
+    /* Istio's mark of an endpoint where a proxy stands (fields.md 4.8). */
+    w->is_mesh = e->location == LOCATION_MESH_INTERNAL &&
+                 str_eq(labels_get(labels, STR("security.istio.io/tlsMode")), STR("istio"));
+    w->ports = ARENA_ARRAY(a, s->port_count + 1, struct service_port);
+    for (size_t i = 0; i < s->port_count; i++) {
+        uint16_t target = s->ports[i].target_port;
+
+        for (size_t k = 0; k < we->ports_count; k++) {
+            if (str_eq(we->ports[k].key, s->ports[i].name))
+                target = (uint16_t)we->ports[k].value;
+        }
+        w->ports[w->port_count++] = (struct service_port){
+            .name = s->ports[i].name, .target_port = target, .protocol = s->ports[i].protocol};
+    }
+}
+
+/* Endpoints by selector: WorkloadEntries and registered workloads of the namespace. */
+static void add_selected(struct build *b, const struct service *s, const struct service_entry *e,
+                         struct str ns)
+{
+    const struct labels *want = &e->workload_selector->labels;
+
+    for (size_t i = 0; i < b->in->object_count; i++) {
+        const struct object *o = b->in->objects[i];
+        const struct workload_entry *we = o->spec;
+
+        if (o->meta.kind->id == KIND_WORKLOAD_ENTRY && str_eq(o->meta.ns, ns) &&
+            labels_match(&we->labels, want))
+            add_entry(b, s, e, ns, o->meta.name, we, &we->labels);
+    }
+    for (size_t i = 0; i < b->in->registered_count; i++) {
+        const struct registered *r = &b->in->registered[i];
+
+        if (!r->service.is_gateway && str_eq(r->service.ns, ns) &&
+            labels_match(&r->service.labels, want))
+            add_registered(b, s, r);
+    }
+}
+
+static void build_service_entry(struct build *b, const struct object *o)
+{
+    const struct service_entry *e = o->spec;
+    struct arena *a = &b->c->arena;
+
+    for (size_t h = 0; h < e->hosts_count; h++) {
+        struct service *s = service_for(b, o->meta.ns, e->hosts[h], e->hosts[h]);
+
+        s->is_external = e->location == LOCATION_MESH_EXTERNAL;
+        s->is_original_dst = e->resolution == RESOLUTION_NONE;
+        s->sans = join(a, e->subject_alt_names, e->subject_alt_names_count);
+        s->export_to = join(a, e->export_to, e->export_to_count);
+        for (size_t i = 0; i < e->ports_count; i++)
+            add_port(a, s,
+                     (struct service_port){(uint16_t)e->ports[i].number,
+                                           (uint16_t)e->ports[i].target_port, e->ports[i].name,
+                                           e->ports[i].protocol, false});
+        s->addresses = ARENA_ARRAY(a, e->addresses_count + 1, struct addr);
+        s->address_count = 0;
+        for (size_t i = 0; i < e->addresses_count; i++) {
+            struct addr ip;
+
+            if (addr_parse_ip(e->addresses[i], &ip))
+                s->addresses[s->address_count++] = ip;
+        }
+        for (size_t i = 0; i < e->endpoints_count; i++) {
+            struct str name = arena_printf(a, "%.*s-%zu", STR_ARG(o->meta.name), i);
+
+            add_entry(b, s, e, o->meta.ns, name, &e->endpoints[i], &e->endpoints[i].labels);
+        }
+        if (e->workload_selector)
+            add_selected(b, s, e, o->meta.ns);
+    }
+}
+
+static void give_addresses(struct build *b)
+{
+    for (size_t i = 0; i < b->c->service_count; i++) {
+        struct service *s = b->services[i];
+
+        /* Wildcards and services with addresses of their own need none; resolution NONE dials what
+         * was addressed. */
+        if (s->address_count == 0 && !s->is_original_dst && !str_starts(s->fqdn, STR("*")))
+            b->in->vip(b->in->vip_arg, s->ns, s->fqdn, &s->vip4, &s->vip6);
+    }
+}
+
+static int older_first(const void *x, const void *y)
+{
+    const struct object *const *a = x, *const *b = y;
+    int64_t p = (*a)->meta.created_ms / 1000, q = (*b)->meta.created_ms / 1000;
+    int d;
+
+    if (p != q)
+        return p < q ? -1 : 1;
+    d = str_cmp((*a)->meta.name, (*b)->meta.name);
+    return d ? d : str_cmp((*a)->meta.ns, (*b)->meta.ns);
+}
+
+void catalog_build(const struct catalog_input *in, struct catalog *c)
+{
+    struct build b = {.in = in, .c = c};
+    struct arena *a = &c->arena;
+
+    c->revision = in->revision;
+    c->epoch = arena_str(a, in->epoch);
+    c->trust_domain = arena_str(a, in->trust_domain);
+    c->domain = arena_str(a, in->domain);
+    c->root_namespace = arena_str(a, in->root_namespace);
+    c->objects = ARENA_ARRAY(a, in->object_count + 1, struct object *);
+    for (size_t i = 0; i < in->object_count; i++)
+        c->objects[c->object_count++] = in->objects[i];
+    qsort(c->objects, c->object_count, sizeof(struct object *), older_first);
+    build_registered(&b);
+    for (size_t i = 0; i < c->object_count; i++) {
+        if (c->objects[i]->meta.kind->id == KIND_SERVICE)
+            build_service(&b, c->objects[i]);
+        else if (c->objects[i]->meta.kind->id == KIND_SERVICE_ENTRY)
+            build_service_entry(&b, c->objects[i]);
+    }
+    give_addresses(&b);
+    c->services = ARENA_ARRAY(a, c->service_count + 1, struct service *);
+    for (size_t i = 0; i < c->service_count; i++)
+        c->services[i] = b.services[i];
+    c->workloads = ARENA_ARRAY(a, c->workload_count + 1, struct workload *);
+    for (size_t i = 0; i < c->workload_count; i++)
+        c->workloads[i] = b.workloads[i];
+    mem_free(b.services);
+    mem_free(b.workloads);
+}
+
+/* ---- PeerAuthentication ---- */
+
+static int mode_of(enum peer_mtls_mode mode, int otherwise)
+{
+    switch (mode) {
+    case PEER_MTLS_DISABLE:
+        return MTLS_DISABLE;
+    case PEER_MTLS_STRICT:
+        return MTLS_STRICT;
+    case PEER_MTLS_PERMISSIVE:
+        return MTLS_PERMISSIVE;
+    case PEER_MTLS_UNSET:
+        break;
+    }
+    return otherwise;
+}
+
+/* The oldest policy on one level: 0 mesh, 1 namespace, 2 workload. */
+static const struct peer_authentication *policy_at(struct object *const *objects, size_t count,
+                                                   struct str ns, const struct labels *labels,
+                                                   bool by_labels)
+{
+    const struct object *best = NULL;
+
+    for (size_t i = 0; i < count; i++) {
+        const struct peer_authentication *p = objects[i]->spec;
+
+        if (objects[i]->meta.kind->id != KIND_PEER_AUTHENTICATION ||
+            !str_eq(objects[i]->meta.ns, ns))
+            continue;
+        if ((p->selector.labels.count != 0) != by_labels ||
+            (by_labels && !labels_match(labels, &p->selector.labels)))
+            continue;
+        if (!best || older_first(&objects[i], &best) < 0)
+            best = objects[i];
+    }
+    return best ? best->spec : NULL;
+}
+
+int catalog_mtls_mode(struct object *const *objects, size_t count, struct str root_namespace,
+                      struct str ns, const struct labels *labels, uint16_t port)
+{
+    const struct peer_authentication *p = policy_at(objects, count, root_namespace, labels, false);
+    int mode = p ? mode_of(p->mtls.mode, MTLS_PERMISSIVE) : MTLS_PERMISSIVE;
+
+    if (str_eq(ns, root_namespace))
+        return mode; /* selector policies of the root namespace do not take part */
+    p = policy_at(objects, count, ns, labels, false);
+    mode = p ? mode_of(p->mtls.mode, mode) : mode;
+    p = policy_at(objects, count, ns, labels, true);
+    if (!p)
+        return mode;
+    mode = mode_of(p->mtls.mode, mode);
+    for (size_t i = 0; i < p->port_level_count; i++) {
+        if (p->port_level[i].port == port)
+            return mode_of(p->port_level[i].value.mode, mode);
+    }
+    return mode;
+}
+
+/* ---- one agent's view ---- */
+
+struct viewing {
+    const struct catalog *all;
+    const struct viewer *v;
+    struct resources *out;
+    struct map wanted; /* service keys whose rules and endpoints go along */
+    struct arena arena;
+    struct buf text;
+};
+
+/* Does an exportTo list ("*" if empty) let these namespaces see it? */
+static bool exported(const struct viewing *x, const struct str *list, size_t count, struct str own)
+{
+    if (count == 0)
+        return true;
+    for (size_t i = 0; i < count; i++) {
+        struct str want = str_eq(list[i], STR(".")) ? own : list[i];
+
+        if (str_eq(want, STR("*")) || str_eq(want, x->v->ns))
+            return true;
+        for (size_t k = 0; k < x->v->service_count; k++) {
+            if (str_eq(want, x->v->services[k].ns))
+                return true;
+        }
+    }
+    return false;
+}
+
+static bool service_visible(const struct viewing *x, const struct service *s)
+{
+    struct str list[64], rest = s->export_to, item;
+    size_t n = 0;
+
+    while (n < COUNT(list) && str_next(&rest, ' ', &item))
+        list[n++] = item;
+    return exported(x, list, n, s->ns);
+}
+
+static void put_object(struct viewing *x, const struct object *o)
+{
+    struct str key = arena_printf(&x->arena, "object/%s/%.*s/%.*s", o->meta.kind->name,
+                                  STR_ARG(o->meta.ns), STR_ARG(o->meta.name));
+
+    if (map_get(&x->out->by_key, key))
+        return;
+    buf_clear(&x->text);
+    json_write(encode_object(o, &x->arena), 0, &x->text);
+    resources_put(x->out, key, buf_str(&x->text));
+}
+
+/* Add the visible services of that host name to the wanted ones. */
+static void want_host(struct viewing *x, struct str host, struct str ns)
+{
+    struct str fqdn = model_fqdn(&x->arena, host, ns, x->all->domain);
+
+    for (size_t i = 0; i < x->all->service_count; i++) {
+        const struct service *s = x->all->services[i];
+
+        if (str_eq_nocase(s->fqdn, fqdn) && service_visible(x, s) && !map_get(&x->wanted, s->key))
+            map_put(&x->wanted, s->key, x->out);
+    }
+}
+
+static void want_destinations(struct viewing *x, const struct object *o)
+{
+    const struct virtual_service *vs = o->spec;
+
+    for (size_t i = 0; i < vs->http_count; i++) {
+        for (size_t k = 0; k < vs->http[i].route_count; k++)
+            want_host(x, vs->http[i].route[k].destination.host, o->meta.ns);
+    }
+    for (size_t i = 0; i < vs->tcp_count; i++) {
+        for (size_t k = 0; k < vs->tcp[i].route_count; k++)
+            want_host(x, vs->tcp[i].route[k].destination.host, o->meta.ns);
+    }
+}
+
+static bool virtual_service_concerns(struct viewing *x, const struct object *o, struct str fqdn)
+{
+    const struct virtual_service *vs = o->spec;
+
+    for (size_t i = 0; i < vs->hosts_count; i++) {
+        if (match_host(model_fqdn(&x->arena, vs->hosts[i], o->meta.ns, x->all->domain), fqdn))
+            return true;
+    }
+    return false;
+}
+
+static const struct str *export_list(const struct object *o, size_t *count)
+{
+    if (o->meta.kind->id == KIND_VIRTUAL_SERVICE) {
+        const struct virtual_service *vs = o->spec;
+
+        *count = vs->export_to_count;
+        return vs->export_to;
+    }
+    const struct destination_rule *dr = o->spec;
+
+    *count = dr->export_to_count;
+    return dr->export_to;
+}
+
+/* Everything about one wanted service; may want more services. */
+static void put_service_rules(struct viewing *x, const struct service *s)
+{
+    const struct catalog *all = x->all;
+    struct workload **list = ARENA_ARRAY(&x->arena, all->workload_count + 1, struct workload *);
+    size_t n = 0;
+
+    for (size_t i = 0; i < all->workload_count; i++) {
+        if (str_eq(all->workloads[i]->service, s->key))
+            list[n++] = all->workloads[i];
+    }
+    buf_clear(&x->text);
+    catalog_write_endpoints(list, n, &x->text);
+    resources_put(x->out, arena_printf(&x->arena, "endpoints/%.*s", STR_ARG(s->key)),
+                  buf_str(&x->text));
+    for (size_t i = 0; i < all->object_count; i++) {
+        const struct object *o = all->objects[i];
+        enum kind_id kind = o->meta.kind->id;
+        const struct str *to;
+        size_t to_count;
+
+        if (kind != KIND_VIRTUAL_SERVICE && kind != KIND_DESTINATION_RULE)
+            continue;
+        to = export_list(o, &to_count);
+        if (!exported(x, to, to_count, o->meta.ns))
+            continue;
+        if (kind == KIND_DESTINATION_RULE) {
+            const struct destination_rule *dr = o->spec;
+
+            if (match_host(model_fqdn(&x->arena, dr->host, o->meta.ns, all->domain), s->fqdn))
+                put_object(x, o);
+        } else if (virtual_service_concerns(x, o, s->fqdn)) {
+            put_object(x, o);
+            want_destinations(x, o);
+        }
+    }
+}
+
+static bool names_gateway(const struct object *vs_object, const struct str *list, size_t count,
+                          const struct object *gw)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct str name = list[i], ns = vs_object->meta.ns, head;
+
+        if (str_cut(&name, '/', &head) && !str_eq(head, STR(".")))
+            ns = head;
+        if (str_eq(name, gw->meta.name) && str_eq(ns, gw->meta.ns))
+            return true;
+    }
+    return false;
+}
+
+static bool bound_to(const struct object *o, const struct object *gw)
+{
+    const struct virtual_service *vs = o->spec;
+
+    if (names_gateway(o, vs->gateways, vs->gateways_count, gw))
+        return true;
+    for (size_t i = 0; i < vs->http_count; i++) {
+        for (size_t k = 0; k < vs->http[i].match_count; k++) {
+            if (names_gateway(o, vs->http[i].match[k].gateways, vs->http[i].match[k].gateways_count,
+                              gw))
+                return true;
+        }
+    }
+    for (size_t i = 0; i < vs->tcp_count; i++) {
+        for (size_t k = 0; k < vs->tcp[i].match_count; k++) {
+            if (names_gateway(o, vs->tcp[i].match[k].gateways, vs->tcp[i].match[k].gateways_count,
+                              gw))
+                return true;
+        }
+    }
+    return false;
+}
+
+static void put_gateways(struct viewing *x, const struct local_service *svc)
+{
+    for (size_t i = 0; i < x->all->object_count; i++) {
+        const struct object *gw = x->all->objects[i];
+
+        if (gw->meta.kind->id != KIND_GATEWAY ||
+            !labels_match(&svc->labels, &((struct gateway *)gw->spec)->selector))
+            continue;
+        put_object(x, gw);
+        for (size_t k = 0; k < x->all->object_count; k++) {
+            const struct object *o = x->all->objects[k];
+
+            if (o->meta.kind->id == KIND_VIRTUAL_SERVICE && bound_to(o, gw)) {
+                put_object(x, o);
+                want_destinations(x, o);
+            }
+        }
+    }
+}
+
+/* Policies only when they select a workload of the viewer's own. */
+static void put_policies(struct viewing *x)
+{
+    for (size_t i = 0; i < x->all->object_count; i++) {
+        const struct object *o = x->all->objects[i];
+        const struct peer_authentication *p = o->spec;
+        bool wanted = false;
+
+        if (o->meta.kind->id != KIND_PEER_AUTHENTICATION)
+            continue;
+        wanted = str_eq(o->meta.ns, x->all->root_namespace) && p->selector.labels.count == 0;
+        for (size_t k = 0; k < x->v->service_count; k++) {
+            const struct local_service *s = &x->v->services[k];
+
+            wanted = wanted ||
+                     (str_eq(o->meta.ns, s->ns) && labels_match(&s->labels, &p->selector.labels));
+        }
+        if (wanted)
+            put_object(x, o);
+    }
+}
+
+static void put_mesh(struct viewing *x)
+{
+    buf_clear(&x->text);
+    buf_adds(&x->text, "{\"trustDomain\":");
+    buf_json(&x->text, x->all->trust_domain);
+    buf_adds(&x->text, ",\"domain\":");
+    buf_json(&x->text, x->all->domain);
+    buf_adds(&x->text, ",\"rootNamespace\":");
+    buf_json(&x->text, x->all->root_namespace);
+    buf_addc(&x->text, '}');
+    resources_put(x->out, STR("mesh"), buf_str(&x->text));
+}
+
+static void put_services(struct viewing *x)
+{
+    for (size_t i = 0; i < x->all->service_count; i++) {
+        const struct service *s = x->all->services[i];
+
+        if (!service_visible(x, s))
+            continue;
+        buf_clear(&x->text);
+        catalog_write_service(s, &x->text);
+        resources_put(x->out, arena_printf(&x->arena, "service/%.*s", STR_ARG(s->key)),
+                      buf_str(&x->text));
+    }
+}
+
+void catalog_view(const struct catalog *all, const struct viewer *v, struct resources *out)
+{
+    struct viewing x = {.all = all, .v = v, .out = out};
+    const struct map_entry *e;
+
+    arena_init(&x.arena);
+    map_init(&x.wanted);
+    buf_init(&x.text, LIMIT_SYNC_FRAME_BYTES);
+    put_mesh(&x);
+    put_services(&x);
+    put_policies(&x);
+    for (size_t i = 0; i < v->service_count; i++) {
+        if (v->services[i].is_gateway)
+            put_gateways(&x, &v->services[i]);
+    }
+    for (size_t i = 0; (e = map_each(v->subscriptions, &i));) {
+        const struct service *s = map_get(&all->by_service, e->key);
+
+        if (s && service_visible(&x, s))
+            map_put(&x.wanted, s->key, out);
+    }
+    /* Entries are visited in insertion order, so services wanted on the way are reached too. */
+    for (size_t i = 0; (e = map_each(&x.wanted, &i));)
+        put_service_rules(&x, map_get(&all->by_service, e->key));
+    buf_done(&x.text);
+    map_done(&x.wanted);
+    arena_done(&x.arena);
+}

@@ -1,0 +1,57 @@
+/* The whole mesh as one catalog, from documents and registrations; and what one agent sees of it.
+ * Used by the server.
+ *
+ * Flow:      publish.c builds after each change; session.c asks for views.
+ * Merge:     a service exists by registration, by a Service document (endpoints: registered
+ * workloads by selector) or by a ServiceEntry (endpoints: its own, or WorkloadEntries and
+ * registered workloads by selector). One host name in one namespace is one service: documents add
+ * ports that registrations do not have (fields.md 4.6: first definition of a port number stays).
+ * Ownership: everything is copied into the catalog's arena, except objects, which must outlive it.
+ * Threads:   pure, any.
+ */
+#pragma once
+
+#include "mesh/base/findings.h"
+#include "mesh/sync.h"
+
+/* One registered workload, as the registry knows it. */
+struct registered {
+    struct local_service service; /* ports, labels, account */
+    struct str host_id, host;
+    struct addr address; /* of the host, port 0 */
+    uint32_t weight;
+    struct str locality;
+};
+
+struct catalog_input {
+    struct object *const *objects;
+    size_t object_count;
+    const struct registered *registered;
+    size_t registered_count;
+    uint64_t revision;
+    struct str epoch, trust_domain, domain, root_namespace;
+    /* The stable virtual addresses of a service; family 0 where there is none. */
+    void (*vip)(void *arg, struct str ns, struct str fqdn, struct addr *vip4, struct addr *vip6);
+    void *vip_arg;
+};
+
+void catalog_build(const struct catalog_input *in, struct catalog *out);
+
+/* Who looks: a host with its services and what it subscribed to. */
+struct viewer {
+    struct str ns; /* of unmapped callers */
+    const struct local_service *services;
+    size_t service_count;
+    const struct map *subscriptions; /* service keys -> non-NULL */
+};
+
+/* All resources of that agent (sync.h). A subscription brings the service's endpoints, the
+ * VirtualServices and DestinationRules that concern it, and the same for every destination these
+ * name. Gateways bring their VirtualServices likewise. */
+void catalog_view(const struct catalog *all, const struct viewer *v, struct resources *out);
+
+/* The PeerAuthentication mode of a port of workloads with these labels: port > workload > namespace
+ * > root namespace > PERMISSIVE; UNSET inherits; oldest wins (fields.md 4.6). Values as enum
+ * mtls_mode of snapshot.h. */
+int catalog_mtls_mode(struct object *const *objects, size_t count, struct str root_namespace,
+                      struct str ns, const struct labels *labels, uint16_t port);

@@ -1,0 +1,49 @@
+/* Documents into the model, by the schema tables.
+ *
+ * Flow:      text -> yaml/json reader -> node -> decode_document (envelope, then the spec by its
+ * table) -> validate_object. Ownership: objects live in the arena given and point into the nodes
+ * there; `text` must live as long as the arena. Errors:    every problem is a finding with file,
+ * line, column, document and JSON pointer. Nothing is ignored: a field without a row is WEFT1203,
+ * one not built yet WEFT1601, one without meaning outside a cluster WEFT1501.
+ */
+#pragma once
+
+#include "mesh/base/findings.h"
+#include "mesh/kinds/common.h"
+#include "mesh/kinds/kinds.h"
+
+enum syntax {
+    SYNTAX_AUTO,
+    SYNTAX_YAML,
+    SYNTAX_JSON
+}; /* AUTO: JSON if the first character is '{' or '[' */
+
+/* Reader, decode and validate_object for each document and each item of a List. Objects with errors
+ * are not appended. -1 if there was any error. */
+int documents_parse(struct str text, struct str file, enum syntax syntax, struct arena *a,
+                    struct object_list *out, struct findings *f) MUST_USE;
+
+/* One document, which is not a List. NULL if it has an error; the checks of validate.h are not made
+ * here. */
+struct object *decode_document(const struct node_document *d, struct arena *a,
+                               struct findings *f) MUST_USE;
+
+/* The same for a node that may be anywhere in a document (an item of a List, a stored canonical
+ * document). */
+struct object *decode_object(const struct node *root, struct str file, unsigned document,
+                             struct arena *a, struct findings *f) MUST_USE;
+
+void object_list_add(struct object_list *list, struct arena *a, struct object *o);
+
+/* A finding about an object, at a node of it (NULL: at the object). The detail is printed; the rest
+ * is filled in. */
+struct finding *object_report(struct findings *f, const struct object_meta *m,
+                              const struct node *at, enum finding_code code, enum severity severity,
+                              const char *fmt, ...) PRINTF_LIKE(6, 7);
+
+/* "VirtualService shop/reviews" */
+struct str object_label(struct arena *a, const struct object_meta *m);
+
+/* A name for a namespace or the like (DNS-1123 label) and for objects (DNS-1123 subdomain). */
+bool name_is_label(struct str s);
+bool name_is_subdomain(struct str s);

@@ -1,0 +1,14 @@
+/* The model into its canonical document: field order of the tables, defaults left out, durations as
+ * Go writes them. decode(encode(x)) is x; equal objects give equal text.
+ *
+ * Ownership: the node lives in the arena given; its texts may point into the object's.
+ */
+#pragma once
+
+#include "mesh/base/node.h"
+#include "mesh/kinds/common.h"
+
+/* apiVersion, kind, metadata {name, namespace, labels, annotations, creationTimestamp}, spec. Maps
+ * with free keys are sorted by key. */
+struct node *encode_object(const struct object *o, struct arena *a);
+struct node *encode_spec(const struct object *o, struct arena *a);

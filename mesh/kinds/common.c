@@ -1,0 +1,714 @@
+#include "mesh/kinds/common.h"
+
+#include "mesh/schema.h"
+
+/* ---- checks of single values ---- */
+
+static bool is_alnum(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+/* [a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?, at most 63 (fields.md 1.3). */
+static bool is_dns_label(struct str s)
+{
+    if (s.n == 0 || s.n > 63 || !is_alnum(s.p[0]) || !is_alnum(s.p[s.n - 1]))
+        return false;
+    for (size_t i = 0; i < s.n; i++) {
+        if (!is_alnum(s.p[i]) && s.p[i] != '-')
+            return false;
+    }
+    return true;
+}
+
+static bool is_digits(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] < '0' || s.p[i] > '9')
+            return false;
+    }
+    return s.n > 0;
+}
+
+static int check_dns(struct str s, struct str whole, struct err *err)
+{
+    struct str label = STR_NONE, rest = s;
+
+    if (whole.n == 0)
+        return err_set(err, ERR_INVALID, "a host name is needed, not an empty string");
+    if (whole.n > 255)
+        return err_set(err, ERR_INVALID, "a host name has at most 255 characters");
+    if (rest.n && rest.p[rest.n - 1] == '.')
+        rest.n--;
+    if (rest.n == 0 || rest.p[rest.n - 1] == '.')
+        return err_set(err, ERR_INVALID, "\"%.*s\" is not a host name: a label is empty",
+                       STR_ARG(whole));
+    while (str_next(&rest, '.', &label)) {
+        if (!is_dns_label(label))
+            return err_set(
+                err, ERR_INVALID,
+                "\"%.*s\" is not a host name: each label has 1 to 63 letters, digits or '-', with "
+                "a letter or digit at both ends",
+                STR_ARG(whole));
+    }
+    if (is_digits(label))
+        return err_set(err, ERR_INVALID, "\"%.*s\" is not a host name: the last label is a number",
+                       STR_ARG(whole));
+    return 0;
+}
+
+/* Istio's own names for SNI routing, "outbound_.PORT_._.HOST" (Shape rules of VirtualService). */
+static bool cut_sni_name(struct str *s)
+{
+    struct str rest = *s, port;
+
+    if (!str_starts(rest, STR("outbound_.")))
+        return false;
+    rest = str_sub(rest, 10, rest.n);
+    if (!str_cut(&rest, '_', &port) || !is_digits(port) || !str_starts(rest, STR("._.")))
+        return false;
+    *s = str_sub(rest, 3, rest.n);
+    return true;
+}
+
+int common_check_host(struct str s, struct err *err)
+{
+    struct str name = s;
+
+    if (str_has(s, '*'))
+        return err_set(err, ERR_INVALID,
+                       "\"%.*s\" must name one host: a wildcard is not allowed here", STR_ARG(s));
+    cut_sni_name(&name);
+    return check_dns(name, s, err);
+}
+
+int common_check_wildcard_host(struct str s, struct err *err)
+{
+    struct str rest = s, first;
+
+    if (s.n == 0 || s.p[0] != '*')
+        return common_check_host(s, err);
+    if (s.n == 1)
+        return 0;
+    if (!str_cut(&rest, '.', &first)) {
+        first = s;
+        rest = STR_NONE;
+    }
+    first = str_sub(first, 1, first.n);
+    if (str_starts(first, STR("-")))
+        first = str_sub(first, 1, first.n);
+    if (str_has(first, '*') || str_has(rest, '*') || (first.n > 0 && !is_dns_label(first)))
+        return err_set(err, ERR_INVALID,
+                       "\"%.*s\": only the first label may be a wildcard, as in \"*.example.com\"",
+                       STR_ARG(s));
+    return rest.n ? check_dns(rest, s, err) : 0;
+}
+
+int common_check_label(struct str s, struct err *err)
+{
+    bool ok = is_dns_label(s);
+
+    for (size_t i = 0; ok && i < s.n; i++)
+        ok = !(s.p[i] >= 'A' && s.p[i] <= 'Z');
+    return ok ? 0
+              : err_set(err, ERR_INVALID,
+                        "\"%.*s\" is not a name: 1 to 63 lower-case letters, digits or '-', with a "
+                        "letter or digit at "
+                        "both ends",
+                        STR_ARG(s));
+}
+
+int common_check_name(struct str s, struct err *err)
+{
+    struct str rest = s, label;
+    bool ok = s.n > 0 && s.n <= 253 && s.p[s.n - 1] != '.';
+
+    while (ok && str_next(&rest, '.', &label))
+        ok = common_check_label(label, err) == 0;
+    return ok ? 0
+              : err_set(err, ERR_INVALID,
+                        "\"%.*s\" is not a name: labels of lower-case letters, digits and '-', "
+                        "joined by dots, at most "
+                        "253 characters",
+                        STR_ARG(s));
+}
+
+int common_check_ip(struct str s, struct err *err)
+{
+    struct addr a;
+
+    return addr_parse_ip(s, &a)
+               ? 0
+               : err_set(err, ERR_INVALID, "\"%.*s\" is not an IP address", STR_ARG(s));
+}
+
+int common_check_cidr(struct str s, struct err *err)
+{
+    struct cidr c;
+
+    return cidr_parse(s, &c)
+               ? 0
+               : err_set(err, ERR_INVALID,
+                         "\"%.*s\" is neither an IP address nor a block such as 10.0.0.0/8",
+                         STR_ARG(s));
+}
+
+int common_check_export_to(struct str s, struct err *err)
+{
+    if (str_eq(s, STR(".")) || str_eq(s, STR("*")) || str_eq(s, STR("~")))
+        return 0;
+    if (common_check_label(s, err))
+        return err_set(
+            err, ERR_INVALID,
+            "\"%.*s\" is neither \".\" (this namespace), \"*\" (all) nor the name of a namespace",
+            STR_ARG(s));
+    return 0;
+}
+
+int common_check_gateway_name(struct str s, struct err *err)
+{
+    struct str ns, name = s;
+
+    if (str_cut(&name, '/', &ns)) {
+        if (!str_eq(ns, STR(".")) && common_check_label(ns, err))
+            return err_set(err, ERR_INVALID,
+                           "\"%.*s\": the part before '/' is not the name of a namespace",
+                           STR_ARG(s));
+        if (common_check_label(name, err))
+            return err_set(err, ERR_INVALID,
+                           "\"%.*s\": the part behind '/' is not the name of a Gateway",
+                           STR_ARG(s));
+        return 0;
+    }
+    return check_dns(s, s, err);
+}
+
+static bool is_token(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if (!is_alnum(s.p[i]) && !str_has(STR("!#$%&'*+-.^_`|~"), s.p[i]))
+            return false;
+    }
+    return s.n > 0;
+}
+
+int common_check_header_name(struct str s, struct err *err)
+{
+    static const struct str pseudo[] = {STR_INIT(":method"), STR_INIT(":scheme"),
+                                        STR_INIT(":authority"), STR_INIT(":path")};
+
+    if (s.n == 0)
+        return err_set(err, ERR_INVALID, "the name of a header is empty");
+    if (str_starts(s, STR("@request.auth.claims")))
+        return err_set(err, ERR_UNSUPPORTED, "matching claims of a token (\"%.*s\")", STR_ARG(s));
+    for (size_t i = 0; i < COUNT(pseudo); i++) {
+        if (str_eq(s, pseudo[i]))
+            return 0;
+    }
+    return is_token(s) ? 0
+                       : err_set(err, ERR_INVALID,
+                                 "\"%.*s\" is not the name of a header (nor :method, :scheme, "
+                                 ":authority, :path)",
+                                 STR_ARG(s));
+}
+
+static bool is_label_word(struct str s)
+{
+    if (s.n == 0 || s.n > 63 || !is_alnum(s.p[0]) || !is_alnum(s.p[s.n - 1]))
+        return false;
+    for (size_t i = 0; i < s.n; i++) {
+        if (!is_alnum(s.p[i]) && s.p[i] != '-' && s.p[i] != '_' && s.p[i] != '.')
+            return false;
+    }
+    return true;
+}
+
+int common_check_label_key(struct str s, struct err *err)
+{
+    struct str prefix, name = s;
+    bool has_prefix = str_cut(&name, '/', &prefix);
+
+    if ((has_prefix && common_check_name(prefix, err)) || !is_label_word(name))
+        return err_set(err, ERR_INVALID,
+                       "\"%.*s\" is not the key of a label: up to 63 letters, digits, '-', '_' or "
+                       "'.', perhaps behind "
+                       "\"domain/\"",
+                       STR_ARG(s));
+    return 0;
+}
+
+int common_check_label_value(struct str s, struct err *err)
+{
+    return s.n == 0 || is_label_word(s) ? 0
+                                        : err_set(err, ERR_INVALID,
+                                                  "\"%.*s\" is not the value of a label: up to 63 "
+                                                  "letters, digits, '-', '_' or '.'",
+                                                  STR_ARG(s));
+}
+
+/* ---- values ---- */
+
+/* Rows of designated initialisers, which clang-format 14 cannot lay out (it even crashes). */
+/* clang-format off */
+
+/* What travels as opaque bytes in Istio's sidecars (HTTPS, TLS, databases) does so here. */
+const struct field_value common_protocols[] = {
+    {"HTTP", 0, FIELD_BUILT, NULL, 0},
+    {"TCP", 1, FIELD_BUILT, NULL, 0},
+    {"TLS", 2, FIELD_BUILT, NULL, 0},
+    {"HTTPS", 3, FIELD_BUILT, NULL, 0},
+    {"MONGO", 4, FIELD_BUILT, NULL, 0},
+    {"REDIS", 5, FIELD_BUILT, NULL, 0},
+    {"MYSQL", 6, FIELD_BUILT, NULL, 0},
+    {"HTTP2", 7, FIELD_NOT_YET, NULL, 0},
+    {"GRPC", 8, FIELD_NOT_YET, NULL, 0},
+    {"GRPC-WEB", 9, FIELD_NOT_YET, NULL, 0},
+    {"UDP", 10, FIELD_UNSUPPORTED,
+     "the mesh carries TCP only; leave the port out, UDP passes by unchanged", 0},
+    {.name = NULL},
+};
+
+static const struct field_value simple_values[] = {
+    {"UNSPECIFIED", LOAD_BALANCER_UNSPECIFIED, FIELD_BUILT, NULL, 0},
+    {"LEAST_CONN", LOAD_BALANCER_LEAST_CONN, FIELD_DEPRECATED,
+     "it is read as LEAST_REQUEST, the name to use", LOAD_BALANCER_LEAST_REQUEST},
+    {"RANDOM", LOAD_BALANCER_RANDOM, FIELD_BUILT, NULL, 0},
+    {"PASSTHROUGH", LOAD_BALANCER_PASSTHROUGH, FIELD_BUILT, NULL, 0},
+    {"ROUND_ROBIN", LOAD_BALANCER_ROUND_ROBIN, FIELD_BUILT, NULL, 0},
+    {"LEAST_REQUEST", LOAD_BALANCER_LEAST_REQUEST, FIELD_BUILT, NULL, 0},
+    {.name = NULL},
+};
+
+static const struct field_value h2_upgrade_values[] = {
+    {"DEFAULT", H2_UPGRADE_DEFAULT, FIELD_BUILT, NULL, 0},
+    {"DO_NOT_UPGRADE", H2_UPGRADE_NEVER, FIELD_BUILT, NULL, 0},
+    {"UPGRADE", H2_UPGRADE_ALWAYS, FIELD_NOT_YET, NULL, 0},
+    {.name = NULL},
+};
+
+static const struct field_value client_tls_values[] = {
+    {"DISABLE", CLIENT_TLS_DISABLE, FIELD_BUILT, NULL, 0},
+    {"SIMPLE", CLIENT_TLS_SIMPLE, FIELD_NOT_YET, NULL, 0},
+    {"MUTUAL", CLIENT_TLS_MUTUAL, FIELD_NOT_YET, NULL, 0},
+    {"ISTIO_MUTUAL", CLIENT_TLS_ISTIO_MUTUAL, FIELD_BUILT, NULL, 0},
+    {.name = NULL},
+};
+
+static const struct field_value proxy_protocol_values[] = {
+    {"V1", PROXY_PROTOCOL_V1, FIELD_BUILT, NULL, 0},
+    {"V2", PROXY_PROTOCOL_V2, FIELD_BUILT, NULL, 0},
+    {.name = NULL},
+};
+
+/* ---- destinations ---- */
+
+static const struct field port_selector_fields[] = {
+    {"number", FIELD_UINT32, SCHEMA_AT(port_selector, number), SCHEMA_BOUNDS(1, 65535),
+     .flags = FIELD_REQUIRED | FIELD_BOUNDED, .meaning = "Number of the service's port."},
+};
+SCHEMA(port_selector_schema, "PortSelector", port_selector, port_selector_fields);
+
+static const struct field percent_fields[] = {
+    {"value", FIELD_DOUBLE, SCHEMA_AT(percent, value), SCHEMA_BOUNDS(0, 100),
+     .flags = FIELD_BOUNDED, .meaning = "Share in percent, in steps of 0.0001."},
+};
+SCHEMA(percent_schema, "Percent", percent, percent_fields);
+
+static const struct field destination_fields[] = {
+    {"host", FIELD_STRING, SCHEMA_AT(destination, host), .flags = FIELD_REQUIRED,
+     .check = common_check_host,
+     .meaning = "Service to send to; a short name is completed with the namespace of the rule."},
+    {"subset", FIELD_STRING, SCHEMA_AT(destination, subset), .check = common_check_label,
+     .meaning = "Subset that a DestinationRule of the host declares."},
+    {"port", FIELD_EMBED, SCHEMA_AT(destination, port), .message = &port_selector_schema,
+     .meaning = "Port of the service, when it is not the one the client addressed."},
+};
+SCHEMA(destination_schema, "Destination", destination, destination_fields);
+
+static const struct field operation_fields[] = {
+    {"set", FIELD_LABELS, SCHEMA_AT(header_operations, set), .flags = FIELD_FREE_KEYS,
+     .meaning = "Headers to overwrite, or to add where absent."},
+    {"add", FIELD_LABELS, SCHEMA_AT(header_operations, add), .flags = FIELD_FREE_KEYS,
+     .meaning = "Values to append to headers."},
+    {"remove", FIELD_STRINGS, SCHEMA_LIST(header_operations, remove),
+     .meaning = "Headers to delete."},
+};
+static SCHEMA(operation_schema, "HeaderOperations", header_operations, operation_fields);
+
+static const struct field headers_fields[] = {
+    {"request", FIELD_EMBED, SCHEMA_AT(headers, request), .message = &operation_schema,
+     .meaning = "Edits before the request is forwarded."},
+    {"response", FIELD_EMBED, SCHEMA_AT(headers, response), .message = &operation_schema,
+     .meaning = "Edits before the answer goes back."},
+};
+SCHEMA(headers_schema, "Headers", headers, headers_fields);
+
+#define DESTINATION_ROWS                                                                           \
+    {"destination",                                                                                \
+     FIELD_EMBED,                                                                                  \
+     SCHEMA_AT(rule_destination, destination),                                                     \
+     .message = &destination_schema,                                                               \
+     .flags = FIELD_REQUIRED,                                                                      \
+     .meaning = "Where to send."},                                                                 \
+    {                                                                                              \
+        "weight", FIELD_INT32, SCHEMA_AT(rule_destination, weight), SCHEMA_BOUNDS(0, INT32_MAX),   \
+            .flags = FIELD_BOUNDED,                                                                \
+            .meaning = "Relative share; a single destination gets everything."                     \
+    }
+
+static const struct field http_destination_fields[] = {
+    DESTINATION_ROWS,
+    {"headers", FIELD_MESSAGE, SCHEMA_AT(rule_destination, headers), .message = &headers_schema,
+     SCHEMA_NOT_YET, .meaning = "Header edits for this destination only."},
+};
+SCHEMA(http_destination_schema, "HTTPRouteDestination", rule_destination, http_destination_fields);
+
+static const struct field tcp_destination_fields[] = {DESTINATION_ROWS};
+SCHEMA(tcp_destination_schema, "RouteDestination", rule_destination, tcp_destination_fields);
+
+/* ---- selectors, matches ---- */
+
+static const struct field match_labels_fields[] = {
+    {"matchLabels", FIELD_LABELS, SCHEMA_AT(label_selector, labels), .flags = FIELD_NO_WILDCARD,
+     .meaning = "Labels that a workload must carry."},
+};
+SCHEMA(match_labels_schema, "WorkloadSelector", label_selector, match_labels_fields);
+
+static const struct field labels_selector_fields[] = {
+    {"labels", FIELD_LABELS, SCHEMA_AT(label_selector, labels), .flags = FIELD_NO_WILDCARD,
+     .meaning = "Labels that a workload must carry."},
+};
+SCHEMA(labels_selector_schema, "WorkloadSelector", label_selector, labels_selector_fields);
+
+/* Decoded by hand into a struct match_string; the rows are for names and words. */
+static const struct field string_match_fields[] = {
+    {"exact", FIELD_STRING, .oneof = "match_type", .meaning = "The whole value, case-sensitive."},
+    {"prefix", FIELD_STRING, .oneof = "match_type",
+     .meaning = "How the value begins, case-sensitive."},
+    {"regex", FIELD_STRING, .oneof = "match_type",
+     .meaning = "RE2 expression that covers the whole value."},
+};
+SCHEMA(string_match_schema, "StringMatch", named_number, string_match_fields);
+
+/* ---- load balancing ---- */
+
+static const struct field cookie_attribute_fields[] = {
+    {"name", FIELD_STRING, SCHEMA_AT(cookie_attribute, name), .flags = FIELD_REQUIRED,
+     .meaning = "Attribute."},
+    {"value", FIELD_STRING, SCHEMA_AT(cookie_attribute, value), .meaning = "Its value."},
+};
+static SCHEMA(cookie_attribute_schema, "Attribute", cookie_attribute, cookie_attribute_fields);
+
+static const struct field hash_cookie_fields[] = {
+    {"name", FIELD_STRING, SCHEMA_AT(hash_cookie, name), .flags = FIELD_REQUIRED,
+     .meaning = "Name of the cookie."},
+    {"path", FIELD_STRING, SCHEMA_AT(hash_cookie, path),
+     .meaning = "Path of a cookie that the proxy makes."},
+    {"ttl", FIELD_DURATION, SCHEMA_AT(hash_cookie, ttl_ns), .flags = FIELD_ZERO,
+     .meaning =
+         "Life of a cookie that the proxy makes; 0s is a session cookie, absent makes none."},
+    {"attributes", FIELD_MESSAGES, SCHEMA_LIST(hash_cookie, attributes),
+     .message = &cookie_attribute_schema,
+     .meaning = "Further attributes of a cookie that the proxy makes."},
+};
+static SCHEMA(hash_cookie_schema, "HTTPCookie", hash_cookie, hash_cookie_fields);
+
+static const struct field ring_hash_fields[] = {
+    {"minimumRingSize", FIELD_UINT64, SCHEMA_AT(ring_hash, minimum_ring_size), .def = 1024,
+     .meaning = "Least number of virtual nodes."},
+};
+static SCHEMA(ring_hash_schema, "RingHash", ring_hash, ring_hash_fields);
+
+static const struct field maglev_fields[] = {
+    {"tableSize", FIELD_UINT64, SCHEMA_AT(maglev, table_size), SCHEMA_BOUNDS(1, 5000011),
+     .def = 65537, .flags = FIELD_REQUIRED | FIELD_BOUNDED,
+     .meaning = "Size of the table, a prime."},
+};
+static SCHEMA(maglev_schema, "MagLev", maglev, maglev_fields);
+
+static const struct field consistent_hash_fields[] = {
+    {"httpHeaderName", FIELD_STRING, SCHEMA_AT(consistent_hash, header_name), .oneof = "hash_key",
+     .meaning = "Hash this request header."},
+    {"httpCookie", FIELD_MESSAGE, SCHEMA_AT(consistent_hash, cookie),
+     .message = &hash_cookie_schema, .oneof = "hash_key", .meaning = "Hash this cookie."},
+    {"useSourceIp", FIELD_BOOL, SCHEMA_AT(consistent_hash, use_source_ip), .oneof = "hash_key",
+     .meaning = "Hash the client's address."},
+    {"httpQueryParameterName", FIELD_STRING, SCHEMA_AT(consistent_hash, query_parameter_name),
+     .oneof = "hash_key", .meaning = "Hash the first value of this query parameter."},
+    {"ringHash", FIELD_MESSAGE, SCHEMA_AT(consistent_hash, ring_hash), .message = &ring_hash_schema,
+     .oneof = "hash_algorithm", .meaning = "Use a ring of virtual nodes."},
+    {"maglev", FIELD_MESSAGE, SCHEMA_AT(consistent_hash, maglev), .message = &maglev_schema,
+     .oneof = "hash_algorithm", .meaning = "Use a Maglev table."},
+    {"minimumRingSize", FIELD_UINT64, SCHEMA_AT(consistent_hash, minimum_ring_size),
+     .meaning = "Deprecated place of ringHash.minimumRingSize."},
+};
+static SCHEMA(consistent_hash_schema, "ConsistentHashLB", consistent_hash, consistent_hash_fields);
+
+static const struct field distribute_fields[] = {
+    {"from", FIELD_STRING, SCHEMA_AT(locality_distribute, from), .flags = FIELD_REQUIRED,
+     .meaning = "Locality of the client, region/zone/subzone; the last part may be *."},
+    {"to", FIELD_NUMBERS, SCHEMA_LIST(locality_distribute, to), SCHEMA_BOUNDS(1, 100),
+     .flags = FIELD_REQUIRED | FIELD_BOUNDED, .meaning = "Shares per locality, 100 in all."},
+};
+static SCHEMA(distribute_schema, "Distribute", locality_distribute, distribute_fields);
+
+static const struct field failover_fields[] = {
+    {"from", FIELD_STRING, SCHEMA_AT(locality_failover, from),
+     .meaning = "Region whose endpoints are gone."},
+    {"to", FIELD_STRING, SCHEMA_AT(locality_failover, to), .meaning = "Region that takes over."},
+};
+static SCHEMA(failover_schema, "Failover", locality_failover, failover_fields);
+
+static const struct field locality_fields[] = {
+    {"distribute", FIELD_MESSAGES, SCHEMA_LIST(locality_lb, distribute),
+     .message = &distribute_schema, .oneof = "locality",
+     .meaning = "Fixed shares between localities."},
+    {"failover", FIELD_MESSAGES, SCHEMA_LIST(locality_lb, failover), .message = &failover_schema,
+     .oneof = "locality", .meaning = "Which region takes over for which."},
+    {"failoverPriority", FIELD_STRINGS, SCHEMA_LIST(locality_lb, failover_priority),
+     .meaning = "Labels that rank endpoints."},
+    {"enabled", FIELD_BOOL, SCHEMA_HAS(locality_lb, enabled), .def = 1, .meaning = "Switch."},
+};
+static SCHEMA(locality_schema, "LocalityLoadBalancerSetting", locality_lb, locality_fields);
+
+static const struct field warmup_fields[] = {
+    {"duration", FIELD_DURATION, SCHEMA_AT(warmup, duration_ns), .flags = FIELD_REQUIRED,
+     .meaning = "How long a new endpoint takes to its full share."},
+    {"minimumPercent", FIELD_DOUBLE, SCHEMA_HAS(warmup, minimum_percent), SCHEMA_BOUNDS(0, 100),
+     .def = 10, .flags = FIELD_BOUNDED, .meaning = "Share it begins with."},
+    {"aggression", FIELD_DOUBLE, SCHEMA_HAS(warmup, aggression), SCHEMA_BOUNDS(0, INT32_MAX),
+     .def = 1, .flags = FIELD_BOUNDED, .meaning = "Shape of the curve; 1 is a straight line."},
+};
+static SCHEMA(warmup_schema, "WarmupConfiguration", warmup, warmup_fields);
+
+static const struct field load_balancer_fields[] = {
+    {"simple", FIELD_ENUM, SCHEMA_AT(load_balancer, simple), .values = simple_values,
+     .oneof = "lb_policy", .meaning = "How an endpoint is chosen; LEAST_REQUEST when not given."},
+    {"consistentHash", FIELD_MESSAGE, SCHEMA_AT(load_balancer, consistent_hash),
+     .message = &consistent_hash_schema, .oneof = "lb_policy", SCHEMA_NOT_YET,
+     .meaning = "Keep a key with its endpoint."},
+    {"localityLbSetting", FIELD_MESSAGE, SCHEMA_AT(load_balancer, locality),
+     .message = &locality_schema, SCHEMA_NOT_YET, .meaning = "Prefer near endpoints."},
+    {"warmup", FIELD_MESSAGE, SCHEMA_AT(load_balancer, warmup), .message = &warmup_schema,
+     SCHEMA_NOT_YET, .meaning = "Raise the share of a new endpoint slowly."},
+    {"zoneAwareLbSetting", FIELD_ANY,
+     SCHEMA_UNSUPPORTED("it needs a proxy that knows its own zone's size; use localityLbSetting"),
+     .meaning = "Balance between zones automatically."},
+    {"warmupDurationSecs", FIELD_ANY, SCHEMA_UNSUPPORTED("it was replaced by warmup.duration"),
+     .meaning = "Old form of warmup."},
+};
+static SCHEMA(load_balancer_schema, "LoadBalancerSettings", load_balancer, load_balancer_fields);
+
+/* ---- connection pool ---- */
+
+static const struct field keepalive_fields[] = {
+    {"probes", FIELD_UINT32, SCHEMA_AT(tcp_keepalive, probes),
+     .meaning = "Unanswered probes before the close."},
+    {"time", FIELD_DURATION, SCHEMA_AT(tcp_keepalive, time_ns),
+     .meaning = "Silence before the first probe."},
+    {"interval", FIELD_DURATION, SCHEMA_AT(tcp_keepalive, interval_ns),
+     .meaning = "Time between probes."},
+};
+static SCHEMA(keepalive_schema, "TcpKeepalive", tcp_keepalive, keepalive_fields);
+
+static const struct field tcp_pool_fields[] = {
+    {"maxConnections", FIELD_INT32, SCHEMA_AT(tcp_pool, max_connections),
+     SCHEMA_BOUNDS(0, INT32_MAX), .flags = FIELD_BOUNDED, SCHEMA_NOT_YET,
+     .meaning = "Connections of one client proxy to the service."},
+    {"connectTimeout", FIELD_DURATION, SCHEMA_AT(tcp_pool, connect_timeout_ns),
+     .meaning = "TCP and TLS connect; 10s when not given."},
+    {"tcpKeepalive", FIELD_MESSAGE, SCHEMA_AT(tcp_pool, tcp_keepalive),
+     .message = &keepalive_schema, SCHEMA_NOT_YET, .meaning = "Keep-alive probes of the kernel."},
+    {"maxConnectionDuration", FIELD_DURATION, SCHEMA_AT(tcp_pool, max_connection_duration_ns),
+     SCHEMA_NOT_YET, .meaning = "Age at which a connection is closed."},
+    {"idleTimeout", FIELD_DURATION, SCHEMA_AT(tcp_pool, idle_timeout_ns), .flags = FIELD_ZERO,
+     .meaning = "Silence after which a connection is closed; 1h when not given, 0s never."},
+};
+static SCHEMA(tcp_pool_schema, "TCPSettings", tcp_pool, tcp_pool_fields);
+
+static const struct field http2_keepalive_fields[] = {
+    {"interval", FIELD_DURATION, SCHEMA_AT(http2_keepalive, interval_ns), .flags = FIELD_REQUIRED,
+     .meaning = "Time between pings."},
+    {"timeout", FIELD_DURATION, SCHEMA_AT(http2_keepalive, timeout_ns), .flags = FIELD_REQUIRED,
+     .meaning = "How long an answer may take."},
+};
+static SCHEMA(http2_keepalive_schema, "ConnectionKeepalive", http2_keepalive,
+              http2_keepalive_fields);
+
+#define POOL_LIMIT(text, m, sentence)                                                              \
+    {                                                                                              \
+        text, FIELD_INT32, SCHEMA_AT(http_pool, m), SCHEMA_BOUNDS(0, INT32_MAX),                   \
+            .flags = FIELD_BOUNDED, SCHEMA_NOT_YET, .meaning = sentence                            \
+    }
+
+static const struct field http_pool_fields[] = {
+    POOL_LIMIT("http1MaxPendingRequests", max_pending_requests,
+               "Requests that may wait for a connection."),
+    POOL_LIMIT("http2MaxRequests", max_requests, "Requests under way to the service."),
+    POOL_LIMIT("maxRequestsPerConnection", max_requests_per_connection,
+               "Requests before a connection is closed."),
+    POOL_LIMIT("maxRetries", max_retries, "Retries under way to the service."),
+    {"idleTimeout", FIELD_DURATION, SCHEMA_AT(http_pool, idle_timeout_ns),
+     .meaning = "How long a connection without requests is kept; 1h when not given."},
+    {"h2UpgradePolicy", FIELD_ENUM, SCHEMA_AT(http_pool, h2_upgrade), .values = h2_upgrade_values,
+     SCHEMA_NOT_YET, .meaning = "Whether HTTP/1.1 requests travel as HTTP/2."},
+    {"useClientProtocol", FIELD_BOOL, SCHEMA_AT(http_pool, use_client_protocol), SCHEMA_NOT_YET,
+     .meaning = "Use the client's version of HTTP."},
+    POOL_LIMIT("maxConcurrentStreams", max_concurrent_streams, "Streams of one HTTP/2 connection."),
+    {"http2KeepAlive", FIELD_MESSAGE, SCHEMA_AT(http_pool, http2_keepalive),
+     .message = &http2_keepalive_schema, SCHEMA_NOT_YET, .meaning = "Pings of HTTP/2."},
+};
+static SCHEMA(http_pool_schema, "HTTPSettings", http_pool, http_pool_fields);
+
+static const struct field connection_pool_fields[] = {
+    {"tcp", FIELD_MESSAGE, SCHEMA_AT(connection_pool, tcp), .message = &tcp_pool_schema,
+     .meaning = "Connections of any kind."},
+    {"http", FIELD_MESSAGE, SCHEMA_AT(connection_pool, http), .message = &http_pool_schema,
+     .meaning = "Connections that carry HTTP."},
+};
+static SCHEMA(connection_pool_schema, "ConnectionPoolSettings", connection_pool,
+              connection_pool_fields);
+
+/* ---- outlier detection, TLS, the rest ---- */
+
+static const struct field outlier_fields[] = {
+    {"consecutiveErrors", FIELD_INT32, SCHEMA_AT(outlier_detection, consecutive_errors),
+     .status = FIELD_DEPRECATED, .reason = "use consecutiveGatewayErrors or consecutive5xxErrors",
+     .meaning = "Errors in a row."},
+    {"splitExternalLocalOriginErrors", FIELD_BOOL,
+     SCHEMA_AT(outlier_detection, split_external_local_origin_errors),
+     .meaning = "Count failed connects apart."},
+    {"consecutiveLocalOriginFailures", FIELD_UINT32,
+     SCHEMA_HAS(outlier_detection, consecutive_local_origin_failures), .def = 5,
+     .meaning = "Failed connects in a row."},
+    {"consecutiveGatewayErrors", FIELD_UINT32,
+     SCHEMA_HAS(outlier_detection, consecutive_gateway_errors),
+     .meaning = "Answers 502, 503, 504 in a row; 0 is off."},
+    {"consecutive5xxErrors", FIELD_UINT32, SCHEMA_HAS(outlier_detection, consecutive_5xx_errors),
+     .def = 5, .meaning = "Answers 5xx in a row; 0 is off."},
+    {"interval", FIELD_DURATION, SCHEMA_AT(outlier_detection, interval_ns), .def = 10000000000,
+     .meaning = "Time between sweeps."},
+    {"baseEjectionTime", FIELD_DURATION, SCHEMA_AT(outlier_detection, base_ejection_time_ns),
+     .def = 30000000000, .meaning = "Ejection, multiplied by how often it happened."},
+    {"maxEjectionPercent", FIELD_INT32, SCHEMA_AT(outlier_detection, max_ejection_percent),
+     SCHEMA_BOUNDS(0, 100), .def = 10, .flags = FIELD_BOUNDED,
+     .meaning = "Share of endpoints that may be out at once."},
+    {"minHealthPercent", FIELD_INT32, SCHEMA_AT(outlier_detection, min_health_percent),
+     SCHEMA_BOUNDS(0, 100), .flags = FIELD_BOUNDED,
+     .meaning = "Below this share of healthy endpoints, ejections are ignored."},
+    {"outlierDetectionHttpErrorCodes", FIELD_UINT32S,
+     SCHEMA_LIST(outlier_detection, http_error_codes), SCHEMA_BOUNDS(100, 599),
+     .flags = FIELD_BOUNDED, .meaning = "Statuses that count."},
+};
+static SCHEMA(outlier_schema, "OutlierDetection", outlier_detection, outlier_fields);
+
+static const struct field client_tls_fields[] = {
+    {"mode", FIELD_ENUM, SCHEMA_AT(client_tls, mode), .values = client_tls_values,
+     .meaning = "DISABLE speaks plain text, ISTIO_MUTUAL uses the mesh's certificates."},
+    {"clientCertificate", FIELD_STRING, SCHEMA_AT(client_tls, client_certificate), SCHEMA_NOT_YET,
+     .meaning = "File of the certificate to show."},
+    {"privateKey", FIELD_STRING, SCHEMA_AT(client_tls, private_key), SCHEMA_NOT_YET,
+     .meaning = "File of its key."},
+    {"caCertificates", FIELD_STRING, SCHEMA_AT(client_tls, ca_certificates), SCHEMA_NOT_YET,
+     .meaning = "File of the authorities to trust."},
+    {"credentialName", FIELD_STRING, SCHEMA_AT(client_tls, credential_name), SCHEMA_NOT_YET,
+     .meaning = "Named credential to use in place of files."},
+    {"subjectAltNames", FIELD_STRINGS, SCHEMA_LIST(client_tls, subject_alt_names), SCHEMA_NOT_YET,
+     .meaning = "Names of the server that are accepted."},
+    {"sni", FIELD_STRING, SCHEMA_AT(client_tls, sni), SCHEMA_NOT_YET,
+     .meaning = "Server name to ask for."},
+    {"insecureSkipVerify", FIELD_BOOL, SCHEMA_HAS(client_tls, insecure_skip_verify), SCHEMA_NOT_YET,
+     .meaning = "Do not check the server's certificate."},
+    {"caCrl", FIELD_STRING, SCHEMA_AT(client_tls, ca_crl), SCHEMA_NOT_YET,
+     .meaning = "File of revoked certificates."},
+};
+static SCHEMA(client_tls_schema, "ClientTLSSettings", client_tls, client_tls_fields);
+
+#define POLICY_BLOCKS(s, pool_status, tls_status)                                                   \
+    {"loadBalancer", FIELD_MESSAGE, SCHEMA_AT(s, load_balancer), .message = &load_balancer_schema,  \
+     .meaning = "How endpoints are chosen."},                                                       \
+        {"connectionPool",                                                                          \
+         FIELD_MESSAGE,                                                                             \
+         SCHEMA_AT(s, connection_pool),                                                             \
+         .message = &connection_pool_schema,                                                        \
+         .status = (pool_status),                                                                   \
+         .meaning = "Timeouts and limits of connections."},                                         \
+        {"outlierDetection",         FIELD_MESSAGE,  SCHEMA_AT(s, outlier_detection),               \
+         .message = &outlier_schema, SCHEMA_NOT_YET, .meaning = "Stop using endpoints that fail."}, \
+    {                                                                                               \
+        "tls", FIELD_MESSAGE, SCHEMA_AT(s, tls),                                                    \
+            .message = &client_tls_schema, .status = (tls_status),                                  \
+            .meaning =                                                                              \
+                "TLS towards the service; mesh mTLS where the endpoint speaks it when not given."   \
+    }
+
+static const struct field port_policy_fields[] = {
+    {"port", FIELD_EMBED, SCHEMA_AT(port_traffic_policy, port), .message = &port_selector_schema,
+     .flags = FIELD_REQUIRED, .meaning = "Port of the service."},
+    POLICY_BLOCKS(port_traffic_policy, FIELD_BUILT, FIELD_BUILT),
+};
+static SCHEMA(port_policy_schema, "PortTrafficPolicy", port_traffic_policy, port_policy_fields);
+
+static const struct field tunnel_fields[] = {
+    {"protocol", FIELD_STRING, SCHEMA_AT(tunnel_settings, protocol), .meaning = "CONNECT or POST."},
+    {"targetHost", FIELD_STRING, SCHEMA_AT(tunnel_settings, target_host), .flags = FIELD_REQUIRED,
+     .meaning = "Host to ask the forward proxy for."},
+    {"targetPort", FIELD_UINT32, SCHEMA_AT(tunnel_settings, target_port), SCHEMA_BOUNDS(1, 65535),
+     .flags = FIELD_REQUIRED | FIELD_BOUNDED, .meaning = "Its port."},
+};
+static SCHEMA(tunnel_schema, "TunnelSettings", tunnel_settings, tunnel_fields);
+
+static const struct field proxy_protocol_fields[] = {
+    {"version", FIELD_ENUM, SCHEMA_AT(proxy_protocol, version), .values = proxy_protocol_values,
+     .meaning = "V1 is text, V2 binary."},
+};
+static SCHEMA(proxy_protocol_schema, "ProxyProtocol", proxy_protocol, proxy_protocol_fields);
+
+static const struct field retry_budget_fields[] = {
+    {"percent", FIELD_DOUBLE, SCHEMA_HAS(retry_budget, percent), SCHEMA_BOUNDS(0, 100), .def = 20,
+     .flags = FIELD_BOUNDED, .meaning = "Retries as a share of requests under way."},
+    {"minRetryConcurrency", FIELD_UINT32, SCHEMA_AT(retry_budget, min_retry_concurrency), .def = 3,
+     .meaning = "Retries that are always allowed."},
+    {"budgetInterval", FIELD_DURATION, SCHEMA_AT(retry_budget, budget_interval_ns),
+     .flags = FIELD_ZERO, .meaning = "Window in which requests are counted."},
+};
+static SCHEMA(retry_budget_schema, "RetryBudget", retry_budget, retry_budget_fields);
+
+#define POLICY_REST(ports_status)                                                                  \
+    {"portLevelSettings",                                                                          \
+     FIELD_MESSAGES,                                                                               \
+     SCHEMA_LIST(traffic_policy, port_level),                                                      \
+     .message = &port_policy_schema,                                                               \
+     .status = (ports_status),                                                                     \
+     .meaning = "Policy of single ports, which replaces all blocks for that port."},               \
+        {"tunnel",                                                                                 \
+         FIELD_MESSAGE,                                                                            \
+         SCHEMA_AT(traffic_policy, tunnel),                                                        \
+         .message = &tunnel_schema,                                                                \
+         SCHEMA_NOT_YET,                                                                           \
+         .oneof = "wrapping",                                                                      \
+         .meaning = "Go through a forward proxy."},                                                \
+        {"proxyProtocol",                                                                          \
+         FIELD_MESSAGE,                                                                            \
+         SCHEMA_AT(traffic_policy, proxy_protocol),                                                \
+         .message = &proxy_protocol_schema,                                                        \
+         SCHEMA_NOT_YET,                                                                           \
+         .oneof = "wrapping",                                                                      \
+         .meaning = "Send the PROXY protocol first."},                                             \
+    {                                                                                              \
+        "retryBudget", FIELD_MESSAGE, SCHEMA_AT(traffic_policy, retry_budget),                     \
+            .message = &retry_budget_schema, SCHEMA_NOT_YET,                                       \
+            .meaning = "Bound retries by the requests under way."                                  \
+    }
+
+static const struct field traffic_policy_fields[] = {
+    POLICY_BLOCKS(traffic_policy, FIELD_BUILT, FIELD_BUILT),
+    POLICY_REST(FIELD_BUILT),
+};
+SCHEMA(traffic_policy_schema, "TrafficPolicy", traffic_policy, traffic_policy_fields);
+
+static const struct field subset_policy_fields[] = {
+    POLICY_BLOCKS(traffic_policy, FIELD_NOT_YET, FIELD_NOT_YET),
+    POLICY_REST(FIELD_NOT_YET),
+};
+SCHEMA(subset_policy_schema, "TrafficPolicy", traffic_policy, subset_policy_fields);

@@ -1,0 +1,46 @@
+/* The kinds of documents: their names, API groups, and schema tables.
+ *
+ * Flow:    decode finds the kind by apiVersion and kind and fills its struct through `spec`; encode
+ * goes back; the command line finds kinds by any of their names. Threads: constant.
+ */
+#pragma once
+
+#include "mesh/kinds/common.h"
+
+struct schema; /* mesh/schema.h */
+
+enum kind_id {
+    KIND_GATEWAY,
+    KIND_VIRTUAL_SERVICE,
+    KIND_DESTINATION_RULE,
+    KIND_SERVICE_ENTRY,
+    KIND_WORKLOAD_ENTRY,
+    KIND_PEER_AUTHENTICATION,
+    KIND_SERVICE,
+    KIND_NAMESPACE,
+    KIND_SERVICE_ACCOUNT,
+    KIND_COUNT,
+};
+
+struct kind {
+    enum kind_id id;
+    const char *name;        /* "VirtualService" */
+    const char *singular;    /* "virtualservice" */
+    const char *plural;      /* "virtualservices" */
+    const char *shorts[3];   /* "vs"; NULL-ended */
+    const char *group;       /* "networking.istio.io"; "" is core */
+    const char *versions[4]; /* newest first, NULL-ended; encode writes the first */
+    bool is_namespaced;
+    const struct schema *spec; /* NULL: the kind has no spec */
+};
+
+const struct kind *kind_get(enum kind_id id);
+const struct kind *kind_find(struct str name); /* exactly "VirtualService"; NULL if none */
+const struct kind *
+kind_find_any(struct str name);       /* kind, singular, plural or short, any case; NULL if none */
+const struct kind *kind_at(size_t i); /* NULL past the end */
+
+/* Kinds that are known but not taken. */
+enum kind_status { KIND_UNKNOWN, KIND_NOT_YET, KIND_CLUSTER_ONLY };
+/* Why a kind that kind_find does not have is refused; *why is a sentence, NULL if unknown. */
+enum kind_status kind_refused(struct str name, const char **why);

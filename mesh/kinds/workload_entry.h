@@ -1,0 +1,19 @@
+/* networking.istio.io WorkloadEntry: one place where a service runs; also an endpoint inside a
+ * ServiceEntry. Fields: mesh/kinds/workload_entry.c. */
+#pragma once
+
+#include "mesh/kinds/common.h"
+
+struct workload_entry {
+    const struct node *node;
+    struct str address;         /* an IP; names and unix sockets are not yet */
+    struct named_number *ports; /* service port name -> real port; beats targetPort */
+    size_t ports_count;
+    struct labels labels;
+    struct str network; /* not yet */
+    struct str locality;
+    uint32_t weight; /* default 1; 0 is read as 1 */
+    struct str service_account;
+};
+
+extern const struct schema workload_entry_schema;

@@ -1,0 +1,58 @@
+#include "mesh/model.h"
+
+#include <ctype.h>
+
+struct str labels_get(const struct labels *l, struct str key)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        if (str_eq(l->items[i].key, key))
+            return l->items[i].value;
+    }
+    return STR_NONE;
+}
+
+static bool has_label(const struct labels *have, const struct label *want)
+{
+    for (size_t i = 0; i < have->count; i++) {
+        if (str_eq(have->items[i].key, want->key))
+            return str_eq(have->items[i].value, want->value);
+    }
+    return false;
+}
+
+bool labels_match(const struct labels *have, const struct labels *want)
+{
+    for (size_t i = 0; i < want->count; i++) {
+        if (!has_label(have, &want->items[i]))
+            return false;
+    }
+    return true;
+}
+
+static struct str lower(struct arena *a, struct str s)
+{
+    char *p = (char *)arena_alloc(a, s.n + 1);
+
+    for (size_t i = 0; i < s.n; i++)
+        p[i] = (char)tolower((unsigned char)s.p[i]);
+    p[s.n] = '\0';
+    return (struct str){p, s.n};
+}
+
+struct str model_fqdn(struct arena *a, struct str host, struct str ns, struct str domain)
+{
+    struct addr ip;
+    struct str name = lower(a, host);
+
+    /* One trailing dot is legal in a name and means nothing to a matcher. */
+    if (name.n > 1 && name.p[name.n - 1] == '.')
+        name.n--;
+    if (name.n == 0 || str_has(name, '.') || str_has(name, '*') || addr_parse_ip(name, &ip))
+        return name;
+    return arena_printf(a, "%.*s.%.*s.svc.%.*s", STR_ARG(name), STR_ARG(ns), STR_ARG(domain));
+}
+
+struct str model_service_key(struct arena *a, struct str ns, struct str fqdn)
+{
+    return arena_printf(a, "%.*s/%.*s", STR_ARG(ns), STR_ARG(fqdn));
+}

@@ -1,0 +1,108 @@
+/* The catalog: what one agent may see, in plain structs, and what the server makes from documents
+ * and registrations. Compile reads it; sync carries it as JSON resources.
+ *
+ * Keys: a service is "NAMESPACE/FQDN"; reviews in default is
+ * "default/reviews.default.svc.cluster.local". Ownership: everything lives in the catalog's arena.
+ */
+#pragma once
+
+#include "mesh/base/addr.h"
+#include "mesh/base/arena.h"
+#include "mesh/base/map.h"
+#include "mesh/base/node.h"
+
+struct object; /* mesh/decode.h: a decoded document */
+
+struct label {
+    struct str key, value;
+};
+
+struct labels {
+    struct label *items;
+    size_t count;
+};
+
+struct service_port {
+    uint16_t number;      /* what clients address */
+    uint16_t target_port; /* default on the endpoint */
+    struct str name;      /* "http", unique within the service */
+    struct str protocol;  /* Istio's word, upper case: HTTP, TCP, GRPC, ...; empty: sniffed */
+    bool is_plain;        /* of a workload: its PeerAuthentication disables mTLS on this port */
+};
+
+/* A name, its ports and its virtual addresses. */
+struct service {
+    struct str key, ns, name, fqdn; /* name: short; for a ServiceEntry host it is the host itself */
+    struct addr vip4, vip6;         /* family 0 if there is none */
+    struct addr *addresses; /* further addresses to capture (ServiceEntry addresses); port 0 */
+    size_t address_count;
+    struct service_port *ports;
+    size_t port_count;
+    bool is_external;     /* MESH_EXTERNAL: no mesh identity, no auto mTLS */
+    bool is_original_dst; /* resolution NONE: dial where the client was going */
+    struct str sans;      /* subjectAltNames, space-separated */
+    struct str export_to; /* space-separated as in the document; empty is "*" */
+};
+
+/* One place where a service runs. */
+struct workload {
+    struct str service; /* key */
+    struct str name;    /* workload name for metrics */
+    struct str ns, account;
+    struct str host_id, host;   /* empty for static ones */
+    struct addr address;        /* port 0 */
+    struct service_port *ports; /* by name: target_port is where it listens; number 0 */
+    size_t port_count;
+    struct labels labels;
+    struct str identity; /* SPIFFE URI, empty if it has none */
+    bool is_mesh;        /* an agent with mTLS stands there */
+    uint32_t weight;
+    struct str locality;
+};
+
+/* A service that runs on this very host behind this agent: compile's "self". */
+struct local_service {
+    struct str key, ns, name, fqdn, account, identity;
+    uint16_t port;         /* where the application listens, and what is captured inbound */
+    uint16_t service_port; /* what clients address */
+    struct str protocol;   /* as service_port.protocol */
+    struct addr
+        app; /* where to reach the application: address (127.0.0.1 or the host's) and port */
+    struct labels labels;
+    bool is_gateway; /* no application: labels select Gateways, port is 0 */
+};
+
+struct self {
+    struct str host_id, host; /* ULID, name */
+    struct str ns;            /* namespace of unmapped callers, "default" */
+    struct addr address;      /* the host's own, port 0 */
+    struct str identity;      /* of unmapped callers: spiffe://TD/ns/NS/sa/host-ID */
+    struct local_service *services;
+    size_t service_count;
+};
+
+struct catalog {
+    struct arena arena;
+    uint64_t revision;
+    struct str epoch;
+    struct str trust_domain, domain, root_namespace;
+    struct service **services;
+    size_t service_count;
+    struct workload **workloads;
+    size_t workload_count;
+    struct object **objects; /* VirtualService, DestinationRule, Gateway, PeerAuthentication that
+                                this agent may see */
+    size_t object_count;
+    struct map by_service; /* key -> struct service * */
+    struct map
+        subscribed; /* key -> non-NULL: rules and endpoints of this service are complete here */
+};
+
+struct str labels_get(const struct labels *l, struct str key); /* empty if absent */
+bool labels_match(const struct labels *have,
+                  const struct labels *want); /* every wanted one equal */
+
+/* Short names as Istio completes them: no dot, not "*", not an IP -> NAME.NS.svc.DOMAIN
+ * (fields.md 1.3). */
+struct str model_fqdn(struct arena *a, struct str host, struct str ns, struct str domain);
+struct str model_service_key(struct arena *a, struct str ns, struct str fqdn);

@@ -1,0 +1,754 @@
+/* Hashes: a part's canonical text is its own JSON (the admin page prints the same), with the hashes of the parts that it points
+ * to behind it. So whatever is added to a part and printed takes part in sharing; what is not printed does not exist. */
+#include "mesh/snapshot.h"
+
+#include <ctype.h>
+#include <string.h>
+
+#include "mesh/base/buf.h"
+#include "mesh/base/hash.h"
+#include "mesh/base/mem.h"
+
+#define HOST_MAX_BYTES 255u /* no domain is longer, so no longer Host can match one */
+
+/* ---- parts ---- */
+
+void *part_new(size_t bytes)
+{
+    struct part *p = mem_zalloc(bytes);
+
+    atomic_init(&p->refs, 1);
+    arena_init(&p->arena);
+    return p;
+}
+
+void *part_ref(void *part)
+{
+    struct part *p = part;
+
+    atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+    return part;
+}
+
+void part_unref(void *part)
+{
+    struct part *p = part;
+
+    if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    if (p->unref_children)
+        p->unref_children(p);
+    arena_done(&p->arena);
+    mem_free(p);
+}
+
+/* ---- printing ---- */
+
+static void comma(struct buf *b)
+{
+    if (b->n > 0 && b->p[b->n - 1] != '{' && b->p[b->n - 1] != '[')
+        buf_addc(b, ',');
+}
+
+static void key(struct buf *b, const char *name)
+{
+    comma(b);
+    buf_printf(b, "\"%s\":", name);
+}
+
+static void put_text(struct buf *b, const char *name, struct str value)
+{
+    key(b, name);
+    buf_json(b, value);
+}
+
+static void put_cstr(struct buf *b, const char *name, const char *value)
+{
+    put_text(b, name, str_from(value));
+}
+
+static void put_number(struct buf *b, const char *name, int64_t value)
+{
+    key(b, name);
+    buf_printf(b, "%lld", (long long)value);
+}
+
+static void put_bool(struct buf *b, const char *name, bool value)
+{
+    key(b, name);
+    buf_adds(b, value ? "true" : "false");
+}
+
+static void put_addr(struct buf *b, const char *name, const struct addr *a)
+{
+    char text[ADDR_TEXT_MAX];
+
+    if (a->family)
+        put_cstr(b, name, addr_format(a, text));
+    else
+        put_cstr(b, name, "");
+    put_number(b, "port", a->port);
+}
+
+static const char *protocol_name(enum app_protocol p)
+{
+    return p == APP_HTTP ? "http" : p == APP_TCP ? "tcp" : "sniff";
+}
+
+static void print_endpoint(struct buf *b, const struct endpoint *e)
+{
+    comma(b);
+    buf_addc(b, '{');
+    put_addr(b, "address", &e->addr);
+    put_bool(b, "mesh", e->is_mesh);
+    put_bool(b, "local", e->is_local);
+    put_number(b, "weight", e->weight);
+    put_text(b, "identity", e->identity);
+    put_text(b, "workload", e->workload);
+    put_text(b, "workloadNamespace", e->workload_ns);
+    put_text(b, "app", e->app);
+    put_text(b, "version", e->version);
+    put_text(b, "canonicalService", e->canonical_service);
+    put_text(b, "canonicalRevision", e->canonical_revision);
+    put_text(b, "host", e->host);
+    buf_addc(b, '}');
+}
+
+static void print_endpoints(struct buf *b, const struct endpoint_set *set)
+{
+    key(b, "endpoints");
+    buf_addc(b, '[');
+    for (size_t i = 0; i < set->count; i++)
+        print_endpoint(b, &set->endpoints[i]);
+    buf_addc(b, ']');
+}
+
+static void print_cluster(struct buf *b, const struct cluster *c)
+{
+    static const char *const kinds[] = {"endpoints", "originalDst", "local"};
+    static const char *const tls[] = {"auto", "off", "mutual"};
+    static const char *const balance[] = {"leastRequest", "roundRobin", "random", "passthrough"};
+
+    comma(b);
+    buf_addc(b, '{');
+    put_text(b, "name", c->name);
+    put_cstr(b, "kind", kinds[c->kind]);
+    put_cstr(b, "tls", tls[c->tls]);
+    put_cstr(b, "balance", balance[c->balance]);
+    put_cstr(b, "protocol", protocol_name(c->protocol));
+    put_number(b, "connectTimeoutMs", c->connect_timeout_ms);
+    put_number(b, "tcpIdleMs", c->tcp_idle_ms);
+    put_number(b, "httpIdleMs", c->http_idle_ms);
+    put_text(b, "sni", c->sni);
+    put_text(b, "sans", c->sans);
+    if (c->kind == CLUSTER_LOCAL)
+        put_addr(b, "local", &c->local);
+    put_text(b, "service", c->service_fqdn);
+    put_text(b, "serviceName", c->service_name);
+    put_text(b, "serviceNamespace", c->service_ns);
+    if (c->endpoints)
+        print_endpoints(b, c->endpoints);
+    buf_addc(b, '}');
+}
+
+static void print_match(struct buf *b, const char *name, const struct match_string *m)
+{
+    static const char *const kinds[] = {"any", "present", "exact", "prefix", "regex"};
+
+    if (m->kind == MATCH_ANY)
+        return;
+    key(b, name);
+    buf_addc(b, '{');
+    put_text(b, kinds[m->kind], m->text);
+    buf_addc(b, '}');
+}
+
+static void print_route_match(struct buf *b, const struct route_match *m)
+{
+    key(b, "match");
+    buf_addc(b, '{');
+    print_match(b, "path", &m->path);
+    if (m->path_nocase)
+        put_bool(b, "pathNoCase", true);
+    print_match(b, "method", &m->method);
+    print_match(b, "scheme", &m->scheme);
+    print_match(b, "authority", &m->authority);
+    key(b, "headers");
+    buf_addc(b, '[');
+    for (size_t i = 0; i < m->header_count; i++) {
+        comma(b);
+        buf_addc(b, '{');
+        put_text(b, "name", m->headers[i].name);
+        put_bool(b, "without", m->headers[i].negate);
+        print_match(b, "value", &m->headers[i].value);
+        buf_addc(b, '}');
+    }
+    buf_addc(b, ']');
+    key(b, "queries");
+    buf_addc(b, '[');
+    for (size_t i = 0; i < m->query_count; i++) {
+        comma(b);
+        buf_addc(b, '{');
+        put_text(b, "name", m->queries[i].name);
+        print_match(b, "value", &m->queries[i].value);
+        buf_addc(b, '}');
+    }
+    buf_adds(b, "]}");
+}
+
+static void print_weighted(struct buf *b, const struct weighted_cluster *clusters, size_t count, uint32_t total)
+{
+    key(b, "clusters");
+    buf_addc(b, '[');
+    for (size_t i = 0; i < count; i++) {
+        comma(b);
+        buf_addc(b, '{');
+        put_text(b, "name", clusters[i].cluster);
+        put_number(b, "weight", clusters[i].weight);
+        buf_addc(b, '}');
+    }
+    buf_addc(b, ']');
+    put_number(b, "weightTotal", total);
+}
+
+static void print_retry(struct buf *b, const struct retry_policy *r)
+{
+    static const char *const names[] = {"connect-failure",   "refused-stream",         "reset",
+                                        "5xx",               "gateway-error",          "retriable-status-codes",
+                                        "reset-before-request", "retriable-4xx",       "cancelled",
+                                        "deadline-exceeded", "internal",               "resource-exhausted",
+                                        "unavailable",       "envoy-ratelimited"};
+
+    key(b, "retry");
+    buf_addc(b, '{');
+    put_number(b, "attempts", r->attempts);
+    key(b, "on");
+    buf_addc(b, '[');
+    for (size_t i = 0; i < COUNT(names); i++) {
+        if (!(r->on & BIT(i)))
+            continue;
+        comma(b);
+        buf_json(b, str_from(names[i]));
+    }
+    buf_addc(b, ']');
+    key(b, "codes");
+    buf_addc(b, '[');
+    for (size_t i = 0; i < r->code_count; i++) {
+        comma(b);
+        buf_printf(b, "%u", r->codes[i]);
+    }
+    buf_addc(b, ']');
+    put_number(b, "perTryTimeoutMs", r->per_try_timeout_ms);
+    put_number(b, "backoffBaseMs", r->backoff_base_ms);
+    put_bool(b, "avoidPrevious", r->avoid_previous);
+    buf_addc(b, '}');
+}
+
+static void print_route(struct buf *b, const struct route *r)
+{
+    comma(b);
+    buf_addc(b, '{');
+    put_text(b, "name", r->name);
+    print_route_match(b, &r->match);
+    put_cstr(b, "action", r->action == ROUTE_PENDING ? "pending" : "forward");
+    print_weighted(b, r->clusters, r->cluster_count, r->weight_total);
+    put_number(b, "timeoutMs", r->timeout_ms);
+    print_retry(b, &r->retry);
+    buf_addc(b, '}');
+}
+
+static void print_vhost(struct buf *b, const struct vhost *v)
+{
+    comma(b);
+    buf_addc(b, '{');
+    put_text(b, "name", v->name);
+    key(b, "domains");
+    buf_addc(b, '[');
+    for (size_t i = 0; i < v->domain_count; i++) {
+        comma(b);
+        buf_json(b, v->domains[i]);
+    }
+    buf_addc(b, ']');
+    put_text(b, "service", v->service);
+    key(b, "routes");
+    buf_addc(b, '[');
+    for (size_t i = 0; i < v->route_count; i++)
+        print_route(b, &v->routes[i]);
+    buf_adds(b, "]}");
+}
+
+static void print_table(struct buf *b, const struct route_table *t)
+{
+    comma(b);
+    buf_addc(b, '{');
+    put_text(b, "name", t->name);
+    key(b, "virtualHosts");
+    buf_addc(b, '[');
+    for (size_t i = 0; i < t->vhost_count; i++)
+        print_vhost(b, t->vhosts[i]);
+    buf_adds(b, "]}");
+}
+
+static void print_tcp_route(struct buf *b, const struct tcp_route *r)
+{
+    char text[ADDR_TEXT_MAX];
+
+    comma(b);
+    buf_addc(b, '{');
+    put_text(b, "name", r->name);
+    key(b, "subnets");
+    buf_addc(b, '[');
+    for (size_t i = 0; i < r->subnet_count; i++) {
+        comma(b);
+        buf_printf(b, "\"%s/%u\"", addr_format_ip(&r->subnets[i].base, text), r->subnets[i].bits);
+    }
+    buf_addc(b, ']');
+    print_weighted(b, r->clusters, r->cluster_count, r->weight_total);
+    buf_addc(b, '}');
+}
+
+static void print_listener(struct buf *b, const struct listener *l)
+{
+    static const char *const kinds[] = {"outbound", "inbound", "gateway"};
+    static const char *const modes[] = {"permissive", "strict", "disable"};
+
+    comma(b);
+    buf_addc(b, '{');
+    put_text(b, "name", l->name);
+    put_cstr(b, "kind", kinds[l->kind]);
+    put_cstr(b, "protocol", protocol_name(l->protocol));
+    put_addr(b, "at", &l->at);
+    if (l->http)
+        put_text(b, "routeTable", l->http->name);
+    key(b, "tcp");
+    buf_addc(b, '[');
+    for (size_t i = 0; i < l->tcp_count; i++)
+        print_tcp_route(b, &l->tcp[i]);
+    buf_addc(b, ']');
+    put_text(b, "service", l->service);
+    put_bool(b, "pending", l->is_pending);
+    put_text(b, "identity", l->identity);
+    put_cstr(b, "mtls", modes[l->mtls]);
+    put_text(b, "cluster", l->cluster);
+    put_number(b, "tcpIdleMs", l->tcp_idle_ms);
+    put_text(b, "workload", l->workload);
+    put_text(b, "workloadNamespace", l->workload_ns);
+    put_text(b, "app", l->app);
+    put_text(b, "version", l->version);
+    put_text(b, "canonicalService", l->canonical_service);
+    put_text(b, "canonicalRevision", l->canonical_revision);
+    put_text(b, "serviceFqdn", l->service_fqdn);
+    put_text(b, "serviceName", l->service_name);
+    put_text(b, "serviceNamespace", l->service_ns);
+    buf_addc(b, '}');
+}
+
+/* A key of a set of pointers. */
+static struct str pointer_key(const void *const *p)
+{
+    return (struct str){(const char *)p, sizeof(*p)};
+}
+
+static void print_tables(struct buf *b, const struct snapshot *s)
+{
+    struct map seen;
+
+    map_init(&seen);
+    key(b, "routeTables");
+    buf_addc(b, '[');
+    for (size_t i = 0; i < s->listener_count; i++) {
+        struct route_table *t = s->listeners[i]->http;
+        const void *p = t;
+
+        if (t && !map_put(&seen, pointer_key(&p), t))
+            print_table(b, t);
+    }
+    buf_addc(b, ']');
+    map_done(&seen);
+}
+
+void snapshot_dump(const struct snapshot *s, struct buf *out)
+{
+    buf_addc(out, '{');
+    put_number(out, "revision", (int64_t)s->revision);
+    put_text(out, "epoch", s->epoch);
+    put_text(out, "trustDomain", s->trust_domain);
+    put_text(out, "node", s->node);
+    put_text(out, "defaultIdentity", s->default_identity);
+    key(out, "listeners");
+    buf_addc(out, '[');
+    for (size_t i = 0; i < s->listener_count; i++)
+        print_listener(out, s->listeners[i]);
+    buf_addc(out, ']');
+    print_tables(out, s);
+    key(out, "clusters");
+    buf_addc(out, '[');
+    for (size_t i = 0; i < s->cluster_count; i++)
+        print_cluster(out, s->clusters[i]);
+    buf_adds(out, "]}");
+}
+
+/* ---- hashes ---- */
+
+static void hash_text(struct part *p, struct buf *text)
+{
+    hash_sha256(buf_str(text), p->hash);
+    buf_clear(text);
+}
+
+static void add_hash(struct buf *text, const struct part *p)
+{
+    buf_add(text, (struct str){(const char *)p->hash, sizeof(p->hash)});
+}
+
+static bool same(const struct part *a, const struct part *b)
+{
+    return memcmp(a->hash, b->hash, sizeof(a->hash)) == 0;
+}
+
+static void hash_cluster(struct cluster *c, struct buf *text)
+{
+    if (c->endpoints) {
+        put_text(text, "cluster", c->endpoints->cluster);
+        print_endpoints(text, c->endpoints);
+        hash_text(&c->endpoints->part, text);
+    }
+    print_cluster(text, c);
+    hash_text(&c->part, text);
+}
+
+static void hash_table(struct route_table *t, struct buf *text)
+{
+    for (size_t i = 0; i < t->vhost_count; i++) {
+        print_vhost(text, t->vhosts[i]);
+        hash_text(&t->vhosts[i]->part, text);
+    }
+    put_text(text, "name", t->name);
+    for (size_t i = 0; i < t->vhost_count; i++)
+        add_hash(text, &t->vhosts[i]->part);
+    hash_text(&t->part, text);
+}
+
+static void hash_listener(struct listener *l, struct buf *text)
+{
+    print_listener(text, l);
+    if (l->http)
+        add_hash(text, &l->http->part);
+    hash_text(&l->part, text);
+}
+
+/* ---- route tables ---- */
+
+/* Keys: "name", ".suffix" for "*.suffix", "suffix" with a leading '*' kept for other wildcards, "*". */
+static struct str domain_key(struct str domain)
+{
+    return domain.n > 1 && domain.p[0] == '*' && domain.p[1] == '.' ? str_sub(domain, 1, domain.n - 1) : domain;
+}
+
+static void index_table(struct route_table *t)
+{
+    for (size_t i = 0; i < t->vhost_count; i++) {
+        struct vhost *v = t->vhosts[i];
+
+        for (size_t k = 0; k < v->domain_count; k++) {
+            struct str domain = domain_key(v->domains[k]);
+
+            if (!map_get(&t->by_host, domain))
+                map_put(&t->by_host, domain, v);
+        }
+    }
+}
+
+/* An IPv6 address has no port to lose unless it is in brackets. */
+static struct str without_port(struct str host)
+{
+    size_t at = host.n;
+
+    while (at > 0 && host.p[at - 1] >= '0' && host.p[at - 1] <= '9')
+        at--;
+    if (at == 0 || host.p[at - 1] != ':')
+        return host;
+    if (memchr(host.p, ':', at - 1) && host.p[0] != '[')
+        return host;
+    if (host.p[0] == '[' && (at < 2 || host.p[at - 2] != ']'))
+        return host;
+    return str_sub(host, 0, at - 1);
+}
+
+const struct vhost *route_table_find(const struct route_table *t, struct str host)
+{
+    char name[HOST_MAX_BYTES + 3];
+    const struct vhost *v;
+    size_t n = 0;
+    bool bare6;
+
+    host = without_port(host);
+    if (host.n > HOST_MAX_BYTES)
+        return map_get(&t->by_host, STR("*"));
+    bare6 = host.n > 0 && host.p[0] != '[' && memchr(host.p, ':', host.n);
+    if (bare6)
+        name[n++] = '[';
+    for (size_t i = 0; i < host.n; i++)
+        name[n++] = (char)tolower((unsigned char)host.p[i]);
+    if (bare6)
+        name[n++] = ']';
+    if (n > 1 && name[n - 1] == '.')
+        n--; /* the root's dot */
+    v = map_get(&t->by_host, (struct str){name, n});
+    /* From the left, so that the longest suffix comes first. */
+    for (size_t i = 1; !v && i < n; i++) {
+        if (name[i] == '.')
+            v = map_get(&t->by_host, (struct str){name + i, n - i});
+        if (!v) {
+            char kept = name[i - 1];
+
+            name[i - 1] = '*';
+            v = map_get(&t->by_host, (struct str){name + i - 1, n - i + 1});
+            name[i - 1] = kept;
+        }
+    }
+    return v ? v : map_get(&t->by_host, STR("*"));
+}
+
+/* ---- the root ---- */
+
+struct snapshot *snapshot_new(void)
+{
+    struct snapshot *s = MEM_NEW(struct snapshot);
+
+    atomic_init(&s->refs, 1);
+    arena_init(&s->arena);
+    map_init(&s->by_cluster);
+    map_init(&s->by_outbound);
+    map_init(&s->by_inbound);
+    return s;
+}
+
+struct snapshot *snapshot_ref(struct snapshot *s)
+{
+    atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+    return s;
+}
+
+struct snapshot *snapshot_unref(struct snapshot *s)
+{
+    if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
+        return NULL;
+    for (size_t i = 0; i < s->listener_count; i++)
+        part_unref(s->listeners[i]);
+    for (size_t i = 0; i < s->cluster_count; i++)
+        part_unref(s->clusters[i]);
+    mem_free(s->listeners);
+    mem_free(s->clusters);
+    map_done(&s->by_cluster);
+    map_done(&s->by_outbound);
+    map_done(&s->by_inbound);
+    arena_done(&s->arena);
+    mem_free(s);
+    return NULL;
+}
+
+/* Arrays double: full when the count is a power of two (or 0). */
+static void *grown(void *array, size_t count, size_t size)
+{
+    if (count & (count - 1))
+        return array;
+    return mem_realloc(array, (count ? count * 2 : 1) * size);
+}
+
+void snapshot_add_listener(struct snapshot *s, struct listener *l)
+{
+    s->listeners = grown(s->listeners, s->listener_count, sizeof(struct listener *));
+    s->listeners[s->listener_count++] = l;
+}
+
+void snapshot_add_cluster(struct snapshot *s, struct cluster *c)
+{
+    s->clusters = grown(s->clusters, s->cluster_count, sizeof(struct cluster *));
+    s->clusters[s->cluster_count++] = c;
+}
+
+/* Binary: family, port, address. Any address of any family is family 0. */
+struct listener_key {
+    uint8_t bytes[19];
+};
+
+static struct str listener_key(const struct addr *a, bool any, struct listener_key *k)
+{
+    memset(k, 0, sizeof(*k));
+    k->bytes[1] = (uint8_t)(a->port >> 8);
+    k->bytes[2] = (uint8_t)a->port;
+    if (!any && a->family) {
+        k->bytes[0] = a->family;
+        memcpy(k->bytes + 3, a->ip, sizeof(a->ip));
+    }
+    return (struct str){(const char *)k->bytes, sizeof(k->bytes)};
+}
+
+static void index_listener(struct snapshot *s, struct listener *l)
+{
+    struct listener_key k;
+    struct map *m;
+
+    if (l->kind == LISTENER_GATEWAY)
+        return; /* owns its socket; nobody looks it up */
+    m = l->kind == LISTENER_OUTBOUND ? &s->by_outbound : &s->by_inbound;
+    listener_key(&l->at, l->kind == LISTENER_INBOUND || addr_is_any(&l->at), &k);
+    if (!map_get(m, (struct str){(const char *)k.bytes, sizeof(k.bytes)}))
+        map_put(m, (struct str){(const char *)k.bytes, sizeof(k.bytes)}, l);
+}
+
+/* What the previous root has, by name. */
+struct former {
+    struct map listeners; /* kind and name -> struct listener * */
+    struct map tables;    /* name -> struct route_table * */
+    struct map made;      /* pointer of a new table -> the table to use */
+    struct buf text;
+};
+
+static struct str listener_name(struct arena *a, const struct listener *l)
+{
+    return arena_printf(a, "%d %.*s", (int)l->kind, STR_ARG(l->name));
+}
+
+static void former_init(struct former *f, const struct snapshot *previous, struct arena *a)
+{
+    map_init(&f->listeners);
+    map_init(&f->tables);
+    map_init(&f->made);
+    buf_init(&f->text, SIZE_MAX / 2);
+    for (size_t i = 0; previous && i < previous->listener_count; i++) {
+        struct listener *l = previous->listeners[i];
+
+        map_put(&f->listeners, listener_name(a, l), l);
+        if (l->http)
+            map_put(&f->tables, l->http->name, l->http);
+    }
+}
+
+static void former_done(struct former *f)
+{
+    map_done(&f->listeners);
+    map_done(&f->tables);
+    map_done(&f->made);
+    buf_done(&f->text);
+}
+
+static void share_vhosts(struct route_table *t, const struct route_table *old)
+{
+    struct map by_name;
+
+    map_init(&by_name);
+    for (size_t i = 0; i < old->vhost_count; i++)
+        map_put(&by_name, old->vhosts[i]->name, old->vhosts[i]);
+    for (size_t i = 0; i < t->vhost_count; i++) {
+        struct vhost *v = map_get(&by_name, t->vhosts[i]->name);
+
+        if (!v || !same(&v->part, &t->vhosts[i]->part))
+            continue;
+        part_unref(t->vhosts[i]);
+        t->vhosts[i] = part_ref(v);
+    }
+    map_done(&by_name);
+}
+
+/* The table to use instead of `t`: itself, finished, or the previous root's. */
+static struct route_table *seal_table(struct former *f, struct route_table *t)
+{
+    const void *p = t;
+    struct route_table *use = map_get(&f->made, pointer_key(&p)), *old;
+
+    if (use)
+        return use;
+    hash_table(t, &f->text);
+    old = map_get(&f->tables, t->name);
+    use = t;
+    if (old && same(&old->part, &t->part)) {
+        use = old;
+    } else {
+        if (old)
+            share_vhosts(t, old);
+        index_table(t);
+    }
+    map_put(&f->made, pointer_key(&p), use);
+    return use;
+}
+
+/* Tables that are replaced stay alive until every listener was looked at: `made` knows them by their address. */
+static void seal_listeners(struct snapshot *s, struct former *f, struct arena *a)
+{
+    struct route_table **replaced = mem_array(s->listener_count + 1, sizeof(struct route_table *));
+    size_t replaced_count = 0;
+
+    for (size_t i = 0; i < s->listener_count; i++) {
+        struct listener *l = s->listeners[i], *old;
+        struct route_table *use = l->http ? seal_table(f, l->http) : NULL;
+
+        if (use != l->http) {
+            replaced[replaced_count++] = l->http;
+            l->http = part_ref(use);
+        }
+        hash_listener(l, &f->text);
+        old = map_get(&f->listeners, listener_name(a, l));
+        if (old && same(&old->part, &l->part)) {
+            s->listeners[i] = part_ref(old);
+            part_unref(l);
+        }
+        index_listener(s, s->listeners[i]);
+    }
+    for (size_t i = 0; i < replaced_count; i++)
+        part_unref(replaced[i]);
+    mem_free(replaced);
+}
+
+static void seal_clusters(struct snapshot *s, struct former *f, const struct snapshot *previous)
+{
+    for (size_t i = 0; i < s->cluster_count; i++) {
+        struct cluster *c = s->clusters[i];
+        struct cluster *old = previous ? map_get(&previous->by_cluster, c->name) : NULL;
+
+        hash_cluster(c, &f->text);
+        if (old && same(&old->part, &c->part)) {
+            s->clusters[i] = part_ref(old);
+            part_unref(c);
+        } else if (old && old->endpoints && c->endpoints && same(&old->endpoints->part, &c->endpoints->part)) {
+            part_unref(c->endpoints);
+            c->endpoints = part_ref(old->endpoints);
+        }
+        map_put(&s->by_cluster, s->clusters[i]->name, s->clusters[i]);
+    }
+}
+
+void snapshot_seal(struct snapshot *s, const struct snapshot *previous)
+{
+    struct former f;
+    struct arena a;
+
+    arena_init(&a);
+    former_init(&f, previous, &a);
+    seal_listeners(s, &f, &a);
+    seal_clusters(s, &f, previous);
+    former_done(&f);
+    arena_done(&a);
+}
+
+const struct listener *snapshot_outbound(const struct snapshot *s, const struct addr *original)
+{
+    struct listener_key k;
+    const struct listener *l = map_get(&s->by_outbound, listener_key(original, false, &k));
+
+    return l ? l : map_get(&s->by_outbound, listener_key(original, true, &k));
+}
+
+const struct listener *snapshot_inbound(const struct snapshot *s, uint16_t port)
+{
+    struct addr at = {.port = port};
+    struct listener_key k;
+
+    return map_get(&s->by_inbound, listener_key(&at, true, &k));
+}
+
+const struct cluster *snapshot_cluster(const struct snapshot *s, struct str name)
+{
+    return map_get(&s->by_cluster, name);
+}

@@ -1,0 +1,253 @@
+/* An agent's whole configuration at one moment: what the proxy obeys. It knows nothing of Istio's kinds.
+ *
+ * Flow:      compile.c builds it from the visible catalog; proxy.c posts the new root to every worker.
+ * Ownership: a root over immutable, content-hashed, refcounted parts (listener, route table's virtual host, cluster);
+ *            one arena each. Parts whose hash did not change are shared with the previous root (snapshot_build takes it).
+ *            Everything a part points to lives in that part's arena or is another part that it references.
+ * Threads:   sealed values may be read by any thread; reference counts are atomic.
+ * Not here:  counters, health, load, idle connections (proxy/cluster.c, keyed by name), credentials (proxy_set_creds,
+ *            keyed by identity).
+ * Units:     *_ms milliseconds; 0 means "none" where not said otherwise.
+ */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "mesh/base/addr.h"
+#include "mesh/base/arena.h"
+#include "mesh/base/map.h"
+#include "mesh/match.h"
+
+/* ---- parts ---- */
+
+struct part {
+    atomic_uint refs;
+    uint8_t hash[32]; /* of its canonical text: equal hash, equal meaning */
+    struct arena arena;
+    void (*unref_children)(struct part *p); /* releases parts it points to; NULL if none */
+};
+
+void *part_ref(void *part);   /* any struct that begins with a struct part */
+void part_unref(void *part);  /* NULL is fine */
+
+enum app_protocol {
+    APP_SNIFF, /* not declared: decided by the first bytes */
+    APP_HTTP,  /* HTTP/1.1 here; HTTP/2 is a later issue */
+    APP_TCP,   /* opaque; server may speak first */
+};
+
+/* ---- clusters and endpoints ---- */
+
+enum balance_kind { BALANCE_LEAST_REQUEST, BALANCE_ROUND_ROBIN, BALANCE_RANDOM, BALANCE_PASSTHROUGH };
+
+enum cluster_kind {
+    CLUSTER_ENDPOINTS,    /* dial one of the endpoint set */
+    CLUSTER_ORIGINAL_DST, /* dial where the client was going */
+    CLUSTER_LOCAL,        /* inbound: the application on this host, `local` */
+};
+
+enum cluster_tls {
+    CLUSTER_TLS_AUTO,   /* mesh mTLS where the endpoint speaks it, else plaintext */
+    CLUSTER_TLS_OFF,    /* DestinationRule tls DISABLE */
+    CLUSTER_TLS_MUTUAL, /* ISTIO_MUTUAL: always mesh mTLS */
+};
+
+/* One address that serves. Immutable; a set of them is one value per cluster. */
+struct endpoint {
+    struct addr addr;      /* where to connect */
+    bool is_mesh;          /* an agent with mTLS stands there */
+    bool is_local;         /* on this very host: reached through an in-memory pair */
+    uint32_t weight;       /* >= 1 */
+    struct str identity;   /* expected SPIFFE URI, empty if unknown */
+    /* who it is, for metrics and logs; never NULL, "unknown"/"latest" where unknown */
+    struct str workload, workload_ns, app, version, canonical_service, canonical_revision, host;
+};
+
+struct endpoint_set {
+    struct part part;
+    struct str cluster; /* name */
+    struct endpoint *endpoints;
+    size_t count;
+};
+
+struct cluster {
+    struct part part;
+    struct str name; /* outbound|9080|v1|reviews.default.svc.cluster.local, inbound|9080||, PassthroughCluster */
+    enum cluster_kind kind;
+    enum cluster_tls tls;
+    enum balance_kind balance;
+    enum app_protocol protocol;
+    int64_t connect_timeout_ms;
+    int64_t tcp_idle_ms;  /* tunnels; 0 is never */
+    int64_t http_idle_ms; /* pooled connections */
+    struct str sni;       /* outbound_.PORT_._.SUBSET_.HOST */
+    struct str sans;      /* accepted peer identities, space-separated; empty: each endpoint's own identity */
+    struct addr local;    /* CLUSTER_LOCAL */
+    struct str service_fqdn, service_name, service_ns; /* metric labels */
+    struct endpoint_set *endpoints; /* a part, referenced; NULL unless CLUSTER_ENDPOINTS */
+};
+
+/* ---- routes ---- */
+
+struct weighted_cluster {
+    struct str cluster; /* by name: it may be missing (flag NC) */
+    uint32_t weight;
+};
+
+enum {
+    RETRY_CONNECT_FAILURE = 1,
+    RETRY_REFUSED_STREAM = 2,
+    RETRY_RESET = 4,
+    RETRY_5XX = 8,
+    RETRY_GATEWAY_ERROR = 16, /* 502, 503, 504 */
+    RETRY_STATUS_CODES = 32,  /* those of `codes` */
+    RETRY_RESET_BEFORE_REQUEST = 64,
+    RETRY_RETRIABLE_4XX = 128, /* 409 */
+    RETRY_GRPC_CANCELLED = 256,
+    RETRY_GRPC_DEADLINE = 512,
+    RETRY_GRPC_INTERNAL = 1024,
+    RETRY_GRPC_RESOURCE = 2048,
+    RETRY_GRPC_UNAVAILABLE = 4096,
+    RETRY_ENVOY_RATELIMITED = 8192,
+};
+
+struct retry_policy {
+    uint32_t attempts; /* extra tries; 0 is off */
+    unsigned on;       /* RETRY_* */
+    const uint16_t *codes;
+    size_t code_count;
+    int64_t per_try_timeout_ms; /* 0: none but the route's */
+    int64_t backoff_base_ms;    /* jittered exponential, capped at 10 times this */
+    bool avoid_previous;        /* not an endpoint already tried, at most 5 reselections */
+};
+
+struct header_match {
+    struct str name; /* lower case; ":method" style pseudo names allowed */
+    struct match_string value;
+    bool negate; /* withoutHeaders */
+};
+
+struct query_match {
+    struct str name;
+    struct match_string value;
+};
+
+struct route_match {
+    struct match_string path;
+    bool path_nocase;
+    struct match_string method, scheme, authority;
+    struct header_match *headers;
+    size_t header_count;
+    struct query_match *queries;
+    size_t query_count;
+};
+
+enum route_action { ROUTE_FORWARD, ROUTE_PENDING };
+
+struct route {
+    struct str name;          /* "default", or the rule's name (".match name") */
+    struct route_match match; /* alternatives of one rule are several routes in order */
+    enum route_action action;
+    struct weighted_cluster *clusters; /* ROUTE_FORWARD */
+    size_t cluster_count;
+    uint32_t weight_total;
+    int64_t timeout_ms; /* whole request incl. retries; 0 is none */
+    struct retry_policy retry;
+};
+
+struct vhost {
+    struct part part;
+    struct str name;
+    struct str *domains; /* lower case, without port: exact, "*.suffix" or "*" */
+    size_t domain_count;
+    struct route *routes; /* first match wins */
+    size_t route_count;
+    struct str service;   /* namespace/fqdn to subscribe to when a route is ROUTE_PENDING */
+};
+
+/* Virtual hosts of one port; the index finds by Host: exact, then longest suffix, then "*". */
+struct route_table {
+    struct part part;
+    struct str name; /* "80" as Istio names it, or the gateway's "http.8080" */
+    struct vhost **vhosts; /* parts, referenced */
+    size_t vhost_count;
+    struct map by_host; /* exact domain -> struct vhost *; suffixes as ".example.com"; "*" */
+};
+
+struct tcp_route {
+    struct cidr *subnets; /* of the original destination; none is any */
+    size_t subnet_count;
+    struct weighted_cluster *clusters;
+    size_t cluster_count;
+    uint32_t weight_total;
+    struct str name;
+};
+
+/* ---- listeners ---- */
+
+enum listener_kind { LISTENER_OUTBOUND, LISTENER_INBOUND, LISTENER_GATEWAY };
+enum mtls_mode { MTLS_PERMISSIVE, MTLS_STRICT, MTLS_DISABLE };
+
+/* What to do with a connection. Outbound and inbound ones are matched by original destination on the two capture
+ * sockets; gateway ones own a socket each. */
+struct listener {
+    struct part part;
+    struct str name;
+    enum listener_kind kind;
+    enum app_protocol protocol;
+    struct addr at; /* outbound: virtual address and port (IP 0: any address with that port); inbound: port;
+                       gateway: address and port to bind */
+    struct route_table *http; /* a part; NULL: TCP only */
+    struct tcp_route *tcp;    /* used for opaque bytes; none: refused (NR) */
+    size_t tcp_count;
+    struct str service;       /* namespace/fqdn: outbound, the service of this address; inbound, the local service */
+    bool is_pending;          /* outbound: its rules have not been subscribed to yet; service says what to ask for */
+    /* outbound: who speaks; inbound: who serves (own SVID to show). SPIFFE URI, key of proxy_set_creds */
+    struct str identity;
+    enum mtls_mode mtls;      /* inbound */
+    struct str cluster;       /* inbound: CLUSTER_LOCAL to hand to */
+    int64_t tcp_idle_ms;
+    /* who serves or speaks, for metrics */
+    struct str workload, workload_ns, app, version, canonical_service, canonical_revision;
+    struct str service_fqdn, service_name, service_ns; /* inbound */
+};
+
+/* ---- the root ---- */
+
+struct snapshot {
+    atomic_uint refs;
+    uint64_t revision; /* config revision it was built from */
+    struct str epoch;
+    struct str trust_domain, node; /* node: host name */
+    struct str default_identity;   /* of callers nobody claims */
+    struct arena arena;            /* tables below */
+    struct listener **listeners;   /* parts */
+    size_t listener_count;
+    struct cluster **clusters; /* parts */
+    size_t cluster_count;
+    struct map by_cluster;  /* name -> struct cluster * */
+    struct map by_outbound; /* listener key (see listener_key) -> struct listener * */
+    struct map by_inbound;
+};
+
+struct snapshot *snapshot_ref(struct snapshot *s);
+struct snapshot *snapshot_unref(struct snapshot *s); /* NULL is fine; returns NULL */
+
+/* Lookups; NULL for none. Returned parts live as long as the caller's reference to the root (or its own part_ref). */
+const struct listener *snapshot_outbound(const struct snapshot *s, const struct addr *original); /* exact, then any:port */
+const struct listener *snapshot_inbound(const struct snapshot *s, uint16_t port);
+const struct cluster *snapshot_cluster(const struct snapshot *s, struct str name);
+const struct vhost *route_table_find(const struct route_table *t, struct str host); /* host without port, any case */
+
+/* Builder: used by compile.c. Add parts (reference taken over), then seal: the tables are made and, where `previous` holds a
+ * part of the same name and hash, that one replaces the new one. */
+struct snapshot *snapshot_new(void);
+void snapshot_add_listener(struct snapshot *s, struct listener *l);
+void snapshot_add_cluster(struct snapshot *s, struct cluster *c);
+void snapshot_seal(struct snapshot *s, const struct snapshot *previous);
+
+/* A new part with an empty arena and one reference. */
+void *part_new(size_t bytes);
+/* Print a snapshot as JSON for the admin pages. */
+struct buf;
+void snapshot_dump(const struct snapshot *s, struct buf *out);

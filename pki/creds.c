@@ -1,0 +1,170 @@
+#include "pki/creds.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <mbedtls/pk.h>
+#include <mbedtls/x509_crt.h>
+
+#include "mesh/base/mem.h"
+#include "pki/cert.h"
+#include "pki/key.h"
+
+struct creds {
+    atomic_uint refs;
+    uint64_t generation;
+    struct cert_chain *chain; /* NULL for a client that only verifies */
+    struct cert_chain *roots; /* NULL when nobody is verified */
+    struct key *key;
+    struct cert_info leaf;
+    char fingerprint[2 * HASH_BYTES + 1];
+    char *chain_pem;
+    char *roots_pem;
+};
+
+static atomic_uint_fast64_t generations;
+
+static void hex(char *out, const uint8_t *bytes, size_t n)
+{
+    static const char digits[] = "0123456789abcdef";
+
+    for (size_t i = 0; i < n; i++) {
+        out[2 * i] = digits[bytes[i] >> 4];
+        out[2 * i + 1] = digits[bytes[i] & 15];
+    }
+    out[2 * n] = 0;
+}
+
+static int parse_leaf(struct creds *c, struct str chain_pem, struct str key_pem, struct err *err)
+{
+    c->chain = cert_parse(chain_pem, err);
+    if (!c->chain || cert_describe(c->chain, 0, &c->leaf, err) != 0)
+        return err_wrap(err, "the certificate chain");
+    if (cert_count(c->chain) > CERT_CHAIN_MAX)
+        return err_set(err, ERR_LIMIT, "the chain has more than %u certificates", CERT_CHAIN_MAX);
+    c->key = key_parse_any(key_pem, err);
+    if (!c->key)
+        return -1;
+    if (mbedtls_pk_check_pair(&cert_mbedtls(c->chain)->pk, key_mbedtls(c->key), key_random, NULL) !=
+        0)
+        return err_set(err, ERR_INVALID, "the key is not the one of the certificate of %s",
+                       c->leaf.uri[0] ? c->leaf.uri : c->leaf.subject);
+    hex(c->fingerprint, c->leaf.fingerprint, sizeof(c->leaf.fingerprint));
+    return 0;
+}
+
+static int parse(struct creds *c, struct str chain_pem, struct str key_pem, struct str roots_pem,
+                 struct err *err)
+{
+    if ((chain_pem.n == 0) != (key_pem.n == 0))
+        return err_set(err, ERR_INVALID, "a certificate chain and its key come together");
+    if (roots_pem.n > 0) {
+        c->roots = cert_parse(roots_pem, err);
+        if (!c->roots)
+            return err_wrap(err, "the trusted roots");
+        c->roots_pem = str_dup(roots_pem);
+    }
+    if (chain_pem.n == 0)
+        return 0;
+    if (parse_leaf(c, chain_pem, key_pem, err) != 0)
+        return -1;
+    c->chain_pem = str_dup(chain_pem);
+    /* An operator's own certificate at a gateway (no URI name) has roots of other people's clients.
+     * Time is left out: a host that slept for weeks renews with the certificate it has. */
+    if (c->roots && c->leaf.uri_count > 0)
+        return cert_verify(c->chain, c->roots, CERT_ANY_TIME, CERT_EITHER, NULL, err);
+    return 0;
+}
+
+static void free_parts(struct creds *c)
+{
+    cert_free(c->chain);
+    cert_free(c->roots);
+    key_free(c->key);
+    free(c->chain_pem);
+    free(c->roots_pem);
+    free(c);
+}
+
+struct creds *creds_new(struct str chain_pem, struct str key_pem, struct str roots_pem,
+                        struct err *err)
+{
+    struct creds *c = mem_zalloc(sizeof(*c));
+
+    atomic_init(&c->refs, 1);
+    if (parse(c, chain_pem, key_pem, roots_pem, err) != 0) {
+        free_parts(c);
+        return NULL;
+    }
+    c->generation = atomic_fetch_add(&generations, 1) + 1;
+    return c;
+}
+
+struct creds *creds_ref(struct creds *c)
+{
+    atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+    return c;
+}
+
+struct creds *creds_unref(struct creds *c)
+{
+    if (c && atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) == 1)
+        free_parts(c);
+    return NULL;
+}
+
+struct str creds_uri(const struct creds *c)
+{
+    return str_from(c->leaf.uri);
+}
+
+struct str creds_fingerprint(const struct creds *c)
+{
+    return str_from(c->fingerprint);
+}
+
+struct str creds_serial(const struct creds *c)
+{
+    return str_from(c->leaf.serial);
+}
+
+int64_t creds_not_before_ms(const struct creds *c)
+{
+    return c->leaf.not_before_ms;
+}
+
+int64_t creds_not_after_ms(const struct creds *c)
+{
+    return c->leaf.not_after_ms;
+}
+
+uint64_t creds_generation(const struct creds *c)
+{
+    return c->generation;
+}
+
+struct str creds_chain_pem(const struct creds *c)
+{
+    return str_from(c->chain_pem);
+}
+
+struct str creds_roots_pem(const struct creds *c)
+{
+    return str_from(c->roots_pem);
+}
+
+struct cert_chain *creds_chain(const struct creds *c)
+{
+    return c->chain;
+}
+
+struct cert_chain *creds_roots(const struct creds *c)
+{
+    return c->roots;
+}
+
+struct key *creds_key(const struct creds *c)
+{
+    return c->key;
+}

@@ -1,0 +1,99 @@
+#include "proxy/attempt.h"
+
+#include "mesh/base/mem.h"
+#include "proxy/exchange.h"
+
+/* Where to? False: the cluster has no endpoint. */
+static bool choose(struct attempt *a, const struct cluster *c)
+{
+    struct exchange *x = a->exchange;
+    struct worker *w = a->worker;
+    struct cluster_view *v;
+    size_t i;
+
+    if (c->kind != CLUSTER_ENDPOINTS) {
+        a->host = c->kind == CLUSTER_LOCAL && c->local.family ? c->local : x->conn->original;
+        a->block = cluster_block(&w->proxy->clusters, c->name, &a->host);
+        return true;
+    }
+    v = cluster_view_get(&w->views, &w->proxy->clusters, c, worker_random(w));
+    i = balance_pick(v, c->balance, &w->rng, x->tries > 0 && x->route->retry.avoid_previous ? &x->tried : NULL);
+    if (i == BALANCE_NONE)
+        return false;
+    a->endpoint = &c->endpoints->endpoints[i];
+    a->host = a->endpoint->addr;
+    a->block = endpoint_block_ref(v->blocks[i]);
+    return true;
+}
+
+static void free_attempt(struct reap *r)
+{
+    mem_free(CONTAINER(r, struct attempt, reap));
+}
+
+enum outcome attempt_open(struct exchange *x, bool fresh)
+{
+    struct attempt *a = MEM_NEW(struct attempt);
+    struct upstream_target target = {.cluster = x->cluster, .is_http = true, .fresh = fresh};
+    const struct listener *l = x->listener;
+
+    a->exchange = x;
+    a->worker = x->worker;
+    a->started_ms = loop_now_ms(x->worker->loop);
+    if (!choose(a, x->cluster)) {
+        mem_free(a);
+        return OUTCOME_NO_ENDPOINT;
+    }
+    x->attempt = a;
+    x->tries++;
+    balance_tried_add(&x->tried, &a->host);
+    endpoint_block_begin(a->block);
+    live_add(&a->worker->live.attempts, 1);
+    timer_init(&a->timer, &x->task, EXCHANGE_NOTE_TRY_TIMER);
+    target.endpoint = a->endpoint;
+    target.addr = a->host;
+    target.identity = l->identity.n ? l->identity : x->snap->root->default_identity;
+    upstream_get(a->worker, &a->wait, &x->task, EXCHANGE_NOTE_UPSTREAM, &target);
+    return OUTCOME_NONE;
+}
+
+bool attempt_connect(struct attempt *a)
+{
+    struct exchange *x = a->exchange;
+    struct upstream *u = a->wait.up;
+
+    a->reused = a->wait.reused;
+    a->local = u->local;
+    a->peer_uri = arena_str(&x->arena, u->peer_uri);
+    a->stream = http1_open_stream(&u->http, &x->task, EXCHANGE_UP_SHIFT);
+    upstream_taken(&a->wait);
+    if (!a->stream)
+        http1_drain(&u->http); /* it is not idle, whatever it is: nobody may have it */
+    return a->stream != NULL;
+}
+
+static void count_end(const struct attempt *a, enum outcome why)
+{
+    bool connecting = why == OUTCOME_CONNECT_FAILED || why == OUTCOME_CONNECT_TIMEOUT || why == OUTCOME_UPSTREAM_TLS;
+    bool bad_answer = why == OUTCOME_ANSWERED && a->exchange->status >= 500;
+
+    if (connecting)
+        atomic_fetch_add_explicit(&a->block->connect_failures, 1, memory_order_relaxed);
+    if (bad_answer || (outcome_is_error(why) && why != OUTCOME_NONE))
+        atomic_fetch_add_explicit(&a->block->errors, 1, memory_order_relaxed);
+}
+
+void attempt_close(struct attempt *a, enum outcome why)
+{
+    count_end(a, why);
+    a->exchange->attempt = NULL;
+    if (a->stream)
+        stream_release(a->stream);
+    else
+        upstream_cancel(&a->wait);
+    timer_stop(&a->timer);
+    endpoint_block_end(a->block);
+    endpoint_block_unref(a->block);
+    live_sub(&a->worker->live.attempts, 1);
+    loop_reap(a->worker->loop, &a->reap, free_attempt);
+}

@@ -1,0 +1,24 @@
+/* Which endpoint? A table of pickers over a worker's view of a cluster.
+ *
+ * Rules:   an endpoint already tried for this request is avoided, with at most 5 new choices; if every endpoint was
+ *          tried, one of them is taken again (fields.md 4.4).
+ * Threads: the worker's own; load is read from the shared blocks.
+ */
+#pragma once
+
+#include "proxy/cluster.h"
+
+#define BALANCE_NONE      SIZE_MAX
+#define BALANCE_TRIED_MAX 8u
+
+struct balance_tried {
+    struct addr addrs[BALANCE_TRIED_MAX];
+    size_t count; /* of all tries; the last BALANCE_TRIED_MAX are kept */
+};
+
+void balance_tried_add(struct balance_tried *t, const struct addr *a);
+
+/* An index into view->set->endpoints, BALANCE_NONE if there is none. `kind` is enum balance_kind; `rng` is stepped. */
+size_t balance_pick(struct cluster_view *v, unsigned kind, uint64_t *rng, const struct balance_tried *tried);
+
+uint64_t balance_random(uint64_t *rng); /* splitmix64 */

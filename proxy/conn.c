@@ -1,0 +1,466 @@
+#include "proxy/conn.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "mesh/base/limits.h"
+#include "mesh/base/log.h"
+#include "mesh/base/mem.h"
+#include "pki/creds.h"
+#include "proxy/exchange.h"
+#include "proxy/origdst.h"
+#include "proxy/tunnel.h"
+#include "proxy/wire/tls.h"
+
+enum {
+    N_TIMER = 1 << IO_NOTE_BITS,
+    N_WAKE = 2 << IO_NOTE_BITS,
+    N_CHILD = 4 << IO_NOTE_BITS, /* the codec or the tunnel is over */
+    N_GO = 8 << IO_NOTE_BITS,
+};
+
+typedef enum conn_state step_fn(struct conn *c);
+
+static step_fn on_accept, on_park, on_sniff, on_handshake, on_http, on_tunnel, on_closed;
+
+#define TO(state) BIT(CONN_##state)
+
+/* clang-format off */
+static const struct {
+    const char *name;
+    step_fn *step;
+    unsigned to;
+    int64_t limit_ms; /* 0: what is inside has its own deadlines */
+} steps[CONN_STATES] = {
+    [CONN_ACCEPT]    = {"accept",    on_accept,    TO(PARK) | TO(SNIFF) | TO(HTTP) | TO(TUNNEL) | TO(CLOSED), 0},
+    [CONN_PARK]      = {"park",      on_park,      TO(ACCEPT) | TO(CLOSED),                          LIMIT_PENDING_MS},
+    [CONN_SNIFF]     = {"sniff",     on_sniff,     TO(HANDSHAKE) | TO(HTTP) | TO(TUNNEL) | TO(CLOSED), LIMIT_SNIFF_MS},
+    [CONN_HANDSHAKE] = {"handshake", on_handshake, TO(SNIFF) | TO(HTTP) | TO(TUNNEL) | TO(CLOSED),   LIMIT_HANDSHAKE_MS},
+    [CONN_HTTP]      = {"http",      on_http,      TO(CLOSED),                                       0},
+    [CONN_TUNNEL]    = {"tunnel",    on_tunnel,    TO(CLOSED),                                       0},
+    [CONN_CLOSED]    = {"closed",    on_closed,    0,                                                0},
+};
+/* clang-format on */
+
+static enum conn_state end(struct conn *c, enum outcome why)
+{
+    if (c->outcome == OUTCOME_NONE)
+        c->outcome = why;
+    return CONN_CLOSED;
+}
+
+/* ---- where to ---- */
+
+static const struct listener *gateway_listener(const struct snapshot *s, const struct addr *at)
+{
+    for (size_t i = 0; i < s->listener_count; i++) {
+        if (s->listeners[i]->kind == LISTENER_GATEWAY && addr_eq(&s->listeners[i]->at, at))
+            return s->listeners[i];
+    }
+    return NULL;
+}
+
+const struct listener *conn_listener(const struct conn *c, const struct snapshot *s)
+{
+    switch (c->kind) {
+    case LISTENER_OUTBOUND:
+        return snapshot_outbound(s, &c->original);
+    case LISTENER_INBOUND:
+        return snapshot_inbound(s, c->original.port);
+    case LISTENER_GATEWAY:
+        return gateway_listener(s, &c->socket_at);
+    }
+    return NULL;
+}
+
+/* A direct call of a capture port must not be relayed: it would come back to us for ever. */
+static bool find_original(struct conn *c)
+{
+    bool redirected = origdst_get(c->io.watch.fd, &c->original);
+
+    if (c->kind == LISTENER_GATEWAY || c->worker->proxy->options.trust_local_addr)
+        return c->original.family != 0;
+    return redirected && (c->original.port != c->socket_at.port || !addr_is_loopback(&c->original));
+}
+
+static enum conn_state refuse(struct conn *c, enum outcome why)
+{
+    if (why == OUTCOME_STRICT_PLAINTEXT)
+        live_add(&c->worker->live.strict_refused, 1);
+    io_reset(&c->io);
+    return end(c, why);
+}
+
+static bool knows_http(const struct conn *c)
+{
+    return c->kind == LISTENER_INBOUND || c->listener->http;
+}
+
+/* What to do with a stream of bytes whose protocol is not a question of TLS (any more). */
+static enum conn_state by_protocol(const struct conn *c, enum conn_state undecided)
+{
+    if (c->listener->protocol == APP_HTTP && knows_http(c))
+        return CONN_HTTP;
+    if (c->listener->protocol == APP_TCP || !knows_http(c))
+        return CONN_TUNNEL;
+    return undecided;
+}
+
+static enum conn_state park(struct conn *c, struct str service)
+{
+    c->woken = false;
+    snap_unref(c->snap);
+    c->snap = NULL;
+    c->listener = NULL;
+    worker_park(c->worker, &c->park, &c->task, N_WAKE, service);
+    return CONN_PARK;
+}
+
+static enum conn_state on_accept(struct conn *c)
+{
+    if (c->original.family == 0 && !find_original(c))
+        return refuse(c, OUTCOME_LOOP);
+    if (!c->worker->snap)
+        return park(c, STR_NONE);
+    c->snap = snap_ref(c->worker->snap);
+    c->listener = conn_listener(c, c->snap->root);
+    if (!c->listener)
+        return refuse(c, OUTCOME_NO_LISTENER);
+    if (c->listener->is_pending)
+        return park(c, c->listener->service);
+    if (c->is_pair) {
+        if (c->listener->mtls == MTLS_DISABLE)
+            c->is_mutual = false;
+        if (c->listener->mtls == MTLS_STRICT && !c->is_mutual)
+            return refuse(c, OUTCOME_STRICT_PLAINTEXT);
+        return c->pair_http ? CONN_HTTP : CONN_TUNNEL;
+    }
+    if (c->kind == LISTENER_INBOUND && c->listener->mtls != MTLS_DISABLE)
+        return CONN_SNIFF;
+    return by_protocol(c, CONN_SNIFF);
+}
+
+static enum conn_state on_park(struct conn *c)
+{
+    if (c->woken)
+        return CONN_ACCEPT;
+    if (!c->timed_out)
+        return CONN_PARK;
+    worker_unpark(&c->park);
+    return refuse(c, c->worker->snap ? OUTCOME_PENDING_TIMEOUT : OUTCOME_NO_LISTENER);
+}
+
+/* ---- first bytes ---- */
+
+static bool is_mesh_hello(const struct sniff_result *r)
+{
+    return sniff_has_alpn(r, STR("istio-http/1.1")) || sniff_has_alpn(r, STR("istio")) ||
+           sniff_has_alpn(r, STR("istio-peer-exchange"));
+}
+
+static enum conn_state start_tls(struct conn *c)
+{
+    struct worker_identity *id = worker_identity(c->worker, c->listener->identity);
+    struct tls_context *context = id ? worker_server_context(c->worker, id) : NULL;
+    struct err err;
+    struct tls *tls = context ? tls_new(context, STR_NONE, STR_NONE, &err) : NULL;
+
+    if (!tls) {
+        log_warn("refusing TLS for %.*s: there is no certificate for it yet", STR_ARG(c->listener->identity));
+        return refuse(c, OUTCOME_HANDSHAKE_FAILED);
+    }
+    c->is_tls = true;
+    io_start_tls(&c->io, tls, &c->first);
+    return CONN_HANDSHAKE;
+}
+
+static enum conn_state sniffed_plain(struct conn *c, enum sniff_verdict v)
+{
+    if (c->kind == LISTENER_INBOUND && c->listener->mtls == MTLS_STRICT && !c->is_mutual)
+        return refuse(c, OUTCOME_STRICT_PLAINTEXT);
+    if (v == SNIFF_TLS && c->kind == LISTENER_INBOUND && !c->is_tls)
+        return CONN_TUNNEL; /* PERMISSIVE: TLS of others is the application's */
+    return by_protocol(c, v == SNIFF_HTTP1 ? CONN_HTTP : CONN_TUNNEL);
+}
+
+static enum conn_state on_sniff(struct conn *c)
+{
+    struct sniff_result r;
+    enum sniff_verdict v;
+    uint8_t text[LIMIT_SNIFF_BYTES];
+    size_t n, have;
+
+    while (c->first.n < LIMIT_SNIFF_BYTES) {
+        enum io_step step = io_read(&c->io, &c->first, LIMIT_SNIFF_BYTES - c->first.n, &n);
+
+        if (step == IO_FAILED)
+            return end(c, OUTCOME_SNIFF_EOF);
+        if (step == IO_EOF)
+            c->first_eof = true;
+        if (step != IO_OK)
+            break;
+    }
+    if (c->first_eof && c->first.n == 0)
+        return end(c, OUTCOME_SNIFF_EOF);
+    have = bytes_copy_out(&c->first, 0, text, sizeof(text));
+    v = sniff(text, have, !c->first_eof && !c->timed_out && have < LIMIT_SNIFF_BYTES, &r);
+    if (v == SNIFF_MORE)
+        return CONN_SNIFF;
+    if (v == SNIFF_TLS && !c->is_tls) {
+        memcpy(c->sni, r.sni, r.sni_bytes);
+        c->sni[r.sni_bytes] = 0;
+        if (c->kind == LISTENER_INBOUND && c->listener->mtls != MTLS_DISABLE &&
+            (c->listener->mtls == MTLS_STRICT || is_mesh_hello(&r)))
+            return start_tls(c);
+    }
+    return sniffed_plain(c, v);
+}
+
+static void keep_peer(struct conn *c)
+{
+    struct str uri = tls_peer_uri(c->io.tls), hash = tls_peer_fingerprint(c->io.tls), sni = tls_sni(c->io.tls);
+
+    c->peer_uri = (struct str){str_dup(uri), uri.n};
+    c->is_mutual = uri.n > 0;
+    memcpy(c->peer_hash, hash.p, MIN(hash.n, sizeof(c->peer_hash) - 1));
+    if (sni.n < sizeof(c->sni)) {
+        memcpy(c->sni, sni.p, sni.n);
+        c->sni[sni.n] = 0;
+    }
+    live_add(tls_is_resumed(c->io.tls) ? &c->worker->live.handshakes_resumed : &c->worker->live.handshakes_full, 1);
+}
+
+/* The client's protocol decides between HTTP and TCP, except where it names none. */
+static enum conn_state on_handshake(struct conn *c)
+{
+    struct str alpn;
+
+    switch (io_handshake(&c->io)) {
+    case IO_AGAIN:
+        if (!c->timed_out)
+            return CONN_HANDSHAKE;
+        return end(c, OUTCOME_HANDSHAKE_TIMEOUT);
+    case IO_OK:
+        break;
+    case IO_EOF:
+    case IO_FAILED:
+        live_add(&c->worker->live.handshakes_failed, 1);
+        log_debug("TLS with a client failed: %.*s", STR_ARG(io_failure(&c->io)));
+        return end(c, OUTCOME_HANDSHAKE_FAILED);
+    }
+    keep_peer(c);
+    alpn = tls_alpn(c->io.tls);
+    if (str_eq(alpn, STR("istio-http/1.1")) || str_eq(alpn, STR("http/1.1")))
+        return CONN_HTTP;
+    if (str_eq(alpn, STR("istio-peer-exchange")))
+        return CONN_TUNNEL;
+    return by_protocol(c, CONN_SNIFF);
+}
+
+/* ---- at work ---- */
+
+static void on_stream(void *owner, struct stream *s)
+{
+    exchange_open(owner, s);
+}
+
+static void on_idle(void *owner)
+{
+    struct conn *c = owner;
+
+    if (c->worker->draining)
+        http1_drain(&c->http);
+}
+
+static void on_end(void *owner)
+{
+    task_note(&((struct conn *)owner)->task, N_CHILD);
+}
+
+static const struct http1_owner_ops codec_ops = {.on_stream = on_stream, .on_idle = on_idle, .on_end = on_end};
+
+static void start_http(struct conn *c)
+{
+    c->has_codec = true;
+    http1_server_init(&c->http, c->worker->loop, &c->io, &c->first, &codec_ops, c);
+    c->http.server_name = c->kind == LISTENER_OUTBOUND ? STR("envoy") : STR("istio-envoy");
+    if (c->worker->draining)
+        http1_drain(&c->http);
+}
+
+static enum conn_state on_http(struct conn *c)
+{
+    if (!c->child_done)
+        return CONN_HTTP;
+    return end(c, c->http.failure ? OUTCOME_CLIENT_PROTOCOL : OUTCOME_TUNNEL_DONE);
+}
+
+static enum conn_state on_tunnel(struct conn *c)
+{
+    return c->child_done ? end(c, OUTCOME_TUNNEL_DONE) : CONN_TUNNEL;
+}
+
+static enum conn_state on_closed(struct conn *c)
+{
+    (void)c; /* enter() did everything */
+    return CONN_CLOSED;
+}
+
+/* ---- the one close path ---- */
+
+static void free_conn(struct reap *r)
+{
+    mem_free(CONTAINER(r, struct conn, reap));
+}
+
+/* A connection that never came to an exchange or a tunnel leaves its one line here. */
+static void log_refusal(struct conn *c)
+{
+    struct access_line line = {.start_wall_ms = c->started_wall_ms, .service_time_ms = -1};
+
+    line.flags = outcome_flag(c->outcome);
+    line.code = c->has_codec ? c->http.failure_status : 0;
+    line.details = outcome_details(c->outcome);
+    line.duration_ms = loop_now_ms(c->worker->loop) - c->started_ms;
+    line.downstream_local = c->original;
+    line.downstream_remote = c->remote;
+    line.server_name = str_from(c->sni);
+    access_write(&c->worker->proxy->access, c->worker->index, &line);
+}
+
+static void close_conn(struct conn *c)
+{
+    struct worker *w = c->worker;
+
+    log_debug("connection ended in %s: %s", steps[c->state].name, outcome_text(c->outcome));
+    worker_unpark(&c->park);
+    if (c->has_codec)
+        http1_close(&c->http);
+    while (!link_is_empty(&c->exchanges))
+        exchange_abort(CONTAINER(c->exchanges.next, struct exchange, link),
+                       c->outcome == OUTCOME_STRICT_PLAINTEXT ? c->outcome : OUTCOME_CLIENT_GONE);
+    if (c->tunnel)
+        tunnel_close(c->tunnel);
+    else if (outcome_is_error(c->outcome))
+        log_refusal(c);
+    if (outcome_is_error(c->outcome))
+        live_add(&w->live.refused, 1);
+    io_close(&c->io);
+    bytes_done(&c->first);
+    timer_stop(&c->timer);
+    task_forget(&c->task);
+    link_del(&c->link);
+    snap_unref(c->snap);
+    free((void *)(uintptr_t)c->peer_uri.p);
+    live_sub(&w->live.conns, 1);
+    atomic_fetch_sub_explicit(&w->load, 1, memory_order_relaxed);
+    loop_reap(w->loop, &c->reap, free_conn);
+}
+
+static void enter(struct conn *c, enum conn_state next)
+{
+    if (!(steps[c->state].to & BIT(next))) {
+        log_error("internal: a connection may not go from %s to %s", steps[c->state].name, steps[next].name);
+        next = end(c, OUTCOME_INTERNAL);
+    }
+    if (next == CONN_CLOSED) {
+        close_conn(c);
+        c->state = next;
+        return;
+    }
+    c->state = next;
+    c->timed_out = false;
+    timer_stop(&c->timer);
+    if (steps[next].limit_ms > 0)
+        timer_in(&c->timer, steps[next].limit_ms);
+    if (next == CONN_HTTP)
+        start_http(c);
+    else if (next == CONN_TUNNEL)
+        c->tunnel = tunnel_open(c, &c->io, &c->first, c->first_eof, N_CHILD);
+}
+
+static void run(struct task *t, unsigned notes)
+{
+    struct conn *c = CONTAINER(t, struct conn, task);
+    enum conn_state next;
+
+    c->timed_out |= (notes & N_TIMER) != 0;
+    c->woken |= (notes & N_WAKE) != 0;
+    c->child_done |= (notes & N_CHILD) != 0;
+    next = c->aborted ? CONN_CLOSED : steps[c->state].step(c);
+    while (next != c->state) {
+        enter(c, next);
+        if (c->state == CONN_CLOSED)
+            return;
+        next = steps[c->state].step(c);
+    }
+}
+
+static struct conn *conn_new(struct worker *w, enum listener_kind kind)
+{
+    struct conn *c = MEM_NEW(struct conn);
+
+    c->worker = w;
+    c->kind = kind;
+    c->started_ms = loop_now_ms(w->loop);
+    c->started_wall_ms = loop_wall_ms(w->loop);
+    task_init(&c->task, w->loop, run);
+    timer_init(&c->timer, &c->task, N_TIMER);
+    bytes_init(&c->first);
+    link_init(&c->exchanges);
+    link_init(&c->park.link);
+    link_push(&w->conns, &c->link);
+    live_add(&w->live.conns, 1);
+    task_note(&c->task, N_GO);
+    return c;
+}
+
+void conn_open(struct worker *w, int fd, enum listener_kind kind, const struct addr *socket_at)
+{
+    struct conn *c;
+
+    if (w->stopping || w->draining) {
+        close(fd);
+        atomic_fetch_sub_explicit(&w->load, 1, memory_order_relaxed);
+        return;
+    }
+    c = conn_new(w, kind);
+    c->socket_at = *socket_at;
+    io_init(&c->io, &c->task, 0, fd);
+    io_keepalive(&c->io, 300, 60, 5);
+    if (!io_peer_addr(&c->io, &c->remote))
+        c->aborted = true; /* it has gone already */
+}
+
+void conn_open_pair(struct worker *w, struct io *io, struct task *task, unsigned note_shift, const struct addr *to,
+                    struct str identity, struct str fingerprint, bool is_http)
+{
+    struct conn *c = conn_new(w, LISTENER_INBOUND);
+
+    atomic_fetch_add_explicit(&w->load, 1, memory_order_relaxed);
+    io_pair(io, task, note_shift, &c->io, &c->task, 0);
+    c->is_pair = true;
+    c->pair_http = is_http;
+    c->original = c->remote = *to;
+    c->remote.port = 0;
+    c->is_mutual = identity.n > 0;
+    c->peer_uri = (struct str){str_dup(identity), identity.n};
+    memcpy(c->peer_hash, fingerprint.n ? fingerprint.p : "", MIN(fingerprint.n, sizeof(c->peer_hash) - 1));
+}
+
+void conn_abort(struct conn *c, enum outcome why)
+{
+    if (c->outcome == OUTCOME_NONE)
+        c->outcome = why;
+    if (why == OUTCOME_STRICT_PLAINTEXT)
+        live_add(&c->worker->live.strict_refused, 1);
+    c->aborted = true;
+    task_note(&c->task, N_GO);
+}
+
+void conn_drain(struct conn *c)
+{
+    if (c->state == CONN_HTTP)
+        http1_drain(&c->http);
+}

@@ -1,0 +1,75 @@
+/* One request and its response.
+ *
+ * Flow:      conn.c opens it when a request head is complete. It routes in the current snapshot, tries endpoints (attempt.c),
+ *            streams both bodies with back-pressure, and ends with one outcome, one access line and one count.
+ * Ownership: belongs to its connection; frees itself through loop_reap. One arena for heads, the first 2 KiB inside.
+ * Replay:    what was sent of the request body is kept by reference up to LIMIT_REPLAY_BYTES, so that a try can be repeated.
+ * Limits:    LIMIT_PENDING_MS for rules that are not there yet; the route's timeout, per-try timeout and retry policy.
+ */
+#pragma once
+
+#include "mesh/base/limits.h"
+#include "proxy/attempt.h"
+#include "proxy/conn.h"
+
+enum exchange_state {
+    EXCHANGE_ROUTE,
+    EXCHANGE_PARK,
+    EXCHANGE_CONNECT,
+    EXCHANGE_AWAIT, /* sending, no response head yet */
+    EXCHANGE_BACKOFF,
+    EXCHANGE_RELAY, /* the response streams back */
+    EXCHANGE_OVER,
+    EXCHANGE_STATES
+};
+
+/* Notes to the exchange's task; streams use the lower ones. */
+enum {
+    EXCHANGE_DOWN_SHIFT = 0,
+    EXCHANGE_UP_SHIFT = STREAM_NOTE_BITS,
+    EXCHANGE_NOTE_TIMER = 1 << (2 * STREAM_NOTE_BITS),
+    EXCHANGE_NOTE_WAIT = 2 << (2 * STREAM_NOTE_BITS),
+    EXCHANGE_NOTE_TRY_TIMER = 4 << (2 * STREAM_NOTE_BITS),
+    EXCHANGE_NOTE_UPSTREAM = 8 << (2 * STREAM_NOTE_BITS),
+    EXCHANGE_NOTE_PARK = 16 << (2 * STREAM_NOTE_BITS),
+    EXCHANGE_NOTE_GO = 32 << (2 * STREAM_NOTE_BITS),
+};
+
+struct exchange {
+    struct task task;
+    struct timer timer; /* the route's timeout */
+    struct timer wait;  /* parked, or backing off */
+    struct reap reap;
+    struct link link; /* in conn->exchanges */
+    struct park park;
+    struct conn *conn;
+    struct worker *worker;
+    enum exchange_state state;
+    enum outcome outcome; /* the first wins */
+    unsigned flags;       /* response flags beyond the outcome's */
+    struct stream *down;
+    struct snap *snap;
+    const struct listener *listener; /* within snap, as what follows */
+    const struct route *route;
+    const struct cluster *cluster;
+    struct attempt *attempt;
+    struct balance_tried tried;
+    unsigned tries, retries;
+    bool timed_out, waited, woken, armed, free_retry_used, want_fresh, responded, replay_off;
+    struct http_head request; /* as sent on; lives in the arena */
+    struct bytes replay;      /* of the request body: what was sent already */
+    unsigned status;          /* what the client got */
+    int64_t started_ms, started_wall_ms, upstream_sent_ms, service_time_ms;
+    /* of the last try, for the log */
+    const struct endpoint *endpoint;
+    struct addr upstream_host, upstream_local;
+    struct str peer_uri;
+    char failure[160];
+    uint64_t response_head_bytes;
+    struct arena arena;
+    _Alignas(max_align_t) char first[LIMIT_HEAD_ARENA];
+};
+
+void exchange_open(struct conn *c, struct stream *s);
+/* Its connection goes away: end at once. */
+void exchange_abort(struct exchange *x, enum outcome why);

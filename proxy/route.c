@@ -1,0 +1,185 @@
+#include "proxy/route.h"
+
+/* ---- HTTP ---- */
+
+static bool pseudo(const struct http_head *h, struct str name, struct str *value)
+{
+    if (str_eq(name, STR(":method")))
+        *value = h->method;
+    else if (str_eq(name, STR(":path")))
+        *value = h->path;
+    else if (str_eq(name, STR(":authority")) || str_eq(name, STR("host")))
+        *value = h->authority;
+    else if (str_eq(name, STR(":scheme")))
+        *value = h->scheme;
+    else
+        return false;
+    return true;
+}
+
+static enum match_result match_header(const struct header_match *m, const struct http_head *h)
+{
+    struct str value = STR_NONE;
+    bool present = pseudo(h, m->name, &value) || http_get(h, m->name, &value);
+    enum match_result r = match_optional(&m->value, present, value);
+
+    if (r == MATCH_FAILED || !m->negate)
+        return r;
+    return r == MATCH_YES ? MATCH_NO : MATCH_YES;
+}
+
+static enum match_result match_parts(const struct route_match *m, const struct http_head *h)
+{
+    const struct {
+        const struct match_string *want;
+        struct str have;
+        bool nocase;
+    } parts[] = {
+        {&m->method, h->method, false},
+        {&m->scheme, h->scheme, false},
+        {&m->authority, h->authority, false},
+        {&m->path, http_path_only(h->path), m->path_nocase},
+    };
+
+    for (size_t i = 0; i < COUNT(parts); i++) {
+        enum match_result r = match_string(parts[i].want, parts[i].have, parts[i].nocase);
+
+        if (r != MATCH_YES)
+            return r;
+    }
+    return MATCH_YES;
+}
+
+static enum match_result match_route(const struct route_match *m, const struct http_head *h)
+{
+    enum match_result r = match_parts(m, h);
+
+    for (size_t i = 0; r == MATCH_YES && i < m->header_count; i++)
+        r = match_header(&m->headers[i], h);
+    for (size_t i = 0; r == MATCH_YES && i < m->query_count; i++) {
+        struct str value = STR_NONE;
+        bool present = http_query_get(h->path, m->queries[i].name, &value);
+
+        r = match_optional(&m->queries[i].value, present, value);
+    }
+    return r;
+}
+
+enum match_result route_find(const struct vhost *v, const struct http_head *h, const struct route **out)
+{
+    for (size_t i = 0; i < v->route_count; i++) {
+        enum match_result r = match_route(&v->routes[i].match, h);
+
+        if (r == MATCH_YES)
+            *out = &v->routes[i];
+        if (r != MATCH_NO)
+            return r;
+    }
+    return MATCH_NO;
+}
+
+/* ---- TCP ---- */
+
+const struct tcp_route *route_tcp(const struct listener *l, const struct addr *original)
+{
+    for (size_t i = 0; i < l->tcp_count; i++) {
+        const struct tcp_route *r = &l->tcp[i];
+
+        if (r->subnet_count == 0)
+            return r;
+        for (size_t k = 0; k < r->subnet_count; k++) {
+            if (cidr_has(&r->subnets[k], original))
+                return r;
+        }
+    }
+    return NULL;
+}
+
+struct str route_cluster(const struct weighted_cluster *clusters, size_t count, uint32_t weight_total,
+                         uint64_t random)
+{
+    uint64_t at = weight_total ? random % weight_total : 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (at < clusters[i].weight || weight_total == 0)
+            return clusters[i].cluster;
+        at -= clusters[i].weight;
+    }
+    return count ? clusters[count - 1].cluster : STR_NONE;
+}
+
+/* ---- retries ---- */
+
+static bool grpc_wanted(unsigned on, const struct http_head *head)
+{
+    static const struct {
+        unsigned status, on;
+    } rows[] = {
+        {1, RETRY_GRPC_CANCELLED}, {4, RETRY_GRPC_DEADLINE},     {8, RETRY_GRPC_RESOURCE},
+        {13, RETRY_GRPC_INTERNAL}, {14, RETRY_GRPC_UNAVAILABLE},
+    };
+    struct str text;
+    uint64_t status;
+
+    if (!http_get(head, STR("grpc-status"), &text) || !str_uint(text, 0, 999, &status))
+        return false;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        if (rows[i].status == status)
+            return on & rows[i].on;
+    }
+    return false;
+}
+
+static bool status_wanted(const struct retry_policy *p, const struct http_head *head)
+{
+    unsigned status = head->status;
+    struct str limited;
+
+    if (http_get(head, STR("x-envoy-ratelimited"), &limited))
+        return p->on & RETRY_ENVOY_RATELIMITED;
+    if ((p->on & RETRY_5XX) && status >= 500 && status <= 599)
+        return true;
+    if ((p->on & RETRY_GATEWAY_ERROR) && status >= 502 && status <= 504)
+        return true;
+    if ((p->on & RETRY_RETRIABLE_4XX) && status == 409)
+        return true;
+    for (size_t i = 0; (p->on & RETRY_STATUS_CODES) && i < p->code_count; i++) {
+        if (p->codes[i] == status)
+            return true;
+    }
+    return grpc_wanted(p->on, head);
+}
+
+bool route_retry_wanted(const struct retry_policy *p, enum outcome o, const struct http_head *head, bool request_sent)
+{
+    const unsigned any_reset = RETRY_RESET | RETRY_5XX | RETRY_GATEWAY_ERROR;
+
+    switch (o) {
+    case OUTCOME_ANSWERED:
+        return head && status_wanted(p, head);
+    case OUTCOME_CONNECT_FAILED:
+    case OUTCOME_CONNECT_TIMEOUT:
+    case OUTCOME_UPSTREAM_TLS:
+        return p->on & (any_reset | RETRY_CONNECT_FAILURE | RETRY_RESET_BEFORE_REQUEST);
+    case OUTCOME_UPSTREAM_REFUSED:
+        return p->on & (any_reset | RETRY_REFUSED_STREAM | (request_sent ? 0u : RETRY_RESET_BEFORE_REQUEST));
+    case OUTCOME_UPSTREAM_CLOSED:
+    case OUTCOME_UPSTREAM_PROTOCOL:
+        return p->on & (any_reset | (request_sent ? 0u : RETRY_RESET_BEFORE_REQUEST));
+    case OUTCOME_TRY_TIMEOUT:
+        return p->on & any_reset;
+    default:
+        return false;
+    }
+}
+
+int64_t route_backoff_ms(const struct retry_policy *p, unsigned retry, uint64_t random)
+{
+    int64_t base = p->backoff_base_ms > 0 ? p->backoff_base_ms : 25;
+    int64_t most = base;
+
+    for (unsigned i = 1; i < retry && most < base * 10; i++)
+        most *= 2;
+    most = MIN(most, base * 10);
+    return (int64_t)(random % (uint64_t)(most + 1));
+}

@@ -1,0 +1,202 @@
+#include "proxy/wire/http.h"
+
+#include <string.h>
+
+#define FIELDS_FIRST 8u
+
+void http_head_init(struct http_head *h, struct arena *a, bool is_request)
+{
+    *h = (struct http_head){.is_request = is_request, .version = 11, .keep_alive = true, .arena = a};
+}
+
+bool http_get(const struct http_head *h, struct str name, struct str *value)
+{
+    for (size_t i = 0; i < h->count; i++) {
+        if (str_eq(h->fields[i].name, name)) {
+            *value = h->fields[i].value;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void grow(struct http_head *h)
+{
+    size_t cap = h->cap ? h->cap * 2 : FIELDS_FIRST;
+    struct http_field *fields = arena_alloc(h->arena, cap * sizeof(*fields));
+
+    if (h->count > 0)
+        memcpy(fields, h->fields, h->count * sizeof(*fields));
+    h->fields = fields;
+    h->cap = cap;
+}
+
+void http_add(struct http_head *h, struct str name, struct str value)
+{
+    if (h->count == h->cap)
+        grow(h);
+    h->fields[h->count++] =
+        (struct http_field){arena_str(h->arena, name), arena_str(h->arena, value)};
+}
+
+void http_set(struct http_head *h, struct str name, struct str value)
+{
+    http_remove(h, name);
+    http_add(h, name, value);
+}
+
+void http_remove(struct http_head *h, struct str name)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < h->count; i++) {
+        if (!str_eq(h->fields[i].name, name))
+            h->fields[kept++] = h->fields[i];
+    }
+    h->count = kept;
+}
+
+static struct str copy(struct arena *a, struct str s)
+{
+    return s.n > 0 ? arena_str(a, s) : STR_NONE;
+}
+
+void http_head_copy(struct http_head *to, const struct http_head *from, struct arena *a)
+{
+    *to = *from;
+    to->arena = a;
+    to->method = copy(a, from->method);
+    to->scheme = copy(a, from->scheme);
+    to->authority = copy(a, from->authority);
+    to->path = copy(a, from->path);
+    to->upgrade = copy(a, from->upgrade);
+    to->cap = from->count + 4;
+    to->fields = arena_alloc(a, to->cap * sizeof(*to->fields));
+    for (size_t i = 0; i < from->count; i++) {
+        to->fields[i].name = copy(a, from->fields[i].name);
+        to->fields[i].value = copy(a, from->fields[i].value);
+    }
+}
+
+struct str http_path_only(struct str path)
+{
+    const char *q = path.n > 0 ? memchr(path.p, '?', path.n) : NULL;
+
+    return q ? str_sub(path, 0, (size_t)(q - path.p)) : path;
+}
+
+bool http_query_get(struct str path, struct str name, struct str *value)
+{
+    struct str only = http_path_only(path), query, item, key;
+
+    if (only.n == path.n)
+        return false;
+    query = str_sub(path, only.n + 1, path.n);
+    while (str_next(&query, '&', &item)) {
+        struct str rest = item;
+
+        if (!str_cut(&rest, '=', &key)) {
+            key = item;
+            rest = STR("");
+        }
+        if (str_eq(key, name)) {
+            *value = rest;
+            return true;
+        }
+    }
+    return false;
+}
+
+struct str http_host_only(struct str authority)
+{
+    size_t i = authority.n;
+
+    while (i > 0 && authority.p[i - 1] >= '0' && authority.p[i - 1] <= '9')
+        i--;
+    return i > 0 && authority.p[i - 1] == ':' ? str_sub(authority, 0, i - 1) : authority;
+}
+
+const char *http_reason(unsigned status)
+{
+    static const struct {
+        unsigned status;
+        const char *reason;
+    } rows[] = {
+        {100, "Continue"},
+        {101, "Switching Protocols"},
+        {102, "Processing"},
+        {103, "Early Hints"},
+        {200, "OK"},
+        {201, "Created"},
+        {202, "Accepted"},
+        {204, "No Content"},
+        {206, "Partial Content"},
+        {301, "Moved Permanently"},
+        {302, "Found"},
+        {303, "See Other"},
+        {304, "Not Modified"},
+        {307, "Temporary Redirect"},
+        {308, "Permanent Redirect"},
+        {400, "Bad Request"},
+        {401, "Unauthorized"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {406, "Not Acceptable"},
+        {408, "Request Timeout"},
+        {409, "Conflict"},
+        {410, "Gone"},
+        {411, "Length Required"},
+        {412, "Precondition Failed"},
+        {413, "Content Too Large"},
+        {414, "URI Too Long"},
+        {415, "Unsupported Media Type"},
+        {417, "Expectation Failed"},
+        {421, "Misdirected Request"},
+        {422, "Unprocessable Content"},
+        {425, "Too Early"},
+        {426, "Upgrade Required"},
+        {428, "Precondition Required"},
+        {429, "Too Many Requests"},
+        {431, "Request Header Fields Too Large"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {502, "Bad Gateway"},
+        {503, "Service Unavailable"},
+        {504, "Gateway Timeout"},
+        {505, "HTTP Version Not Supported"},
+        {507, "Insufficient Storage"},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        if (rows[i].status == status)
+            return rows[i].reason;
+    }
+    return "";
+}
+
+bool http_is_token(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')) &&
+            (c == '\0' || !strchr("!#$%&'*+-.^_`|~", c)))
+            return false;
+    }
+    return s.n > 0;
+}
+
+bool http_is_idempotent(struct str method)
+{
+    static const struct str names[] = {
+        STR_INIT("GET"),   STR_INIT("HEAD"), STR_INIT("OPTIONS"),
+        STR_INIT("TRACE"), STR_INIT("PUT"),  STR_INIT("DELETE"),
+    };
+
+    for (size_t i = 0; i < COUNT(names); i++) {
+        if (str_eq(method, names[i]))
+            return true;
+    }
+    return false;
+}

@@ -1,0 +1,179 @@
+#!/bin/sh
+# Installs what building and testing needs: Debian packages, and mbedTLS 3.6 built from Debian's source.
+#
+#   test/deps.sh [--system-mbedtls] DEPSDIR
+#
+# Idempotent: says nothing and touches nothing when all is there. Root is needed only while a
+# package is missing. mbedTLS goes to DEPSDIR/mbedtls, its stamp last: no stamp, not built.
+# We build it although Debian 13 has a package, so that options and layout are the same everywhere.
+set -eu
+
+SUITE=trixie # its mbedtls source package is the 3.6 LTS branch
+RECIPE=1     # raise to make every stamp stale
+
+say() { echo "deps: $*" >&2; }
+die() {
+    say "$*"
+    exit 1
+}
+
+system=
+if [ "${1:-}" = --system-mbedtls ]; then
+    system=1
+    shift
+fi
+[ $# -eq 1 ] || die "usage: test/deps.sh [--system-mbedtls] DEPSDIR"
+command -v apt-get >/dev/null || die "this needs Debian 12 or later (apt-get is not here)"
+mkdir -p "$1"
+deps=$(cd "$1" && pwd)
+work=
+policy=
+cleanup() {
+    [ -z "$work" ] || rm -rf "$work"
+    [ -z "$policy" ] || rm -f "$policy"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+has() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+missing() {
+    for p in "$@"; do
+        has "$p" || printf '%s ' "$p"
+    done
+}
+
+# Services of what we install must not start on a build machine.
+hold_services() {
+    [ -e /usr/sbin/policy-rc.d ] && return
+    policy=/usr/sbin/policy-rc.d
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+}
+
+updated=
+install_missing() {
+    want=$(missing "$@")
+    [ -n "$want" ] || return 0
+    [ "$(id -u)" = 0 ] ||
+        die "these packages are missing: $want; run 'sudo make deps', or install them and repeat"
+    if [ -z "$updated" ]; then
+        say "reading package lists"
+        # A third-party source that fails must not stop us: the install below is the judge.
+        apt-get -q=2 update || say "apt-get update had problems; carrying on with the lists there are"
+        updated=1
+    fi
+    say "installing $want"
+    [ -n "$policy" ] || hold_services
+    # shellcheck disable=SC2086 # a list of words
+    DEBIAN_FRONTEND=noninteractive apt-get -q=2 -y --no-install-recommends \
+        -o Dpkg::Options::=--force-confold -o Dpkg::Use-Pty=0 install $want >"$deps/apt.log" 2>&1 || {
+        tail -n 15 "$deps/apt.log" >&2
+        die "apt-get could not install: $want; see $deps/apt.log, check the apt sources and the network, and repeat"
+    }
+}
+
+packages="gcc libc6-dev make pkg-config clang cmake dpkg-dev debian-archive-keyring ca-certificates
+    libevent-dev libsqlite3-dev libinih-dev libyaml-dev libnghttp2-dev libpcre2-dev libmnl-dev
+    libnftables-dev libcmocka-dev python3 python3-pytest openssl sqlite3 curl iproute2 iputils-ping
+    nftables tcpdump procps util-linux"
+[ -z "$system" ] || packages="$packages libmbedtls-dev"
+# shellcheck disable=SC2086
+install_missing $packages
+
+# clang's sanitizer and fuzzer runtimes are a package of their own, named by version.
+llvm=$(dpkg-query -W -f '${Depends}' clang | sed -n 's/.*clang-\([0-9]*\).*/\1/p')
+[ -n "$llvm" ] || die "cannot tell the version of the clang package; is Debian's clang installed?"
+install_missing "libclang-rt-$llvm-dev"
+
+if [ -n "$system" ]; then
+    version=$(dpkg-query -W -f '${Version}' libmbedtls-dev)
+    dpkg --compare-versions "$version" ge 3.6 && exit 0
+    die "the system's mbedTLS is $version, weft needs 3.6; run 'make deps' without SYSTEM_MBEDTLS=1"
+fi
+
+prefix=$deps/mbedtls
+mark="recipe $RECIPE $(dpkg --print-architecture)"
+if [ -f "$prefix/stamp" ] && [ "$(sed -n 1p "$prefix/stamp")" = "$mark" ]; then
+    exit 0
+fi
+
+# --- the source package, by apt with directories of its own ---
+work=$(mktemp -d)
+chmod 755 "$work" # apt reads it as its own user
+mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/source"
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+[ -s "$keyring" ] || die "$keyring is missing; apt-get install debian-archive-keyring"
+
+# Lines "SUITE-TO-USE URI" for the machine's own Debian mirrors.
+mirrors() {
+    # shellcheck disable=SC2016 # apt expands them
+    apt-get indextargets --format '$(LABEL)|$(COMPONENT)|$(REPO_URI)' 'Created-By: Packages' |
+        sort -u | awk -F'|' -v suite="$SUITE" '
+        $2 == "main" && $1 == "Debian" { print suite, $3 }
+        $2 == "main" && $1 == "Debian-Security" { print suite "-security", $3 }' | sort -u
+}
+found=$(mirrors)
+if ! echo "$found" | grep -q "^$SUITE " && [ -z "$updated" ] && [ "$(id -u)" = 0 ]; then
+    say "reading package lists"
+    apt-get -q=2 update || say "apt-get update had problems; carrying on with the lists there are"
+    found=$(mirrors)
+fi
+echo "$found" | grep -q "^$SUITE " ||
+    die "no Debian mirror found in the apt sources; add one to /etc/apt/sources.list, run 'apt-get update', and repeat"
+echo "$found" | while read -r suite uri; do
+    echo "deb-src [signed-by=$keyring] $uri $suite main"
+done >"$work/sources.list"
+
+private() {
+    apt-get -q=2 -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+        -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache" \
+        -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Get::Only-Source=true "$@"
+}
+say "fetching mbedTLS's source package from Debian $SUITE"
+private -o APT::Update::Error-Mode=any update >"$work/log" 2>&1 || {
+    cat "$work/log" >&2
+    die "cannot read Debian $SUITE's source list; if a signature is the problem, upgrade debian-archive-keyring; otherwise check the network"
+}
+[ "$(id -u)" != 0 ] || chown _apt "$work/source" 2>/dev/null || true
+(cd "$work/source" && private --download-only source mbedtls) >"$work/log" 2>&1 || {
+    cat "$work/log" >&2
+    die "cannot fetch the source package mbedtls; check the network and repeat"
+}
+# apt has checked the files against the signed list, so dpkg-source need not.
+(cd "$work/source" && dpkg-source --no-check -x mbedtls_*.dsc tree) >"$work/log" 2>&1 || {
+    cat "$work/log" >&2
+    die "cannot unpack mbedTLS's source package (see above)"
+}
+tree=$work/source/tree
+version=$(sed -n 's/^#define MBEDTLS_VERSION_STRING  *"\(.*\)"/\1/p' "$tree/include/mbedtls/build_info.h")
+case $version in
+3.6.*) ;;
+*) die "Debian $SUITE has mbedTLS '$version', weft needs 3.6; raise SUITE or RECIPE in test/deps.sh" ;;
+esac
+
+# --- build ---
+say "building mbedTLS $version, about 20 s on two cores"
+# Into the header itself, because structures depend on it and weft must see the same.
+for option in MBEDTLS_THREADING_C MBEDTLS_THREADING_PTHREAD; do
+    (cd "$tree" && python3 scripts/config.py set $option) || die "cannot set $option in mbedTLS"
+done
+rm -rf "$prefix" "$prefix.new"
+{
+    cmake -S "$tree" -B "$work/build" -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_FLAGS_RELEASE="-O2" \
+        -DCMAKE_C_FLAGS="-fPIC -fstack-protector-strong -D_FORTIFY_SOURCE=2" \
+        -DCMAKE_INSTALL_PREFIX="$prefix.new" -DCMAKE_INSTALL_LIBDIR=lib -DLIB_INSTALL_DIR=lib \
+        -DENABLE_PROGRAMS=OFF -DENABLE_TESTING=OFF -DGEN_FILES=OFF \
+        -DUSE_STATIC_MBEDTLS_LIBRARY=ON -DUSE_SHARED_MBEDTLS_LIBRARY=OFF -Wno-dev &&
+        cmake --build "$work/build" -j "$(nproc)" &&
+        cmake --install "$work/build"
+} >"$deps/mbedtls.log" 2>&1 || {
+    tail -n 30 "$deps/mbedtls.log" >&2
+    die "mbedTLS $version did not build; see $deps/mbedtls.log"
+}
+for l in mbedtls mbedx509 mbedcrypto; do
+    [ -s "$prefix.new/lib/lib$l.a" ] || die "the build made no lib$l.a; see $deps/mbedtls.log"
+done
+mv "$prefix.new" "$prefix"
+printf '%s\nmbedTLS %s\n' "$mark" "$version" >"$prefix/stamp.new"
+mv "$prefix/stamp.new" "$prefix/stamp"
+say "mbedTLS $version is in $prefix"

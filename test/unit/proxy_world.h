@@ -1,0 +1,605 @@
+/* A small mesh in one process: origins in threads of their own, snapshots by hand, blocking client sockets. */
+#pragma once
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "mesh/base/loop.h"
+#include "mesh/base/mem.h"
+#include "mesh/snapshot.h"
+#include "proxy/proxy.h"
+#include "test/test.h"
+
+#define UNUSED __attribute__((unused))
+
+/* ---- sockets ---- */
+
+UNUSED static void nap_ms(int ms)
+{
+    struct timespec t = {ms / 1000, (ms % 1000) * 1000000l};
+
+    nanosleep(&t, NULL);
+}
+
+UNUSED static struct addr loopback(uint16_t port)
+{
+    return (struct addr){.family = 4, .port = port, .ip = {127, 0, 0, 1}};
+}
+
+static int listen_any(uint16_t *port)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof(sa);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&sa, n), 0);
+    assert_int_equal(listen(fd, 64), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &n), 0);
+    *port = ntohs(sa.sin_port);
+    return fd;
+}
+
+/* A port on which nobody listens right now. */
+UNUSED static uint16_t free_port(void)
+{
+    uint16_t port;
+
+    close(listen_any(&port));
+    return port;
+}
+
+static void set_patience(int fd)
+{
+    struct timeval t = {.tv_sec = 10};
+    int on = 1;
+
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* heads and bodies are written apart */
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t));
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof(t));
+}
+
+UNUSED static int dial(uint16_t port)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+    set_patience(fd);
+    return fd;
+}
+
+static bool put_all(int fd, const char *p, size_t n)
+{
+    while (n > 0) {
+        ssize_t done = send(fd, p, n, MSG_NOSIGNAL);
+
+        if (done <= 0)
+            return false;
+        p += done;
+        n -= (size_t)done;
+    }
+    return true;
+}
+
+/* ---- messages, for both sides: enough HTTP for a test ---- */
+
+struct message {
+    char *text; /* all bytes of the head, NUL behind */
+    char *body;
+    size_t body_n;
+    int status;
+    char *rest; /* read past the end */
+    size_t rest_n;
+};
+
+UNUSED static void message_free(struct message *m)
+{
+    free(m->text);
+    free(m->body);
+    free(m->rest);
+    memset(m, 0, sizeof(*m));
+}
+
+struct reader {
+    int fd;
+    char *p;
+    size_t n, cap, at;
+};
+
+static bool more(struct reader *r)
+{
+    ssize_t n;
+
+    if (r->cap - r->n < 65536) {
+        r->cap = r->cap * 2 + 131072;
+        r->p = realloc(r->p, r->cap);
+    }
+    n = recv(r->fd, r->p + r->n, r->cap - r->n - 1, 0);
+    if (n <= 0)
+        return false;
+    r->n += (size_t)n;
+    r->p[r->n] = 0;
+    return true;
+}
+
+static bool line_end(struct reader *r, const char *mark, size_t *end)
+{
+    for (;;) {
+        const char *at = r->n > r->at ? memmem(r->p + r->at, r->n - r->at, mark, strlen(mark)) : NULL;
+
+        if (at) {
+            *end = (size_t)(at - r->p) + strlen(mark);
+            return true;
+        }
+        if (!more(r))
+            return false;
+    }
+}
+
+static bool take(struct reader *r, size_t n, struct message *m)
+{
+    while (r->n - r->at < n) {
+        if (!more(r))
+            return false;
+    }
+    m->body = realloc(m->body, m->body_n + n + 1);
+    memcpy(m->body + m->body_n, r->p + r->at, n);
+    m->body_n += n;
+    m->body[m->body_n] = 0;
+    r->at += n;
+    return true;
+}
+
+static bool read_body(struct reader *r, struct message *m, bool until_close)
+{
+    const char *length = strcasestr(m->text, "\r\ncontent-length:");
+    size_t end, size;
+
+    if (strcasestr(m->text, "\r\ntransfer-encoding: chunked")) {
+        for (;;) {
+            if (!line_end(r, "\r\n", &end))
+                return false;
+            size = strtoul(r->p + r->at, NULL, 16);
+            r->at = end;
+            if (size == 0)
+                break;
+            if (!take(r, size, m) || !line_end(r, "\r\n", &end))
+                return false;
+            r->at = end;
+        }
+        do { /* trailers */
+            size = r->at;
+            if (!line_end(r, "\r\n", &end))
+                return false;
+            r->at = end;
+        } while (end - size > 2);
+        return true;
+    }
+    if (length)
+        return take(r, strtoul(length + 17, NULL, 10), m);
+    if (!until_close)
+        return true;
+    while (more(r))
+        ;
+    return take(r, r->n - r->at, m);
+}
+
+/* One whole message. False: the peer closed first. */
+static bool read_message(struct reader *r, struct message *m, bool is_response)
+{
+    size_t end;
+
+    memset(m, 0, sizeof(*m));
+    if (!line_end(r, "\r\n\r\n", &end))
+        return false;
+    m->text = strndup(r->p + r->at, end - r->at);
+    r->at = end;
+    m->status = is_response ? (int)strtol(m->text + 9, NULL, 10) : 0;
+    m->body = calloc(1, 1);
+    if (is_response && m->status == 100) { /* the real one follows */
+        message_free(m);
+        return read_message(r, m, is_response);
+    }
+    return read_body(r, m, is_response && m->status != 204 && m->status != 304);
+}
+
+/* ---- origins ---- */
+
+enum origin_mode { ORIGIN_HTTP, ORIGIN_ECHO, ORIGIN_BANNER };
+
+struct origin {
+    char name[16];
+    enum origin_mode mode;
+    int fd;
+    uint16_t port;
+    pthread_t thread;
+    atomic_int requests, connections, live;
+};
+
+struct origin_conn {
+    struct origin *o;
+    int fd;
+};
+
+static void answer(int fd, int status, const char *body, size_t n)
+{
+    char head[160];
+    int h = snprintf(head, sizeof(head), "HTTP/1.1 %d X\r\ncontent-length: %zu\r\ncontent-type: text/plain\r\n\r\n", status,
+                     n);
+
+    put_all(fd, head, (size_t)h);
+    put_all(fd, body, n);
+}
+
+static void answer_chunked(int fd, const char *body, size_t n)
+{
+    char line[32];
+
+    put_all(fd, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", 47);
+    while (n > 0) {
+        size_t some = n > 1000 ? 1000 : n;
+        int h = snprintf(line, sizeof(line), "%zx\r\n", some);
+
+        put_all(fd, line, (size_t)h);
+        put_all(fd, body, some);
+        put_all(fd, "\r\n", 2);
+        body += some;
+        n -= some;
+    }
+    put_all(fd, "0\r\n\r\n", 5);
+}
+
+/* False: close. */
+static bool serve_one(struct origin *o, int fd, const struct message *m)
+{
+    char text[64];
+    const char *path = strchr(m->text, ' ') + 1;
+
+    atomic_fetch_add(&o->requests, 1);
+    if (strncmp(path, "/headers", 8) == 0) {
+        answer(fd, 200, m->text, strlen(m->text));
+    } else if (strncmp(path, "/echo", 5) == 0) {
+        answer_chunked(fd, m->body, m->body_n);
+    } else if (strncmp(path, "/slow", 5) == 0) {
+        nap_ms(700);
+        answer(fd, 200, "slow\n", 5);
+    } else if (strncmp(path, "/status/", 8) == 0) {
+        answer(fd, atoi(path + 8), o->name, strlen(o->name));
+    } else if (strncmp(path, "/drop", 5) == 0) {
+        return false;
+    } else if (strncmp(path, "/cut", 4) == 0) {
+        put_all(fd, "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf", 44);
+        return false;
+    } else if (strncmp(path, "/big", 4) == 0) {
+        char *big = malloc(1 << 20);
+
+        memset(big, 'b', 1 << 20);
+        answer(fd, 200, big, 1 << 20);
+        free(big);
+    } else {
+        snprintf(text, sizeof(text), "hello from %s", o->name);
+        answer(fd, 200, text, strlen(text));
+    }
+    return true;
+}
+
+static void serve_tcp(struct origin *o, int fd)
+{
+    char text[4096];
+    ssize_t n;
+
+    if (o->mode == ORIGIN_BANNER)
+        put_all(fd, "220 ready\n", 10);
+    while ((n = recv(fd, text, sizeof(text), 0)) > 0)
+        put_all(fd, text, (size_t)n);
+    if (n == 0)
+        put_all(fd, "bye", 3); /* after the client's half-close */
+}
+
+static void *origin_serve(void *arg)
+{
+    struct origin_conn *c = arg;
+    struct origin *o = c->o;
+    struct reader r = {.fd = c->fd};
+    struct message m;
+
+    if (o->mode != ORIGIN_HTTP)
+        serve_tcp(o, c->fd);
+    while (o->mode == ORIGIN_HTTP && read_message(&r, &m, false)) {
+        bool go_on = serve_one(o, c->fd, &m);
+
+        message_free(&m);
+        memset(&m, 0, sizeof(m));
+        if (!go_on)
+            break;
+    }
+    free(r.p);
+    close(c->fd);
+    free(c);
+    atomic_fetch_sub(&o->live, 1);
+    return NULL;
+}
+
+static void *origin_accept(void *arg)
+{
+    struct origin *o = arg;
+
+    for (;;) {
+        struct origin_conn *c;
+        pthread_t t;
+        int fd = accept(o->fd, NULL, NULL);
+
+        if (fd < 0)
+            return NULL;
+        set_patience(fd);
+        c = malloc(sizeof(*c));
+        *c = (struct origin_conn){o, fd};
+        atomic_fetch_add(&o->live, 1);
+        atomic_fetch_add(&o->connections, 1);
+        pthread_create(&t, NULL, origin_serve, c);
+        pthread_detach(t);
+    }
+}
+
+UNUSED static void origin_start(struct origin *o, const char *name, enum origin_mode mode)
+{
+    memset(o, 0, sizeof(*o));
+    snprintf(o->name, sizeof(o->name), "%s", name);
+    o->mode = mode;
+    o->fd = listen_any(&o->port);
+    pthread_create(&o->thread, NULL, origin_accept, o);
+}
+
+UNUSED static void origin_stop(struct origin *o)
+{
+    shutdown(o->fd, SHUT_RDWR);
+    pthread_join(o->thread, NULL);
+    close(o->fd);
+    for (int i = 0; i < 3000 && atomic_load(&o->live) > 0; i++)
+        nap_ms(5);
+    assert_int_equal(atomic_load(&o->live), 0);
+}
+
+/* ---- clients ---- */
+
+/* Send `text` on `fd` and read the answer; its status. 0: closed without one. */
+UNUSED static int call(int fd, const char *text, size_t n, struct message *m)
+{
+    struct reader r = {.fd = fd};
+    bool ok;
+
+    if (!put_all(fd, text, n)) {
+        memset(m, 0, sizeof(*m));
+        return 0;
+    }
+    ok = read_message(&r, m, true);
+    free(r.p);
+    return ok ? m->status : 0;
+}
+
+UNUSED static int ask(int fd, const char *text, struct message *m)
+{
+    return call(fd, text, strlen(text), m);
+}
+
+UNUSED static int get(int fd, const char *path, struct message *m)
+{
+    char text[256];
+    int n = snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: svc.test:80\r\nUser-Agent: tester\r\n\r\n", path);
+
+    return call(fd, text, (size_t)n, m);
+}
+
+/* A request on a connection of its own. */
+UNUSED static int get_once(uint16_t port, const char *path, struct message *m)
+{
+    int fd = dial(port), status = get(fd, path, m);
+
+    close(fd);
+    return status;
+}
+
+/* ---- snapshots ---- */
+
+static void unref_cluster(struct part *p)
+{
+    part_unref(((struct cluster *)(void *)p)->endpoints);
+}
+
+static void unref_listener(struct part *p)
+{
+    part_unref(((struct listener *)(void *)p)->http);
+}
+
+static void unref_table(struct part *p)
+{
+    struct route_table *t = (struct route_table *)(void *)p;
+
+    for (size_t i = 0; i < t->vhost_count; i++)
+        part_unref(t->vhosts[i]);
+    map_done(&t->by_host);
+}
+
+UNUSED static struct cluster *cluster_part(const char *name, enum cluster_kind kind)
+{
+    struct cluster *c = part_new(sizeof(*c));
+
+    c->part.unref_children = unref_cluster;
+    c->name = arena_str(&c->part.arena, str_from(name));
+    c->kind = kind;
+    c->connect_timeout_ms = 2000;
+    c->sni = STR("outbound_.80_._.svc.test");
+    c->service_fqdn = STR("svc.test");
+    c->service_name = STR("svc");
+    c->service_ns = STR("default");
+    return c;
+}
+
+UNUSED static void cluster_endpoints(struct cluster *c, const uint16_t *ports, size_t count, const char *identity)
+{
+    struct endpoint_set *set = part_new(sizeof(*set));
+
+    set->cluster = arena_str(&set->part.arena, c->name);
+    set->endpoints = ARENA_ARRAY(&set->part.arena, count, struct endpoint);
+    set->count = count;
+    for (size_t i = 0; i < count; i++) {
+        struct endpoint *ep = &set->endpoints[i];
+
+        ep->addr = loopback(ports[i]);
+        ep->weight = 1;
+        ep->is_mesh = identity != NULL;
+        ep->identity = identity ? arena_str(&set->part.arena, str_from(identity)) : STR("");
+        ep->workload = ep->app = ep->canonical_service = STR("web-1");
+        ep->workload_ns = STR("default");
+        ep->version = STR("v1");
+        ep->canonical_revision = STR("latest");
+        ep->host = STR("host-b");
+    }
+    c->endpoints = set;
+}
+
+UNUSED static struct listener *listener_part(enum listener_kind kind, uint16_t port, enum app_protocol protocol)
+{
+    struct listener *l = part_new(sizeof(*l));
+
+    l->part.unref_children = unref_listener;
+    l->name = arena_printf(&l->part.arena, "127.0.0.1_%u", port);
+    l->kind = kind;
+    l->protocol = protocol;
+    l->at = loopback(port);
+    l->workload = l->app = l->canonical_service = STR("caller-1");
+    l->workload_ns = STR("default");
+    l->version = l->canonical_revision = STR("v7");
+    l->service_fqdn = STR("svc.test");
+    l->service_name = STR("svc");
+    l->service_ns = STR("default");
+    return l;
+}
+
+/* One virtual host for every name, one route for every path. */
+UNUSED static struct route *listener_route(struct listener *l, const char *cluster)
+{
+    struct route_table *t = part_new(sizeof(*t));
+    struct vhost *v = part_new(sizeof(*v));
+    struct arena *a = &v->part.arena;
+
+    t->part.unref_children = unref_table;
+    map_init(&t->by_host);
+    t->name = STR("80");
+    t->vhosts = ARENA_NEW(&t->part.arena, struct vhost *);
+    t->vhosts[0] = v;
+    t->vhost_count = 1;
+    v->name = STR("svc.test:80");
+    v->domains = ARENA_NEW(a, struct str);
+    v->domains[0] = STR("svc.test");
+    v->domain_count = 1;
+    v->routes = ARENA_NEW(a, struct route);
+    v->route_count = 1;
+    v->routes[0].name = STR("default");
+    v->routes[0].clusters = ARENA_NEW(a, struct weighted_cluster);
+    v->routes[0].clusters[0] = (struct weighted_cluster){arena_str(a, str_from(cluster)), 1};
+    v->routes[0].cluster_count = 1;
+    v->routes[0].weight_total = 1;
+    v->service = STR("default/svc.test");
+    l->http = t;
+    return &v->routes[0];
+}
+
+UNUSED static void listener_tcp(struct listener *l, const char *cluster)
+{
+    struct arena *a = &l->part.arena;
+
+    l->tcp = ARENA_NEW(a, struct tcp_route);
+    l->tcp_count = 1;
+    l->tcp[0].name = STR("tcp");
+    l->tcp[0].clusters = ARENA_NEW(a, struct weighted_cluster);
+    l->tcp[0].clusters[0] = (struct weighted_cluster){arena_str(a, str_from(cluster)), 1};
+    l->tcp[0].cluster_count = 1;
+    l->tcp[0].weight_total = 1;
+}
+
+/* ---- proxies ---- */
+
+struct node {
+    struct loop *control;
+    struct proxy *proxy;
+    uint16_t outbound, inbound;
+    int log[2]; /* the access log, a pipe */
+};
+
+UNUSED static void node_start(struct node *n, unsigned workers, unsigned crypto_threads,
+                              void (*need)(void *, struct str), void *need_arg)
+{
+    struct err err = {0};
+    struct proxy_options o = {.workers = workers, .crypto_threads = crypto_threads, .trust_local_addr = true};
+
+    signal(SIGPIPE, SIG_IGN);
+    n->control = loop_new(&err);
+    n->outbound = free_port();
+    n->inbound = free_port();
+    assert_int_equal(pipe(n->log), 0);
+    o.control = n->control;
+    o.outbound4 = loopback(n->outbound);
+    o.inbound4 = loopback(n->inbound);
+    o.access_log_fd = n->log[1];
+    o.need = need;
+    o.need_arg = need_arg;
+    n->proxy = proxy_new(&o, &err);
+    if (!n->proxy)
+        print_error("%s\n", err.text);
+    assert_non_null(n->proxy);
+}
+
+UNUSED static void node_stop(struct node *n)
+{
+    proxy_free(n->proxy);
+    loop_free(n->control);
+    close(n->log[0]);
+    close(n->log[1]);
+}
+
+/* Seals, applies and lets go. */
+UNUSED static void node_apply(struct node *n, struct snapshot *s)
+{
+    struct err err = {0};
+
+    snapshot_seal(s, NULL);
+    if (proxy_apply(n->proxy, s, &err) < 0)
+        print_error("%s\n", err.text);
+    snapshot_unref(s);
+    nap_ms(30); /* the workers see it */
+}
+
+/* Wait until nothing is under way. */
+UNUSED static bool node_is_quiet(struct node *n)
+{
+    for (int i = 0; i < 600; i++) {
+        if (proxy_live(n->proxy, "weft_connections") == 0 && proxy_live(n->proxy, "weft_requests") == 0 &&
+            proxy_live(n->proxy, "weft_attempts") == 0 && proxy_live(n->proxy, "weft_tunnels") == 0)
+            return true;
+        nap_ms(10);
+    }
+    return false;
+}
+
+/* What the access log got; waits for the writer. */
+UNUSED static char *node_log(struct node *n, char *text, size_t max)
+{
+    ssize_t got;
+
+    nap_ms(400);
+    got = read(n->log[0], text, max - 1);
+    text[got > 0 ? got : 0] = 0;
+    return text;
+}

@@ -1,0 +1,279 @@
+/* Rules of one document that no single field tells, references between documents, and agreement
+ * with Istio's own validation over its test cases. */
+#include <sys/stat.h>
+
+#include "mesh/base/file.h"
+#include "mesh/kinds/kinds.h"
+#include "test/unit/doc_world.h"
+
+TEST(gateways_have_unique_ports_and_full_host_names)
+{
+    CHECK_REFUSED(GW("  servers:\n  - {port: {number: 80, name: a, protocol: HTTP}, hosts: ['*']}\n"
+                     "  - {port: {number: 81, name: a, protocol: HTTP}, hosts: ['*']}\n"),
+                  FIND_VALUE, 9, "named \"a\"");
+    CHECK_REFUSED(
+        GW("  servers:\n  - {port: {number: 80, name: a, protocol: HTTP}, hosts: ['short']}\n"),
+        FIND_VALUE, 8, "short name");
+    CHECK_REFUSED(
+        GW("  servers:\n  - {port: {number: 80, name: a, protocol: HTTP}, hosts: ['*x.com']}\n"),
+        FIND_VALUE, 8, "wildcard");
+}
+
+TEST(a_gateway_port_has_a_number)
+{
+    CHECK_REFUSED(GW("  servers:\n  - {port: {name: a, protocol: HTTP}, hosts: ['*']}\n"),
+                  FIND_REQUIRED, 8, "number");
+    CHECK_REFUSED(
+        GW("  servers:\n  - {port: {number: 0, name: a, protocol: HTTP}, hosts: ['*']}\n"),
+        FIND_VALUE, 8, "not 0");
+}
+
+TEST(virtual_services_make_sense_as_a_whole)
+{
+    CHECK_REFUSED(VS("  hosts: [a]\n"), FIND_REQUIRED, 7, "http or tcp");
+    CHECK_REFUSED(VS("  hosts: [a]\n  http:\n  - timeout: 1s\n"), FIND_REQUIRED, 9,
+                  "route is required");
+    CHECK_REFUSED(VS("  hosts: ['*']\n  http:\n  - route: [{destination: {host: a}}]\n"),
+                  FIND_VALUE, 7, "gateways only");
+    CHECK_TAKEN(
+        VS("  hosts: ['*']\n  gateways: [gw]\n  http:\n  - route: [{destination: {host: a}}]\n"));
+    CHECK_REFUSED(
+        VS("  hosts: ['*.foo.bar', '*.bar']\n  http:\n  - route: [{destination: {host: a}}]\n"),
+        FIND_VALUE, 7, "overlaps");
+    CHECK_REFUSED(VS("  hosts: [a]\n  http:\n  - route: [{destination: {host: a}}, {destination: "
+                     "{host: b}}]\n"),
+                  FIND_VALUE, 9, "all 0");
+    CHECK_REFUSED(VS(HTTP_TO_A "    retries: {attempts: 0, retryOn: 5xx}\n"), FIND_VALUE, 11,
+                  "attempts is 0");
+    CHECK_REFUSED(VS(HTTP_TO_A "    retries: {attempts: 1, retryOn: 'nonsense'}\n"), FIND_VALUE, 11,
+                  "nonsense");
+    CHECK_REFUSED(VS(HTTP_TO_A "  exportTo: ['*', a]\n"), FIND_VALUE, 11, "stand alone");
+    CHECK_REFUSED(VS("  hosts: [a]\n  http:\n  - match: [{uri: {regex: '(a)\\1'}}]\n    route: "
+                     "[{destination: {host: a}}]\n"),
+                  FIND_VALUE, 9, "regex");
+}
+
+TEST(a_rule_behind_a_catch_all_is_warned_about)
+{
+    struct docs d;
+
+    docs_parse(&d,
+               STR(VS("  hosts: [a]\n  http:\n  - route: [{destination: {host: a}}]\n  - route: "
+                      "[{destination: {host: b}}]\n")),
+               SYNTAX_YAML);
+    CHECK_INT(d.result, 0);
+    CHECK_INT(d.findings.warnings, 1);
+    CHECK_INT(d.findings.first->line, 10);
+    docs_done(&d);
+}
+
+TEST(destination_rules_have_no_empty_policies_and_unique_subsets)
+{
+    CHECK_REFUSED(DR("  host: a\n  trafficPolicy: {}\n"), FIND_VALUE, 8, "empty");
+    CHECK_REFUSED(DR("  host: a\n  trafficPolicy: {connectionPool: {}}\n"), FIND_VALUE, 8,
+                  "connectionPool is empty");
+    CHECK_REFUSED(DR("  host: a\n  subsets: [{name: v1}, {name: v1}]\n"), FIND_VALUE, 8,
+                  "declared twice");
+    CHECK_REFUSED(DR("  host: a\n  exportTo: ['*']\n  workloadSelector: {matchLabels: {a: b}}\n"),
+                  FIND_VALUE, 8, "own namespace");
+}
+
+TEST(service_entries_agree_with_their_resolution)
+{
+    CHECK_REFUSED(SE("  hosts: [a.b]\n  resolution: NONE\n  endpoints: [{address: 1.2.3.4}]\n"),
+                  FIND_VALUE, 9, "NONE");
+    CHECK_REFUSED(SE("  hosts: [a.b]\n  resolution: STATIC\n  ports: [{number: 80, name: a}, "
+                     "{number: 80, name: b}]\n"),
+                  FIND_VALUE, 9, "port 80");
+    CHECK_REFUSED(SE("  hosts: [a.b]\n  resolution: STATIC\n  ports: [{number: 80, name: a}]\n"
+                     "  endpoints: [{address: 1.2.3.4, ports: {b: 1}}]\n"),
+                  FIND_VALUE, 10, "\"b\"");
+    CHECK_REFUSED(SE("  hosts: ['*']\n"), FIND_VALUE, 7, "\"*\"");
+    CHECK_REFUSED(WE("  labels: {a: b}\n"), FIND_REQUIRED, 7, "address");
+    CHECK_REFUSED(PA("  portLevelMtls: {80: {mode: STRICT}}\n"), FIND_VALUE, 7, "selector");
+}
+
+/* ---- sets ---- */
+
+static const char dr_text[] = DR("  host: a\n  subsets: [{name: v1, labels: {v: '1'}}]\n");
+
+static bool knows_only_a(void *arg, struct str fqdn, struct str ns)
+{
+    (void)arg; /* nothing to look up in */
+    return str_eq(ns, STR("shop")) && str_eq(fqdn, STR("a.shop.svc.cluster.local"));
+}
+
+static void docs_set(struct docs *d, const char *text)
+{
+    struct validate_scope scope = {.domain = "cluster.local", .knows_host = knows_only_a};
+
+    docs_parse(d, str_from(text), SYNTAX_YAML);
+    if (d->result)
+        docs_print(d);
+    CHECK_INT(d->result, 0);
+    validate_set(&d->objects, &scope, &d->findings);
+}
+
+static struct str joined(struct arena *a, const char *x, const char *y)
+{
+    return arena_printf(a, "%s---\n%s", x, y);
+}
+
+TEST(a_subset_must_be_declared)
+{
+    static const char vs[] =
+        VS("  hosts: [a]\n  http:\n  - route: [{destination: {host: a, subset: v1}}]\n");
+    struct arena a;
+    struct docs d;
+
+    arena_init(&a);
+    docs_set(&d, vs);
+    CHECK_INT(docs_count(&d, FIND_REFERENCE), 1);
+    CHECK_INT(docs_find(&d, FIND_REFERENCE)->line, 9);
+    CHECK_STR(docs_find(&d, FIND_REFERENCE)->pointer, "/spec/http/0/route/0/destination/subset");
+    docs_done(&d);
+    docs_set(&d, joined(&a, vs, dr_text).p);
+    CHECK_INT(d.findings.errors, 0);
+    CHECK_INT(d.findings.warnings, 0);
+    docs_done(&d);
+    arena_done(&a);
+}
+
+TEST(gateways_must_be_there_and_unknown_hosts_are_warned_about)
+{
+    static const char vs[] = VS("  hosts: [a.b]\n  gateways: [gw, mesh]\n  http:\n  - route: "
+                                "[{destination: {host: nowhere}}]\n");
+    static const char gw[] =
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: gw, namespace: shop}\n"
+        "spec:\n  servers:\n  - {port: {number: 80, name: a, protocol: HTTP}, hosts: ['*']}\n";
+    struct arena a;
+    struct docs d;
+
+    arena_init(&a);
+    docs_set(&d, vs);
+    CHECK_INT(docs_count(&d, FIND_REFERENCE), 1);
+    CHECK_INT(docs_find(&d, FIND_REFERENCE)->line, 8);
+    CHECK_INT(d.findings.warnings, 1);
+    docs_done(&d);
+    docs_set(&d, joined(&a, vs, gw).p);
+    CHECK_INT(d.findings.errors, 0);
+    CHECK_INT(d.findings.warnings, 1);
+    docs_done(&d);
+    arena_done(&a);
+}
+
+TEST(a_twin_in_one_apply_is_an_error_at_the_second)
+{
+    struct arena a;
+    struct docs d;
+
+    arena_init(&a);
+    docs_parse(&d, joined(&a, dr_text, dr_text), SYNTAX_YAML);
+    CHECK_INT(d.result, 0);
+    validate_duplicates(&d.objects, &d.findings);
+    CHECK_INT(docs_count(&d, FIND_DUPLICATE), 1);
+    CHECK_INT(docs_find(&d, FIND_DUPLICATE)->document, 2);
+    docs_done(&d);
+    arena_done(&a);
+}
+
+/* ---- Istio's cases ---- */
+
+struct score {
+    size_t cases, right, not_yet, too_strict, too_lax;
+};
+
+static struct str expand(struct arena *a, struct str yaml, const struct node *how)
+{
+    for (const struct node *e = how ? how->first : NULL; e; e = e->next) {
+        struct str token = node_text(e, "token"), unit = node_text(e, "unit"),
+                   tail = node_text(e, "tail");
+        uint64_t count = 0;
+        struct buf b;
+        size_t at;
+
+        if (!str_uint(node_text(e, "count"), 0, 16u << 20, &count) || !str_find(yaml, token, &at))
+            continue;
+        buf_init(&b, 64u << 20);
+        buf_add(&b, str_sub(yaml, 0, at));
+        for (uint64_t i = 0; i < count; i++)
+            buf_add(&b, unit);
+        buf_add(&b, tail);
+        buf_add(&b, str_sub(yaml, at + token.n, yaml.n));
+        yaml = arena_str(a, buf_str(&b));
+        buf_done(&b);
+    }
+    return yaml;
+}
+
+static void judge(const struct node *c, struct arena *a, struct score *s)
+{
+    bool valid = node_is_true(c, "valid"), refused = false, is_open = false;
+    struct docs d;
+
+    docs_parse(&d, expand(a, node_text(c, "yaml"), node_get(c, STR("expand"))), SYNTAX_YAML);
+    for (const struct finding *x = d.findings.first; x; x = x->next) {
+        if (x->severity != SEVERITY_ERROR)
+            continue;
+        if (x->code == FIND_NOT_YET || x->code == FIND_UNSUPPORTED)
+            is_open = true;
+        else
+            refused = true;
+    }
+    s->cases++;
+    if (!refused && is_open)
+        s->not_yet++;
+    else if (refused == !valid)
+        s->right++;
+    else if (refused)
+        s->too_strict++;
+    else
+        s->too_lax++;
+    if (getenv("WEFT_CASES") && (refused || !is_open) && refused == valid) {
+        print_message("%s: %.*s (%s)\n", refused ? "TOO STRICT" : "TOO LAX",
+                      STR_ARG(node_text(c, "name")), node_text(c, "kind").p);
+        docs_print(&d);
+    }
+    docs_done(&d);
+}
+
+TEST(istios_own_validation_cases_agree)
+{
+    const char *corpus = getenv("WEFT_CORPUS") ? getenv("WEFT_CORPUS") : "../shared/corpus";
+    struct score s = {0};
+    struct str rest, line;
+    struct buf text;
+    struct err err;
+    char path[1024];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "%s/istio/validation_cases.jsonl", corpus);
+    if (stat(path, &st) != 0) {
+        CHECK(getenv("CI") == NULL || strcmp(getenv("CI"), "true") != 0);
+        print_message("skipped: no corpus at %s (set WEFT_CORPUS)\n", path);
+        skip();
+    }
+    buf_init(&text, 16u << 20);
+    CHECK_INT(file_read(path, &text, &err), 0);
+    rest = buf_str(&text);
+    while (str_next(&rest, '\n', &line)) {
+        struct arena a;
+        struct node *c;
+
+        if (line.n == 0)
+            continue;
+        arena_init(&a);
+        CHECK_INT(json_read(line, &a, &c, &err), 0);
+        if (kind_find(node_text(c, "kind")))
+            judge(c, &a, &s);
+        arena_done(&a);
+    }
+    buf_done(&text);
+    print_message("Istio's cases: %zu; %zu agree, %zu are about what is not built yet, %zu too "
+                  "strict, %zu too lax\n",
+                  s.cases, s.right, s.not_yet, s.too_strict, s.too_lax);
+    CHECK(s.cases > 480);
+    CHECK(s.right >= 285);
+    CHECK_INT(s.too_strict, 0);
+    CHECK_INT(s.too_lax, 0);
+}
