@@ -579,6 +579,21 @@ static void start_response(struct exchange *x)
     stream_send_head(x->down, &h, end_now);
 }
 
+/* The answer came before the request was whole (RFC 9112 9.3): its rest is still passed on, so that the endpoint gets what it was
+ * sent and the connection stays usable, as long as the client goes on sending. */
+static bool awaits_rest(struct exchange *x)
+{
+    const struct stream *up = x->attempt->stream;
+
+    if (request_complete(x) || up->reset != STREAM_RESET_NONE || x->down->reset != STREAM_RESET_NONE || x->timed_out)
+        return false;
+    if (x->rest_bytes != x->down->in_body_bytes || !x->rest_awaited)
+        timer_in(&x->timer, LIMIT_LINGER_MS);
+    x->rest_awaited = true;
+    x->rest_bytes = x->down->in_body_bytes;
+    return true;
+}
+
 static enum exchange_state on_relay(struct exchange *x)
 {
     struct stream *up = x->attempt->stream;
@@ -590,11 +605,11 @@ static enum exchange_state on_relay(struct exchange *x)
         pump_request(x);
     if (!x->down->out_ended)
         pump_response(x);
-    if (x->down->out_ended)
+    if (x->down->out_ended && !awaits_rest(x))
         return end(x, OUTCOME_ANSWERED);
     if (up->reset != STREAM_RESET_NONE && up->in.n == 0 && !up->in_ended)
         return end(x, OUTCOME_UPSTREAM_CUT);
-    if (x->timed_out)
+    if (x->timed_out && !x->down->out_ended)
         return end(x, OUTCOME_REQUEST_TIMEOUT);
     return EXCHANGE_RELAY;
 }

@@ -55,7 +55,8 @@ struct exchange {
     struct attempt *attempt;
     struct balance_tried tried;
     unsigned tries, retries;
-    bool timed_out, waited, woken, armed, free_retry_used, want_fresh, responded, replay_off;
+    bool timed_out, waited, woken, armed, free_retry_used, want_fresh, responded, replay_off, rest_awaited;
+    uint64_t rest_bytes; /* of the request body when we last looked, after an early answer */
     struct http_head request; /* as sent on; lives in the arena */
     struct bytes replay;      /* of the request body: what was sent already */
     unsigned status;          /* what the client got */

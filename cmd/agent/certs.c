@@ -401,7 +401,8 @@ int64_t certs_earliest_ms(const struct certs *c)
     int64_t first = INT64_MAX;
 
     for (const struct svid *v = c->list; v; v = v->next)
-        first = v->creds ? MIN(first, creds_not_after_ms(v->creds)) : 0;
+        if (v->creds) /* one that was refused, or has not come yet, does not end */
+            first = MIN(first, creds_not_after_ms(v->creds));
     return first;
 }
 

@@ -659,6 +659,22 @@ static void write_quoted(struct str s, struct buf *out)
         buf_json(out, s);
 }
 
+/* A key before its colon may have 1024 characters; a longer one is marked by '?'. An escape takes
+ * six for one. */
+static void write_key(struct str key, unsigned level, struct buf *out)
+{
+    bool is_long = (is_plain(key) ? key.n : key.n * 6) > 1000;
+
+    if (is_long)
+        buf_adds(out, "? ");
+    write_quoted(key, out);
+    if (is_long) {
+        buf_addc(out, '\n');
+        add_indent(out, level);
+    }
+    buf_addc(out, ':');
+}
+
 static void write_node(const struct node *n, unsigned level, bool in_line, struct buf *out);
 
 /* Behind "key:" or "-". */
@@ -679,12 +695,10 @@ static void write_children(const struct node *n, unsigned level, bool in_line, s
         if (!in_line)
             add_indent(out, level);
         in_line = false;
-        if (n->kind == NODE_LIST) {
+        if (n->kind == NODE_LIST)
             buf_addc(out, '-');
-        } else {
-            write_quoted(child->key, out);
-            buf_addc(out, ':');
-        }
+        else
+            write_key(child->key, level, out);
         write_value(child, level + 1, n->kind == NODE_LIST, out);
     }
 }

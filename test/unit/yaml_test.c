@@ -245,6 +245,15 @@ TEST(strings_are_quoted_where_they_would_read_as_something_else)
                "\"true\": 1\na/b.c: 2\n\"80\": 3\n\"<<\": 4\n");
 }
 
+TEST(a_very_long_key_reads_back)
+{
+    static char json[3000], yaml[3000];
+
+    snprintf(json, sizeof(json), "[{\"k%01500d\":[1],\"b\":2}]", 1);
+    snprintf(yaml, sizeof(yaml), "- ? k%01500d\n  :\n    - 1\n  b: 2\n", 1);
+    written_as(json, yaml);
+}
+
 TEST(several_lines_become_a_block)
 {
     written_as("{\"a\":\"x\\n  y\\n\\nz\\n\",\"b\":[\"p\\nq\"]}",
