@@ -39,10 +39,14 @@ static void add_port(struct arena *a, struct service *s, struct service_port por
         if (s->ports[i].number == port.number)
             return; /* first definition of a number stays */
     }
+    port.name = arena_str(a, port.name);
+    for (size_t i = 0; i < s->port_count; i++) { /* endpoints find their port by this name */
+        if (str_eq(s->ports[i].name, port.name))
+            port.name = arena_printf(a, "%.*s-%u", STR_ARG(port.name), port.number);
+    }
     ports = ARENA_ARRAY(a, s->port_count + 1, struct service_port);
     for (size_t i = 0; i < s->port_count; i++)
         ports[i] = s->ports[i];
-    port.name = arena_str(a, port.name);
     port.protocol = arena_str(a, port.protocol);
     ports[s->port_count] = port;
     s->ports = ports;
@@ -153,40 +157,64 @@ static void add_registered(struct build *b, const struct service *s, const struc
     }
 }
 
-static void build_registered(struct build *b)
+static struct service *service_of(struct build *b, const struct local_service *svc)
+{
+    struct str fqdn = model_fqdn(&b->c->arena, svc->name, svc->ns, b->in->domain);
+
+    return service_for(b, svc->ns, svc->name, fqdn);
+}
+
+static void registered_ports(struct build *b)
 {
     for (size_t i = 0; i < b->in->registered_count; i++) {
         const struct local_service *svc = &b->in->registered[i].service;
         struct arena *a = &b->c->arena;
-        struct str fqdn = model_fqdn(a, svc->name, svc->ns, b->in->domain);
 
         if (svc->is_gateway)
             continue;
-        add_port(a, service_for(b, svc->ns, svc->name, fqdn),
+        add_port(a, service_of(b, svc),
                  (struct service_port){.number = svc->service_port,
                                        .target_port = svc->port,
                                        .name = svc->protocol.n ? svc->protocol : STR("default"),
                                        .protocol = upper(a, svc->protocol)});
     }
-    for (size_t i = 0; i < b->in->registered_count;
-         i++) { /* once every service has all its ports */
+}
+
+static void registered_endpoints(struct build *b)
+{
+    for (size_t i = 0; i < b->in->registered_count; i++) {
         const struct local_service *svc = &b->in->registered[i].service;
-        struct arena *a = &b->c->arena;
 
         if (!svc->is_gateway)
-            add_registered(b,
-                           service_for(b, svc->ns, svc->name,
-                                       model_fqdn(a, svc->name, svc->ns, b->in->domain)),
-                           &b->in->registered[i]);
+            add_registered(b, service_of(b, svc), &b->in->registered[i]);
     }
 }
 
-static void build_service(struct build *b, const struct object *o)
+/* Registered workloads of the namespace with these labels, but for those that serve `s` by their
+ * name anyway. */
+static void add_matching(struct build *b, const struct service *s, const struct labels *want)
+{
+    for (size_t i = 0; i < b->in->registered_count; i++) {
+        const struct registered *r = &b->in->registered[i];
+
+        if (!r->service.is_gateway && str_eq(r->service.ns, s->ns) &&
+            labels_match(&r->service.labels, want) && service_of(b, &r->service) != s)
+            add_registered(b, s, r);
+    }
+}
+
+static struct service *service_of_document(struct build *b, const struct object *o)
+{
+    struct str fqdn = model_fqdn(&b->c->arena, o->meta.name, o->meta.ns, b->in->domain);
+
+    return service_for(b, o->meta.ns, o->meta.name, fqdn);
+}
+
+static void service_ports(struct build *b, const struct object *o)
 {
     const struct service_document *d = o->spec;
     struct arena *a = &b->c->arena;
-    struct service *s = service_for(b, o->meta.ns, o->meta.name,
-                                    model_fqdn(a, o->meta.name, o->meta.ns, b->in->domain));
+    struct service *s = service_of_document(b, o);
     struct addr ip;
 
     for (size_t i = 0; i < d->ports_count; i++) {
@@ -201,14 +229,14 @@ static void build_service(struct build *b, const struct object *o)
         s->addresses[0] = ip;
         s->address_count = 1;
     }
-    for (size_t i = 0; d->selector.count && i < b->in->registered_count; i++) {
-        const struct registered *r = &b->in->registered[i];
+}
 
-        if (!r->service.is_gateway && str_eq(r->service.ns, o->meta.ns) &&
-            !str_eq(r->service.name, o->meta.name) &&
-            labels_match(&r->service.labels, &d->selector))
-            add_registered(b, s, r);
-    }
+static void service_endpoints(struct build *b, const struct object *o)
+{
+    const struct service_document *d = o->spec;
+
+    if (d->selector.count)
+        add_matching(b, service_of_document(b, o), &d->selector);
 }
 
 static struct str join(struct arena *a, const struct str *items, size_t count)
@@ -277,16 +305,10 @@ static void add_selected(struct build *b, const struct service *s, const struct 
             labels_match(&we->labels, want))
             add_entry(b, s, e, ns, o->meta.name, we, &we->labels);
     }
-    for (size_t i = 0; i < b->in->registered_count; i++) {
-        const struct registered *r = &b->in->registered[i];
-
-        if (!r->service.is_gateway && str_eq(r->service.ns, ns) &&
-            labels_match(&r->service.labels, want))
-            add_registered(b, s, r);
-    }
+    add_matching(b, s, want);
 }
 
-static void build_service_entry(struct build *b, const struct object *o)
+static void entry_ports(struct build *b, const struct object *o)
 {
     const struct service_entry *e = o->spec;
     struct arena *a = &b->c->arena;
@@ -306,11 +328,22 @@ static void build_service_entry(struct build *b, const struct object *o)
         s->addresses = ARENA_ARRAY(a, e->addresses_count + 1, struct addr);
         s->address_count = 0;
         for (size_t i = 0; i < e->addresses_count; i++) {
-            struct addr ip;
+            struct cidr one;
 
-            if (addr_parse_ip(e->addresses[i], &ip))
-                s->addresses[s->address_count++] = ip;
+            if (cidr_parse(e->addresses[i], &one) && one.bits == (one.base.family == 4 ? 32 : 128))
+                s->addresses[s->address_count++] = one.base;
         }
+    }
+}
+
+static void entry_endpoints(struct build *b, const struct object *o)
+{
+    const struct service_entry *e = o->spec;
+    struct arena *a = &b->c->arena;
+
+    for (size_t h = 0; h < e->hosts_count; h++) {
+        const struct service *s = service_for(b, o->meta.ns, e->hosts[h], e->hosts[h]);
+
         for (size_t i = 0; i < e->endpoints_count; i++) {
             struct str name = arena_printf(a, "%.*s-%zu", STR_ARG(o->meta.name), i);
 
@@ -359,12 +392,19 @@ void catalog_build(const struct catalog_input *in, struct catalog *c)
     for (size_t i = 0; i < in->object_count; i++)
         c->objects[c->object_count++] = in->objects[i];
     qsort(c->objects, c->object_count, sizeof(struct object *), older_first);
-    build_registered(&b);
+    registered_ports(&b);
     for (size_t i = 0; i < c->object_count; i++) {
         if (c->objects[i]->meta.kind->id == KIND_SERVICE)
-            build_service(&b, c->objects[i]);
+            service_ports(&b, c->objects[i]);
         else if (c->objects[i]->meta.kind->id == KIND_SERVICE_ENTRY)
-            build_service_entry(&b, c->objects[i]);
+            entry_ports(&b, c->objects[i]);
+    }
+    registered_endpoints(&b); /* once every service has all its ports */
+    for (size_t i = 0; i < c->object_count; i++) {
+        if (c->objects[i]->meta.kind->id == KIND_SERVICE)
+            service_endpoints(&b, c->objects[i]);
+        else if (c->objects[i]->meta.kind->id == KIND_SERVICE_ENTRY)
+            entry_endpoints(&b, c->objects[i]);
     }
     give_addresses(&b);
     c->services = ARENA_ARRAY(a, c->service_count + 1, struct service *);
@@ -626,8 +666,13 @@ static void put_gateways(struct viewing *x, const struct local_service *svc)
         put_object(x, gw);
         for (size_t k = 0; k < x->all->object_count; k++) {
             const struct object *o = x->all->objects[k];
+            const struct str *to;
+            size_t to_count;
 
-            if (o->meta.kind->id == KIND_VIRTUAL_SERVICE && bound_to(o, gw)) {
+            if (o->meta.kind->id != KIND_VIRTUAL_SERVICE || !bound_to(o, gw))
+                continue;
+            to = export_list(o, &to_count);
+            if (exported(x, to, to_count, o->meta.ns)) {
                 put_object(x, o);
                 want_destinations(x, o);
             }

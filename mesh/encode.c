@@ -216,6 +216,8 @@ static struct node *encode_field(const struct field *f, const char *message, str
     case FIELD_MESSAGE:
         return *items ? encode_message(f->message, *items, a) : NULL;
     case FIELD_EMBED:
+        if (!*items) /* its `node`: the message was not written, its required members neither */
+            return NULL;
         n = encode_message(f->message, at, a);
         return n->count ? n : NULL;
     case FIELD_LABELS:

@@ -162,6 +162,19 @@ static void answer_done(struct change *x, int64_t revision, const struct revisio
     buf_done(&out);
 }
 
+/* What is stored must be readable again, or every later publication would stop at it. */
+static void check_stored(struct change *x, const struct object *o, struct str json)
+{
+    struct object_list again = {0};
+    struct findings f;
+
+    findings_init(&f, &x->call->arena);
+    if (documents_parse(json, o->meta.file, SYNTAX_JSON, &x->call->arena, &again, &f))
+        findings_add(&x->findings, FIND_VALUE, SEVERITY_ERROR,
+                     "%s %.*s/%.*s cannot be stored (a fault of this version of weft): %.*s", o->meta.kind->name,
+                     STR_ARG(o->meta.ns), STR_ARG(o->meta.name), STR_ARG(f.first->detail));
+}
+
 static struct revision_change *changes_of(struct change *x)
 {
     struct arena *a = &x->call->arena;
@@ -171,15 +184,19 @@ static struct revision_change *changes_of(struct change *x)
     buf_init(&text, LIMIT_APPLY_BYTES);
     for (size_t i = 0; i < x->objects.count; i++) {
         struct object *o = x->objects.items[i];
+        struct str json;
 
         o->meta.created_ms = 0; /* the store stamps it, at first apply */
         buf_clear(&text);
         if (!x->deleting)
             json_write(encode_object(o, a), 0, &text);
+        json = arena_str(a, buf_str(&text));
+        if (!x->deleting)
+            check_stored(x, o, json);
         changes[i] = (struct revision_change){.kind = str_from(o->meta.kind->name),
                                               .ns = o->meta.ns,
                                               .name = o->meta.name,
-                                              .object = arena_str(a, buf_str(&text)),
+                                              .object = json,
                                               .file = o->meta.file,
                                               .line = o->meta.line,
                                               .deleted = x->deleting};
@@ -202,11 +219,11 @@ static void commit(struct change *x)
         validate_duplicates(&x->objects, &x->findings);
     if (x->findings.errors == 0)
         check_set(x);
-    if (x->findings.errors) {
+    changes = x->findings.errors == 0 ? changes_of(x) : NULL;
+    if (!changes || x->findings.errors) {
         answer_refused(x);
         return;
     }
-    changes = changes_of(x);
     results = ARENA_ARRAY(&x->call->arena, count + 1, enum revision_result);
     if (x->dry_run) {
         (void)revision_preview(s->revisions, changes, count,

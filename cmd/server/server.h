@@ -113,7 +113,7 @@ void session_json(const struct session *session, struct buf *out); /* for status
 struct publish *publish_new(struct server *s);
 void publish_free(struct publish *p);
 void publish_soon(struct publish *p); /* something changed: rebuild and push after the debounce */
-int publish_now(struct publish *p, struct err *err);
+int publish_now(struct publish *p, struct err *err); /* rebuild without pushing; what was to come still comes */
 const struct catalog *publish_catalog(const struct publish *p);
 /* The decoded configuration as last published or, after publish_now, as it is. */
 struct object *const *publish_objects(struct publish *p, size_t *count);

@@ -123,8 +123,8 @@ uint64_t addr_hash(const struct addr *a)
 
 const char *addr_format_ip(const struct addr *a, char *text)
 {
-    if (a->family == 0 || !inet_ntop(a->family == 6 ? AF_INET6 : AF_INET, a->ip, text,
-                                     ADDR_TEXT_MAX))
+    if (a->family == 0 ||
+        !inet_ntop(a->family == 6 ? AF_INET6 : AF_INET, a->ip, text, ADDR_TEXT_MAX))
         snprintf(text, ADDR_TEXT_MAX, "-");
     return text;
 }

@@ -28,10 +28,9 @@ struct reading {
 static void fail(struct reading *r, enum finding_code code, unsigned column, const char *detail,
                  struct str about)
 {
-    struct finding *f =
-        about.n ? findings_add(r->findings, code, SEVERITY_ERROR, "%s: \"%.*s\"", detail,
-                               (int)MIN(about.n, 64), about.p)
-                : findings_add(r->findings, code, SEVERITY_ERROR, "%s", detail);
+    struct finding *f = about.n ? findings_add(r->findings, code, SEVERITY_ERROR, "%s: \"%.*s\"",
+                                               detail, (int)MIN(about.n, 64), about.p)
+                                : findings_add(r->findings, code, SEVERITY_ERROR, "%s", detail);
 
     f->file = r->file;
     f->line = r->number;
@@ -129,8 +128,8 @@ static void look_at(struct reading *r)
         start_section(r, trimmed);
 }
 
-/* inih's ini_reader: the next line as fgets gives it, NULL at the end. A line that inih would cut is
- * cut here, and has been reported. */
+/* inih's ini_reader: the next line as fgets gives it, NULL at the end. A line that inih would cut
+ * is cut here, and has been reported. */
 static char *next_line(char *out, int room, void *stream)
 {
     struct reading *r = stream;

@@ -331,9 +331,9 @@ static struct node *take_word(struct json *j)
         struct str word;
         enum node_kind kind;
     } words[] = {
-        {STR_INIT("true"), NODE_BOOL},
+        {STR_INIT("true"),  NODE_BOOL},
         {STR_INIT("false"), NODE_BOOL},
-        {STR_INIT("null"), NODE_NULL},
+        {STR_INIT("null"),  NODE_NULL},
     };
 
     for (size_t i = 0; i < COUNT(words); i++) {
@@ -345,8 +345,9 @@ static struct node *take_word(struct json *j)
             return n;
         }
     }
-    return fail(j, FIND_PARSE, j->at < j->text.n ? "a JSON value is missing here"
-                                                 : "the text ends where a value should be");
+    return fail(j, FIND_PARSE,
+                j->at < j->text.n ? "a JSON value is missing here"
+                                  : "the text ends where a value should be");
 }
 
 static struct node *take_nested(struct json *j)

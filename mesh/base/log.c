@@ -20,8 +20,8 @@ static const struct {
     const char *printed;
 } levels[] = {
     [LOG_ERROR] = {STR_INIT("error"), "ERROR"},
-    [LOG_WARN] = {STR_INIT("warn"), "WARN"},
-    [LOG_INFO] = {STR_INIT("info"), "INFO"},
+    [LOG_WARN] = {STR_INIT("warn"),  "WARN" },
+    [LOG_INFO] = {STR_INIT("info"),  "INFO" },
     [LOG_DEBUG] = {STR_INIT("debug"), "DEBUG"},
 };
 

@@ -2,13 +2,13 @@
  *
  * The wheel has WHEEL_SLOTS slots of 1 ms. A timer is filed at slot_ms; a deadline beyond the wheel
  * is filed at its far end and filed again when the hand gets there. A deadline that moves later
- * changes at_ms alone (connections touch theirs with every byte): when the slot comes due, the timer
- * is filed again at its new place. One that moves earlier is filed again at once. A bitmap of
+ * changes at_ms alone (connections touch theirs with every byte): when the slot comes due, the
+ * timer is filed again at its new place. One that moves earlier is filed again at once. A bitmap of
  * occupied slots makes "when is the next one due" a scan of at most WHEEL_SLOTS / 64 words.
  *
  * One libevent timer stands at that moment. Nothing here calls back into an owner except
- * run_queue: events, deadlines and posts end in task_note. Posted functions run first in their turn and are
- * expected to note as well.
+ * run_queue: events, deadlines and posts end in task_note. Posted functions run first in their turn
+ * and are expected to note as well.
  */
 #include "mesh/base/loop.h"
 
@@ -38,8 +38,8 @@ struct loop {
     atomic_uint_fast64_t turns;
 
     int64_t now_ms, wall_ms;
-    int64_t ahead_ms;   /* what loop_advance added */
-    int64_t hand_ms;    /* every slot up to here has been emptied */
+    int64_t ahead_ms; /* what loop_advance added */
+    int64_t hand_ms;  /* every slot up to here has been emptied */
     struct timer *slots[WHEEL_SLOTS];
     uint64_t occupied[WHEEL_WORDS];
     size_t timer_count; /* filed ones */

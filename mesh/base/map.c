@@ -105,7 +105,10 @@ void *map_put(struct map *m, struct str key, void *value)
     if (m->used == m->cap)
         rebuild(m);
     e = &m->entries[m->used];
-    *e = (struct map_entry){{str_dup(key), key.n}, hash, value};
+    *e = (struct map_entry){
+        {str_dup(key), key.n},
+        hash, value
+    };
     put_slot(m, hash, m->used);
     m->used++;
     m->count++;

@@ -303,10 +303,14 @@ static const struct {
     struct str name;
     uint64_t ns;
 } duration_units[] = {
-    {STR_INIT("ns"), 1},           {STR_INIT("us"), 1000},
-    {STR_INIT("\xc2\xb5s"), 1000}, {STR_INIT("\xce\xbcs"), 1000},
-    {STR_INIT("ms"), 1000000},     {STR_INIT("s"), 1000000000},
-    {STR_INIT("m"), 60000000000},  {STR_INIT("h"), 3600000000000},
+    {STR_INIT("ns"),        1            },
+    {STR_INIT("us"),        1000         },
+    {STR_INIT("\xc2\xb5s"), 1000         },
+    {STR_INIT("\xce\xbcs"), 1000         },
+    {STR_INIT("ms"),        1000000      },
+    {STR_INIT("s"),         1000000000   },
+    {STR_INIT("m"),         60000000000  },
+    {STR_INIT("h"),         3600000000000},
 };
 
 static bool take_unit(struct str *s, uint64_t *ns)

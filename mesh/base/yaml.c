@@ -36,9 +36,9 @@ struct reader {
     size_t alias_nodes;
     struct {
         size_t characters, bytes;
-    } seen;           /* how far the text was walked */
-    size_t last_end;  /* bytes: where the previous document ended */
-    bool root_empty;  /* the document is nothing but comments */
+    } seen;          /* how far the text was walked */
+    size_t last_end; /* bytes: where the previous document ended */
+    bool root_empty; /* the document is nothing but comments */
     struct node *root;
     struct node_document *first, *last;
     unsigned documents;
@@ -47,10 +47,9 @@ struct reader {
 static int fail(struct reader *r, enum finding_code code, const yaml_mark_t *mark,
                 const char *detail, struct str about)
 {
-    struct finding *f =
-        about.n ? findings_add(r->findings, code, SEVERITY_ERROR, "%s: \"%.*s\"", detail,
-                               (int)MIN(about.n, 64), about.p)
-                : findings_add(r->findings, code, SEVERITY_ERROR, "%s", detail);
+    struct finding *f = about.n ? findings_add(r->findings, code, SEVERITY_ERROR, "%s: \"%.*s\"",
+                                               detail, (int)MIN(about.n, 64), about.p)
+                                : findings_add(r->findings, code, SEVERITY_ERROR, "%s", detail);
 
     f->file = r->file;
     f->line = (unsigned)mark->line + 1;
@@ -252,8 +251,7 @@ static int open_frame(struct reader *r, enum node_kind kind, const yaml_event_t 
     if (r->depth >= COUNT(r->frames))
         return fail(r, FIND_LIMIT, &e->start_mark, "lists and maps are nested too deep", STR_NONE);
     f = &r->frames[r->depth++];
-    *f = (struct frame){.node = new_node(r, kind, &e->start_mark),
-                        .anchor = take_name(r, anchor)};
+    *f = (struct frame){.node = new_node(r, kind, &e->start_mark), .anchor = take_name(r, anchor)};
     return 0;
 }
 

@@ -1,4 +1,5 @@
-/* Numbers, durations and text codings: what is accepted must survive being written and read again. */
+/* Numbers, durations and text codings: what is accepted must survive being written and read again.
+ */
 #include <stdlib.h>
 #include <string.h>
 

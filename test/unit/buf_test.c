@@ -94,7 +94,11 @@ TEST(json_strings_are_escaped_and_always_utf8)
     CHECK_TEXT(json(STR("a\"b\\c\n\t\x01/"), out, sizeof(out)), "\"a\\\"b\\\\c\\n\\t\\u0001/\"");
     CHECK_TEXT(json(STR("\xC3\xA4\xF0\x9F\x98\x80"), out, sizeof(out)),
                "\"\xC3\xA4\xF0\x9F\x98\x80\"");
-    CHECK_TEXT(json(STR("a\xFF" "b\xC3"), out, sizeof(out)), "\"a\xEF\xBF\xBD" "b\xEF\xBF\xBD\"");
+    CHECK_TEXT(json(STR("a\xFF"
+                        "b\xC3"),
+                    out, sizeof(out)),
+               "\"a\xEF\xBF\xBD"
+               "b\xEF\xBF\xBD\"");
     CHECK_TEXT(json(STR("\xC2\x85\xE2\x80\xA8\xEF\xBF\xBF\xEF\xBB\xBF\xC2\xA0"), out, sizeof(out)),
                "\"\\u0085\\u2028\\uffff\\ufeff\xC2\xA0\""); /* line breaks to others */
     CHECK_TEXT(json(STR_NONE, out, sizeof(out)), "\"\"");
@@ -106,16 +110,16 @@ TEST(durations_are_printed_as_go_prints_them)
         int64_t ns;
         const char *text;
     } rows[] = {
-        {0, "0s"},
-        {1, "1ns"},
-        {1500, "1.5\xc2\xb5s"},
-        {300000000, "300ms"},
-        {1000000001, "1.000000001s"},
-        {90000000000, "1m30s"},
-        {60000000000, "1m"},
-        {3600000000000, "1h"},
-        {3661500000000, "1h1m1.5s"},
-        {-1500000000, "-1.5s"},
+        {0,             "0s"          },
+        {1,             "1ns"         },
+        {1500,          "1.5\xc2\xb5s"},
+        {300000000,     "300ms"       },
+        {1000000001,    "1.000000001s"},
+        {90000000000,   "1m30s"       },
+        {60000000000,   "1m"          },
+        {3600000000000, "1h"          },
+        {3661500000000, "1h1m1.5s"    },
+        {-1500000000,   "-1.5s"       },
     };
     char out[100];
 
@@ -125,7 +129,8 @@ TEST(durations_are_printed_as_go_prints_them)
 
 TEST(every_printed_duration_reads_back)
 {
-    static const int64_t values[] = {1, 999, 1001, 123456789, 86399999999999, INT64_MAX, INT64_MIN + 1};
+    static const int64_t values[] = {1,         999,          1001, 123456789, 86399999999999,
+                                     INT64_MAX, INT64_MIN + 1};
     char out[100];
     int64_t back;
 

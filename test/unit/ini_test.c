@@ -65,7 +65,8 @@ TEST(equal_neighbours_and_empty_sections_are_kept_apart)
 
 TEST(indented_lines_continue_a_value)
 {
-    struct ini_section *s = read_text("[a]\n  x = 1\nlist = one\n   two\n\n\tthree ; not this\ny = 2\n");
+    struct ini_section *s =
+        read_text("[a]\n  x = 1\nlist = one\n   two\n\n\tthree ; not this\ny = 2\n");
 
     CHECK_STR(node_text(s->values, "x"), "1"); /* nothing to continue yet */
     CHECK_STR(node_text(s->values, "list"), "one\ntwo\nthree");
@@ -74,7 +75,8 @@ TEST(indented_lines_continue_a_value)
 
 TEST(quoted_values_have_jsons_escapes)
 {
-    struct ini_section *s = read_text("[a]\nx = \" a\\u003b b\\n\"\ny = \"\"\nz = say \"hi\"\ne =\n");
+    struct ini_section *s =
+        read_text("[a]\nx = \" a\\u003b b\\n\"\ny = \"\"\nz = say \"hi\"\ne =\n");
 
     CHECK_STR(node_text(s->values, "x"), " a; b\n");
     CHECK_STR(node_text(s->values, "y"), "");

@@ -35,7 +35,8 @@ static const char *round_trip(const char *text, unsigned indent)
 
 TEST(values_are_written_as_they_were_read)
 {
-    static const char text[] = "{\"b\":[1,-2.50e+3,true,false,null,{}],\"a\":{\"x\":\"y\"},\"e\":[]}";
+    static const char text[] =
+        "{\"b\":[1,-2.50e+3,true,false,null,{}],\"a\":{\"x\":\"y\"},\"e\":[]}";
 
     CHECK_TEXT(round_trip(text, 0), text); /* numbers keep their text, members their order */
     CHECK_TEXT(round_trip(" [ 1 , {\"a\" : [ ] } ] \r\n\t", 2),
@@ -154,7 +155,8 @@ TEST(verdicts_are_those_of_jsontestsuite)
     struct err err;
     unsigned count = 0;
 
-    snprintf(path, sizeof(path), "%s/json/JSONTestSuite.jsonl", folder ? folder : "../shared/corpus");
+    snprintf(path, sizeof(path), "%s/json/JSONTestSuite.jsonl",
+             folder ? folder : "../shared/corpus");
     if (!file_exists(path) && !(ci && strcmp(ci, "true") == 0))
         skip();
     buf_init(&rows, 16u << 20);

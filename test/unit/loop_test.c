@@ -362,7 +362,10 @@ static void *send_all(void *arg)
     unsigned sender = *(const unsigned *)arg;
 
     for (unsigned i = 0; i < POSTS; i++) {
-        letters[sender][i] = (struct letter){{receive, NULL}, sender, i};
+        letters[sender][i] = (struct letter){
+            {receive, NULL},
+            sender, i
+        };
         loop_post(loop, &letters[sender][i].post);
     }
     return NULL;
@@ -415,7 +418,10 @@ TEST(freeing_a_loop_runs_what_was_posted_and_reaped)
     start();
     received = 0;
     next_number[0] = 0;
-    l = (struct letter){{receive, NULL}, 0, 0};
+    l = (struct letter){
+        {receive, NULL},
+        0, 0
+    };
     actor_init(a, 'a');
     loop_post(loop, &l.post);
     loop_reap(loop, &a->reap, free_actor);

@@ -75,8 +75,16 @@ TEST(next_walks_a_list_with_empty_items)
 
 TEST(numbers_are_strict)
 {
-    static const char *const bad[] = {"", "+1", "-1", " 1", "1 ", "0x1", "1e3", "1.0",
-                                      "18446744073709551616", "99999999999999999999999"};
+    static const char *const bad[] = {"",
+                                      "+1",
+                                      "-1",
+                                      " 1",
+                                      "1 ",
+                                      "0x1",
+                                      "1e3",
+                                      "1.0",
+                                      "18446744073709551616",
+                                      "99999999999999999999999"};
     uint64_t u = 7;
     int64_t i;
 
@@ -96,8 +104,8 @@ TEST(numbers_are_strict)
 
 TEST(doubles_follow_the_json_grammar)
 {
-    static const char *const bad[] = {"", "-", ".5", "5.", "01", "+1", "1e", "1e+", "nan",
-                                      "inf", "0x1p3", "1e999", "1 ", "-01"};
+    static const char *const bad[] = {"",    "-",   ".5",  "5.",    "01",    "+1", "1e",
+                                      "1e+", "nan", "inf", "0x1p3", "1e999", "1 ", "-01"};
     double d;
 
     for (size_t k = 0; k < COUNT(bad); k++)
@@ -124,8 +132,9 @@ TEST(durations_are_gos)
 
 TEST(other_texts_are_no_durations)
 {
-    static const char *const bad[] = {"", "1", "s", ".s", "1 s", "1s ", "1d", "1S", "1hh",
-                                      "9223372036854775808ns", "2562048h", "1e3s", "--1s", "1s-1s"};
+    static const char *const bad[] = {"",         "1",    "s",    ".s",   "1 s",
+                                      "1s ",      "1d",   "1S",   "1hh",  "9223372036854775808ns",
+                                      "2562048h", "1e3s", "--1s", "1s-1s"};
     int64_t ns;
 
     for (size_t k = 0; k < COUNT(bad); k++)

@@ -37,8 +37,15 @@ TEST(base64_has_the_rfcs_vectors)
 {
     static const struct {
         const char *plain, *coded;
-    } rows[] = {{"", ""},          {"f", "Zg=="},      {"fo", "Zm8="},         {"foo", "Zm9v"},
-                {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}};
+    } rows[] = {
+        {"",       ""        },
+        {"f",      "Zg=="    },
+        {"fo",     "Zm8="    },
+        {"foo",    "Zm9v"    },
+        {"foob",   "Zm9vYg=="},
+        {"fooba",  "Zm9vYmE="},
+        {"foobar", "Zm9vYmFy"}
+    };
     struct buf b;
 
     buf_init(&b, 100);
@@ -55,8 +62,8 @@ TEST(base64_has_the_rfcs_vectors)
 
 TEST(loose_base64_is_refused)
 {
-    static const char *const bad[] = {"Zg", "Zg=", "Z===", "====", "Zh==", "Zm9=", "Zm 9v", "Zm-_",
-                                      "Zg==Zg==", "Zm9v\n"};
+    static const char *const bad[] = {
+        "Zg", "Zg=", "Z===", "====", "Zh==", "Zm9=", "Zm 9v", "Zm-_", "Zg==Zg==", "Zm9v\n"};
     struct buf b;
 
     for (size_t i = 0; i < COUNT(bad); i++) {
@@ -80,8 +87,8 @@ TEST(base64url_has_no_padding)
     CHECK(text_unbase64url(buf_str(&b), bytes, 4));
     CHECK(memcmp(bytes, "\xfb\xff\xbe\x01", 4) == 0);
     CHECK(!text_unbase64url(STR("-_--AR"), bytes, 4)); /* bits behind the last byte */
-    CHECK(!text_unbase64url(STR("-_--AQ=="), bytes, 4) && !text_unbase64url(STR("-_--A"), bytes, 4) &&
-          !text_unbase64url(STR("-_--"), bytes, 4));
+    CHECK(!text_unbase64url(STR("-_--AQ=="), bytes, 4) &&
+          !text_unbase64url(STR("-_--A"), bytes, 4) && !text_unbase64url(STR("-_--"), bytes, 4));
     buf_done(&b);
 }
 
@@ -113,11 +120,18 @@ TEST(times_go_there_and_back)
 
 TEST(other_times_are_refused)
 {
-    static const char *const bad[] = {
-        "", "2026-01-05", "2026-01-05T10:11:12", "2026-13-05T10:11:12Z", "2026-00-05T10:11:12Z",
-        "2026-02-29T10:11:12Z", "2026-01-05T24:11:12Z", "2026-01-05T10:11:12.Z",
-        "2026-01-05T10:11:12Zx", "2026-01-05T10:11:12+0200", "2026-1-05T10:11:12Z",
-        "2026-01-05 10:11:12Z"};
+    static const char *const bad[] = {"",
+                                      "2026-01-05",
+                                      "2026-01-05T10:11:12",
+                                      "2026-13-05T10:11:12Z",
+                                      "2026-00-05T10:11:12Z",
+                                      "2026-02-29T10:11:12Z",
+                                      "2026-01-05T24:11:12Z",
+                                      "2026-01-05T10:11:12.Z",
+                                      "2026-01-05T10:11:12Zx",
+                                      "2026-01-05T10:11:12+0200",
+                                      "2026-1-05T10:11:12Z",
+                                      "2026-01-05 10:11:12Z"};
     int64_t ms = 5;
 
     for (size_t i = 0; i < COUNT(bad); i++)

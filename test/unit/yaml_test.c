@@ -76,7 +76,8 @@ TEST(an_address_may_end_in_colons_within_brackets)
 
 TEST(block_scalars_may_hold_anything)
 {
-    becomes("a: |\n  x\n  ---\n  y\nb: >-\n  one\n  two\n", "{\"a\":\"x\\n---\\ny\\n\",\"b\":\"one two\"}");
+    becomes("a: |\n  x\n  ---\n  y\nb: >-\n  one\n  two\n",
+            "{\"a\":\"x\\n---\\ny\\n\",\"b\":\"one two\"}");
 }
 
 TEST(every_node_knows_its_place)
@@ -94,7 +95,8 @@ TEST(every_node_knows_its_place)
 
 TEST(a_stream_is_cut_into_its_documents)
 {
-    static const char text[] = "# \xC3\xA4 first\na: 1\n---\n# nothing\n---\nb: 2\n...\n--- c\n---\n";
+    static const char text[] =
+        "# \xC3\xA4 first\na: 1\n---\n# nothing\n---\nb: 2\n...\n--- c\n---\n";
     struct node_document *d = parse(text);
     struct str all = STR(text);
 
@@ -110,7 +112,10 @@ TEST(a_stream_is_cut_into_its_documents)
     CHECK(d->next == NULL);
     CHECK(parse("") == NULL && findings.errors == 0);
     CHECK(parse("# only\n---\n---\n# comments\n") == NULL && findings.errors == 0);
-    CHECK_INT(parse("\xEF\xBB\xBF" "a: 1\n---\nb: 1\n")->next->offset, 8);
+    CHECK_INT(parse("\xEF\xBB\xBF"
+                    "a: 1\n---\nb: 1\n")
+                  ->next->offset,
+              8);
 }
 
 TEST(each_document_reads_alike_alone)
@@ -122,7 +127,8 @@ TEST(each_document_reads_alike_alone)
     arena_init(&other);
     for (; d; d = d->next) {
         CHECK_INT(yaml_parse(str_sub(STR(text), d->offset, d->length), STR("y"), &other, &alone,
-                             &findings), 0);
+                             &findings),
+                  0);
         CHECK(alone->next == NULL);
         CHECK(node_eq(alone->root, d->root));
     }
@@ -152,11 +158,12 @@ TEST(merge_keys_fill_in_what_is_missing)
 
 TEST(a_small_text_cannot_make_a_large_tree)
 {
-    static const char bomb[] = "a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\n"
-                               "c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\n"
-                               "d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\n"
-                               "e: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\n"
-                               "f: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]\n";
+    static const char bomb[] =
+        "a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\n"
+        "c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\n"
+        "d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\n"
+        "e: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\n"
+        "f: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]\n";
 
     CHECK(parse(bomb) == NULL);
     CHECK_INT(findings.first->code, FIND_LIMIT);
@@ -236,11 +243,13 @@ TEST(trees_are_written_in_block_style)
 
 TEST(strings_are_quoted_where_they_would_read_as_something_else)
 {
-    written_as("[\"true\",\"Yes\",\"80\",\"1e3\",\"0x1F\",\"\",\"~\",\"a: b\",\"a #b\",\"#a\",\"-\"]",
-               "- \"true\"\n- \"Yes\"\n- \"80\"\n- \"1e3\"\n- \"0x1F\"\n- \"\"\n- \"~\"\n"
-               "- \"a: b\"\n- \"a #b\"\n- \"#a\"\n- \"-\"\n");
-    written_as("[\"10.0.0.0/8\",\"1.2.3.4\",\"10s\",\"a b\",\"a:b\",\"/x?y\",\"2024-01-01\",\"a:\"]",
-               "- 10.0.0.0/8\n- 1.2.3.4\n- 10s\n- a b\n- a:b\n- \"/x?y\"\n- \"2024-01-01\"\n- \"a:\"\n");
+    written_as(
+        "[\"true\",\"Yes\",\"80\",\"1e3\",\"0x1F\",\"\",\"~\",\"a: b\",\"a #b\",\"#a\",\"-\"]",
+        "- \"true\"\n- \"Yes\"\n- \"80\"\n- \"1e3\"\n- \"0x1F\"\n- \"\"\n- \"~\"\n"
+        "- \"a: b\"\n- \"a #b\"\n- \"#a\"\n- \"-\"\n");
+    written_as(
+        "[\"10.0.0.0/8\",\"1.2.3.4\",\"10s\",\"a b\",\"a:b\",\"/x?y\",\"2024-01-01\",\"a:\"]",
+        "- 10.0.0.0/8\n- 1.2.3.4\n- 10s\n- a b\n- a:b\n- \"/x?y\"\n- \"2024-01-01\"\n- \"a:\"\n");
     written_as("{\"true\":1,\"a/b.c\":2,\"80\":3,\"<<\":4}",
                "\"true\": 1\na/b.c: 2\n\"80\": 3\n\"<<\": 4\n");
 }
