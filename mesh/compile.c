@@ -1,10 +1,12 @@
-/* Istio's meaning of rules, applied once and for all: what is left for the proxy is tables and names. In order of this file:
- * precedence of documents (fields.md 4.6), routes, outbound, clusters, inbound, gateways, the whole, mesh names.
+/* Istio's meaning of rules, applied once and for all: what is left for the proxy is tables and
+ * names. In order of this file: precedence of documents (fields.md 4.6), routes, outbound,
+ * clusters, inbound, gateways, the whole, mesh names.
  *
- * Services: one host name is one service for this agent; where several namespaces define it, that of the caller wins, then the
- *   first by key. All others of that name do not exist here, neither as listener nor as name.
- * The caller, whose namespace and labels select rules, is the one local service if there is exactly one (a gateway service only
- *   if nothing else stands there); otherwise it is the host itself, in self->ns and without labels. */
+ * Services: one host name is one service for this agent; where several namespaces define it, that
+ * of the caller wins, then the first by key. All others of that name do not exist here, neither as
+ * listener nor as name. The caller, whose namespace and labels select rules, is the one local
+ * service if there is exactly one (a gateway service only if nothing else stands there); otherwise
+ * it is the host itself, in self->ns and without labels. */
 #include "mesh/compile.h"
 
 #include <ctype.h>
@@ -23,8 +25,9 @@
 #define PASSTHROUGH_IDLE_MS 300000
 #define RETRY_ATTEMPTS      2 /* fields.md 4.4 */
 #define RETRY_BACKOFF_MS    25
-#define RETRY_DEFAULT_ON                                                                                               \
-    (RETRY_CONNECT_FAILURE | RETRY_REFUSED_STREAM | RETRY_GRPC_UNAVAILABLE | RETRY_GRPC_CANCELLED | RETRY_STATUS_CODES)
+#define RETRY_DEFAULT_ON                                                                           \
+    (RETRY_CONNECT_FAILURE | RETRY_REFUSED_STREAM | RETRY_GRPC_UNAVAILABLE |                       \
+     RETRY_GRPC_CANCELLED | RETRY_STATUS_CODES)
 
 /* Who somebody is in metrics and logs. */
 struct who {
@@ -77,8 +80,8 @@ struct build {
     size_t policy_count;
     struct object **gateways; /* oldest first */
     size_t gateway_count;
-    struct map tables;     /* name -> struct table * */
-    struct map listeners;  /* names in use -> non-NULL */
+    struct map tables;    /* name -> struct table * */
+    struct map listeners; /* names in use -> non-NULL */
 };
 
 static const struct labels no_labels;
@@ -126,7 +129,8 @@ static int64_t to_ms_or(int64_t ns, int64_t unset_ms)
 
 static struct str object_name(struct build *b, const struct object *o)
 {
-    return arena_printf(b->f->arena, "%s %.*s/%.*s", o->meta.kind->name, STR_ARG(o->meta.ns), STR_ARG(o->meta.name));
+    return arena_printf(b->f->arena, "%s %.*s/%.*s", o->meta.kind->name, STR_ARG(o->meta.ns),
+                        STR_ARG(o->meta.name));
 }
 
 static bool is_subscribed(const struct build *b, const struct service *s)
@@ -134,8 +138,9 @@ static bool is_subscribed(const struct build *b, const struct service *s)
     return map_get(&b->c->subscribed, s->key) != NULL;
 }
 
-/* HTTP/2 and gRPC are taken as opaque bytes until the data plane speaks HTTP/2: they then work end to end, balanced per
- * connection and without routes, which is better than being cut by an HTTP/1 parser. */
+/* HTTP/2 and gRPC are taken as opaque bytes until the data plane speaks HTTP/2: they then work end
+ * to end, balanced per connection and without routes, which is better than being cut by an HTTP/1
+ * parser. */
 static enum app_protocol protocol_of(struct str word)
 {
     if (word.n == 0)
@@ -144,11 +149,13 @@ static enum app_protocol protocol_of(struct str word)
 }
 
 /* Labels that name a workload: observability.md, Labels. */
-static void who_is(struct arena *a, const struct labels *l, struct str workload, struct str ns, struct who *out)
+static void who_is(struct arena *a, const struct labels *l, struct str workload, struct str ns,
+                   struct who *out)
 {
-    static const char *const names[] = {"service.istio.io/canonical-name", "app.kubernetes.io/name", "app"};
-    static const char *const revisions[] = {"service.istio.io/canonical-revision", "app.kubernetes.io/version",
-                                            "version"};
+    static const char *const names[] = {"service.istio.io/canonical-name", "app.kubernetes.io/name",
+                                        "app"};
+    static const char *const revisions[] = {"service.istio.io/canonical-revision",
+                                            "app.kubernetes.io/version", "version"};
     struct str app = labels_get(l, STR("app")), version = labels_get(l, STR("version"));
     struct str service = STR_NONE, revision = STR_NONE;
 
@@ -338,7 +345,8 @@ static void add_virtual_service(struct build *b, const struct object *o)
 }
 
 /* Client workloads that a rule is for: those of its own namespace that the selector matches. */
-static bool selects_caller(const struct build *b, const struct object *o, const struct destination_rule *dr)
+static bool selects_caller(const struct build *b, const struct object *o,
+                           const struct destination_rule *dr)
 {
     return !dr->workload_selector ||
            (str_eq(o->meta.ns, b->ns) && labels_match(b->labels, &dr->workload_selector->labels));
@@ -371,7 +379,8 @@ static void find_rules(struct build *b)
     qsort(b->gateways, b->gateway_count, sizeof(struct object *), compare_objects);
 }
 
-/* The one VirtualService of a host for mesh callers: the most specific host, then the order of index_rules. */
+/* The one VirtualService of a host for mesh callers: the most specific host, then the order of
+ * index_rules. */
 static const struct rules *rules_for(const struct build *b, struct str fqdn)
 {
     const struct rules *best = map_get(&b->exact_rules, fqdn);
@@ -436,8 +445,9 @@ static bool names_place(struct build *b, const struct str *refs, size_t count, s
 }
 
 /* The conditions that configuration alone decides. */
-static bool holds_here(struct build *b, const struct place *p, const struct object *o, uint32_t port,
-                       const struct labels *source, struct str source_ns, const struct str *gateways, size_t count)
+static bool holds_here(struct build *b, const struct place *p, const struct object *o,
+                       uint32_t port, const struct labels *source, struct str source_ns,
+                       const struct str *gateways, size_t count)
 {
     if (port && port != p->port)
         return false;
@@ -506,18 +516,20 @@ static void copy_match(struct filling *v, const struct object *o, const struct m
         return;
     to->regex = regex_new(from->text, &err);
     if (!to->regex)
-        findings_add(v->b->f, FIND_VALUE, SEVERITY_ERROR, "%s", err.text)->object = object_name(v->b, o);
+        findings_add(v->b->f, FIND_VALUE, SEVERITY_ERROR, "%s", err.text)->object =
+            object_name(v->b, o);
 }
 
-/* A withoutHeaders regex takes an absent header for an empty one (Istio sets treat_missing_header_as_empty): where the
- * expression covers the empty value, an absent header must not pass, so the header has to be there as well. */
+/* A withoutHeaders regex takes an absent header for an empty one (Istio sets
+ * treat_missing_header_as_empty): where the expression covers the empty value, an absent header
+ * must not pass, so the header has to be there as well. */
 static bool covers_empty(const struct match_string *m)
 {
     return m->kind == MATCH_REGEX && m->regex && regex_match(m->regex, STR("")) == MATCH_YES;
 }
 
-static void add_headers(struct filling *v, const struct object *o, const struct named_match *list, size_t count,
-                        bool negate, struct route_match *m)
+static void add_headers(struct filling *v, const struct object *o, const struct named_match *list,
+                        size_t count, bool negate, struct route_match *m)
 {
     struct arena *a = &v->vhost->part.arena;
 
@@ -528,12 +540,13 @@ static void add_headers(struct filling *v, const struct object *o, const struct 
         h->negate = negate;
         copy_match(v, o, &list[i].value, &h->value);
         if (negate && covers_empty(&h->value))
-            m->headers[m->header_count++] = (struct header_match){.name = h->name, .value = {.kind = MATCH_PRESENT}};
+            m->headers[m->header_count++] =
+                (struct header_match){.name = h->name, .value = {.kind = MATCH_PRESENT}};
     }
 }
 
-static void fill_match(struct filling *v, const struct object *o, const struct http_rule_match *from,
-                       struct route_match *to)
+static void fill_match(struct filling *v, const struct object *o,
+                       const struct http_rule_match *from, struct route_match *to)
 {
     struct arena *a = &v->vhost->part.arena;
 
@@ -542,7 +555,8 @@ static void fill_match(struct filling *v, const struct object *o, const struct h
     copy_match(v, o, &from->method, &to->method);
     copy_match(v, o, &from->scheme, &to->scheme);
     copy_match(v, o, &from->authority, &to->authority);
-    to->headers = ARENA_ARRAY(a, from->headers_count + 2 * from->without_headers_count + 1, struct header_match);
+    to->headers = ARENA_ARRAY(a, from->headers_count + 2 * from->without_headers_count + 1,
+                              struct header_match);
     add_headers(v, o, from->headers, from->headers_count, false, to);
     add_headers(v, o, from->without_headers, from->without_headers_count, true, to);
     to->queries = ARENA_ARRAY(a, from->query_params_count + 1, struct query_match);
@@ -555,7 +569,8 @@ static void fill_match(struct filling *v, const struct object *o, const struct h
 
 static struct str cluster_name(struct arena *a, uint16_t port, struct str subset, struct str fqdn)
 {
-    return arena_printf(a, "outbound|%u|%.*s|%.*s", port, (int)subset.n, subset.n ? subset.p : "", STR_ARG(fqdn));
+    return arena_printf(a, "outbound|%u|%.*s|%.*s", port, (int)subset.n, subset.n ? subset.p : "",
+                        STR_ARG(fqdn));
 }
 
 /* Where a rule sends to. */
@@ -566,8 +581,8 @@ struct targets {
     struct str pending; /* a service among them that has to be subscribed to first, or empty */
 };
 
-static void add_target(struct build *b, struct arena *a, const struct rule_destination *d, struct str ns,
-                       uint16_t used_port, struct targets *out)
+static void add_target(struct build *b, struct arena *a, const struct rule_destination *d,
+                       struct str ns, uint16_t used_port, struct targets *out)
 {
     struct str fqdn = model_fqdn(&b->tmp, d->destination.host, ns, b->c->domain);
     const struct service *s = map_get(&b->by_fqdn, fqdn);
@@ -577,14 +592,15 @@ static void add_target(struct build *b, struct arena *a, const struct rule_desti
         port = s && s->port_count == 1 ? s->ports[0].number : used_port;
     if (s && !is_subscribed(b, s) && out->pending.n == 0)
         out->pending = arena_str(a, s->key);
-    out->clusters[out->count].cluster = cluster_name(a, port, d->destination.subset, s ? lower(&b->tmp, s->fqdn) : fqdn);
+    out->clusters[out->count].cluster =
+        cluster_name(a, port, d->destination.subset, s ? lower(&b->tmp, s->fqdn) : fqdn);
     out->clusters[out->count++].weight = (uint32_t)d->weight;
     out->total += (uint32_t)d->weight;
 }
 
 /* Weight 0 gets nothing; a single destination, or several that all say 0, gets everything. */
-static void find_targets(struct build *b, struct arena *a, const struct rule_destination *list, size_t count,
-                         struct str ns, uint16_t used_port, struct targets *out)
+static void find_targets(struct build *b, struct arena *a, const struct rule_destination *list,
+                         size_t count, struct str ns, uint16_t used_port, struct targets *out)
 {
     bool any = false;
 
@@ -607,20 +623,22 @@ static unsigned retry_bit(struct str word)
     static const struct {
         const char *word;
         unsigned bit;
-    } words[] = {{"connect-failure", RETRY_CONNECT_FAILURE},
-                 {"refused-stream", RETRY_REFUSED_STREAM},
-                 {"reset", RETRY_RESET},
-                 {"5xx", RETRY_5XX},
-                 {"gateway-error", RETRY_GATEWAY_ERROR},
-                 {"retriable-status-codes", RETRY_STATUS_CODES},
-                 {"reset-before-request", RETRY_RESET_BEFORE_REQUEST},
-                 {"retriable-4xx", RETRY_RETRIABLE_4XX},
-                 {"cancelled", RETRY_GRPC_CANCELLED},
-                 {"deadline-exceeded", RETRY_GRPC_DEADLINE},
-                 {"internal", RETRY_GRPC_INTERNAL},
-                 {"resource-exhausted", RETRY_GRPC_RESOURCE},
-                 {"unavailable", RETRY_GRPC_UNAVAILABLE},
-                 {"envoy-ratelimited", RETRY_ENVOY_RATELIMITED}};
+    } words[] = {
+        {"connect-failure",        RETRY_CONNECT_FAILURE     },
+        {"refused-stream",         RETRY_REFUSED_STREAM      },
+        {"reset",                  RETRY_RESET               },
+        {"5xx",                    RETRY_5XX                 },
+        {"gateway-error",          RETRY_GATEWAY_ERROR       },
+        {"retriable-status-codes", RETRY_STATUS_CODES        },
+        {"reset-before-request",   RETRY_RESET_BEFORE_REQUEST},
+        {"retriable-4xx",          RETRY_RETRIABLE_4XX       },
+        {"cancelled",              RETRY_GRPC_CANCELLED      },
+        {"deadline-exceeded",      RETRY_GRPC_DEADLINE       },
+        {"internal",               RETRY_GRPC_INTERNAL       },
+        {"resource-exhausted",     RETRY_GRPC_RESOURCE       },
+        {"unavailable",            RETRY_GRPC_UNAVAILABLE    },
+        {"envoy-ratelimited",      RETRY_ENVOY_RATELIMITED   }
+    };
 
     for (size_t i = 0; i < COUNT(words); i++) {
         if (str_eq(word, str_from(words[i].word)))
@@ -678,8 +696,9 @@ static void add_route(struct filling *v, const struct object *o, const struct ht
     struct route *r = new_route(v);
     struct targets to;
 
-    r->name = match && match->name.n ? arena_printf(a, "%.*s.%.*s", STR_ARG(rule->name), STR_ARG(match->name))
-                                     : arena_str(a, rule->name);
+    r->name = match && match->name.n
+                  ? arena_printf(a, "%.*s.%.*s", STR_ARG(rule->name), STR_ARG(match->name))
+                  : arena_str(a, rule->name);
     if (match)
         fill_match(v, o, match, &r->match);
     find_targets(v->b, a, rule->route, rule->route_count, o->meta.ns, p->port, &to);
@@ -698,14 +717,16 @@ static void add_route(struct filling *v, const struct object *o, const struct ht
 static bool is_catch_all(const struct route *r)
 {
     const struct route_match *m = &r->match;
-    bool any_path = m->path.kind == MATCH_ANY || (m->path.kind == MATCH_PREFIX && str_eq(m->path.text, STR("/"))) ||
+    bool any_path = m->path.kind == MATCH_ANY ||
+                    (m->path.kind == MATCH_PREFIX && str_eq(m->path.text, STR("/"))) ||
                     (m->path.kind == MATCH_REGEX && str_eq(m->path.text, STR(".*")));
 
     return any_path && m->header_count == 0 && m->query_count == 0 && m->method.kind == MATCH_ANY &&
            m->scheme.kind == MATCH_ANY && m->authority.kind == MATCH_ANY;
 }
 
-/* The routes that one VirtualService contributes here, up to its first catch-all: what follows that is dead. */
+/* The routes that one VirtualService contributes here, up to its first catch-all: what follows that
+ * is dead. */
 static void add_routes(struct filling *v, const struct rules *rules, const struct place *p)
 {
     for (size_t i = 0; i < rules->spec->http_count; i++) {
@@ -718,8 +739,8 @@ static void add_routes(struct filling *v, const struct rules *rules, const struc
         for (size_t k = 0; k < rule->match_count; k++) {
             const struct http_rule_match *m = &rule->match[k];
 
-            if (!holds_here(v->b, p, rules->object, m->port, &m->source_labels, m->source_namespace, m->gateways,
-                            m->gateways_count))
+            if (!holds_here(v->b, p, rules->object, m->port, &m->source_labels, m->source_namespace,
+                            m->gateways, m->gateways_count))
                 continue;
             add_route(v, rules->object, rule, m, p);
             if (is_catch_all(&v->routes[v->count - 1]))
@@ -863,7 +884,8 @@ static void add_domain(void *arg, struct str domain)
     d->list[d->count++] = arena_str(&d->vhost->part.arena, domain);
 }
 
-static void add_service_domains(struct build *b, struct table *t, struct vhost *v, const struct service *s)
+static void add_service_domains(struct build *b, struct table *t, struct vhost *v,
+                                const struct service *s)
 {
     struct domains d = {.table = t, .vhost = v};
     struct addr *addresses;
@@ -882,9 +904,10 @@ static void add_service_domains(struct build *b, struct table *t, struct vhost *
 
 /* ---- outbound ---- */
 
-/* The virtual host of a service's port in the table of `number` (which is the port, or 80 as its alias). */
-static void service_vhost(struct build *b, const struct service *s, const struct service_port *port, struct table *t,
-                          uint16_t number)
+/* The virtual host of a service's port in the table of `number` (which is the port, or 80 as its
+ * alias). */
+static void service_vhost(struct build *b, const struct service *s, const struct service_port *port,
+                          struct table *t, uint16_t number)
 {
     struct str fqdn = lower(&b->tmp, s->fqdn);
     struct filling v = vhost_begin(b, arena_printf(&b->tmp, "%.*s:%u", STR_ARG(fqdn), number));
@@ -916,12 +939,13 @@ struct tcp_filling {
     struct listener *listener;
     struct tcp_route *routes; /* in b->tmp */
     size_t count, cap;
-    bool is_closed;      /* the last one takes everything */
+    bool is_closed; /* the last one takes everything */
     struct str pending;
 };
 
-static void add_tcp_route(struct tcp_filling *t, const struct rules *rules, const struct l4_rule *rule,
-                          const struct l4_match *m, const struct place *p)
+static void add_tcp_route(struct tcp_filling *t, const struct rules *rules,
+                          const struct l4_rule *rule, const struct l4_match *m,
+                          const struct place *p)
 {
     struct arena *a = &t->listener->part.arena;
     struct tcp_route *r;
@@ -951,8 +975,8 @@ static void add_tcp_routes(struct tcp_filling *t, const struct rules *rules, con
         for (size_t k = 0; k < rule->match_count && !t->is_closed; k++) {
             const struct l4_match *m = &rule->match[k];
 
-            if (holds_here(t->b, p, rules->object, m->port, &m->source_labels, m->source_namespace, m->gateways,
-                           m->gateways_count))
+            if (holds_here(t->b, p, rules->object, m->port, &m->source_labels, m->source_namespace,
+                           m->gateways, m->gateways_count))
                 add_tcp_route(t, rules, rule, m, p);
         }
     }
@@ -1002,8 +1026,8 @@ static void service_tcp(struct build *b, struct listener *l, const struct servic
     }
 }
 
-static struct listener *new_listener(struct str name, enum listener_kind kind, enum app_protocol protocol,
-                                     const struct addr *at)
+static struct listener *new_listener(struct str name, enum listener_kind kind,
+                                     enum app_protocol protocol, const struct addr *at)
 {
     struct listener *l = part_new(sizeof(struct listener));
 
@@ -1017,8 +1041,9 @@ static struct listener *new_listener(struct str name, enum listener_kind kind, e
 }
 
 /* `number` is what clients address: the port, or 80 as its alias. */
-static void outbound_listener(struct build *b, const struct service *s, const struct service_port *port,
-                              struct addr at, uint16_t number, struct table *t)
+static void outbound_listener(struct build *b, const struct service *s,
+                              const struct service_port *port, struct addr at, uint16_t number,
+                              struct table *t)
 {
     char text[ADDR_TEXT_MAX];
     struct listener *l;
@@ -1041,7 +1066,8 @@ static void outbound_listener(struct build *b, const struct service *s, const st
     snapshot_add_listener(b->out, l);
 }
 
-static void outbound_port(struct build *b, const struct service *s, const struct service_port *port, uint16_t number)
+static void outbound_port(struct build *b, const struct service *s, const struct service_port *port,
+                          uint16_t number)
 {
     struct table *t = NULL;
     struct addr *addresses, any = {.family = 4};
@@ -1053,7 +1079,8 @@ static void outbound_port(struct build *b, const struct service *s, const struct
     }
     for (size_t i = 0; i < n; i++)
         outbound_listener(b, s, port, addresses[i], number, t);
-    if (n == 0) /* wildcard hosts, resolution NONE: any address with that port, where capture brings it here */
+    if (n == 0) /* wildcard hosts, resolution NONE: any address with that port, where capture brings
+                   it here */
         outbound_listener(b, s, port, any, number, t);
 }
 
@@ -1066,10 +1093,12 @@ static const struct service_port *port_numbered(const struct service *s, uint16_
     return NULL;
 }
 
-/* "http://web/" works although web listens on 8080: the first HTTP port answers on 80 too, if nothing else does. */
+/* "http://web/" works although web listens on 8080: the first HTTP port answers on 80 too, if
+ * nothing else does. */
 static void outbound_alias(struct build *b, const struct service *s)
 {
-    if (port_numbered(s, 80) || (!s->vip4.family && !s->vip6.family && (s->is_external || s->address_count == 0)))
+    if (port_numbered(s, 80) ||
+        (!s->vip4.family && !s->vip6.family && (s->is_external || s->address_count == 0)))
         return;
     for (size_t i = 0; i < s->port_count; i++) {
         if (protocol_of(s->ports[i].protocol) == APP_HTTP) {
@@ -1118,7 +1147,8 @@ static void build_outbound(struct build *b)
 {
     for (size_t i = 0; i < b->service_count; i++) {
         for (size_t k = 0; k < b->services[i]->port_count; k++)
-            outbound_port(b, b->services[i], &b->services[i]->ports[k], b->services[i]->ports[k].number);
+            outbound_port(b, b->services[i], &b->services[i]->ports[k],
+                          b->services[i]->ports[k].number);
     }
     for (size_t i = 0; i < b->service_count; i++)
         outbound_alias(b, b->services[i]);
@@ -1135,7 +1165,8 @@ struct policy {
     size_t subset_count;
 };
 
-static bool rule_usable(const struct build *b, const struct policy_rule *r, struct str ns, bool local)
+static bool rule_usable(const struct build *b, const struct policy_rule *r, struct str ns,
+                        bool local)
 {
     const struct destination_rule *dr = r->spec;
     int group = visibility(dr->export_to, dr->export_to_count, r->object->meta.ns, b->ns);
@@ -1144,12 +1175,14 @@ static bool rule_usable(const struct build *b, const struct policy_rule *r, stru
         return false;
     if (!local)
         return group >= 0;
-    /* A caller in the root namespace takes only rules private to it from here; the others come last. */
+    /* A caller in the root namespace takes only rules private to it from here; the others come
+     * last. */
     return str_eq(b->ns, b->c->root_namespace) ? group == 0 : true;
 }
 
 /* The most specific host among the rules of one namespace, or empty. */
-static struct str best_policy_host(const struct build *b, struct str fqdn, struct str ns, bool local)
+static struct str best_policy_host(const struct build *b, struct str fqdn, struct str ns,
+                                   bool local)
 {
     struct str best = STR_NONE;
 
@@ -1196,7 +1229,8 @@ static void add_subsets(struct policy *out, const struct destination_rule *dr)
 }
 
 /* All rules of that namespace and host, merged (fields.md 4.6). */
-static void merge_policies(struct build *b, struct str host, struct str ns, bool local, struct policy *out)
+static void merge_policies(struct build *b, struct str host, struct str ns, bool local,
+                           struct policy *out)
 {
     const struct policy_rule *first = NULL;
     size_t room_for = 0;
@@ -1207,7 +1241,8 @@ static void merge_policies(struct build *b, struct str host, struct str ns, bool
     for (size_t i = 0; i < b->policy_count; i++) {
         const struct policy_rule *r = &b->policies[i];
 
-        if (!str_eq(r->host, host) || !rule_usable(b, r, ns, local) || (first && !exports_within(first, r)))
+        if (!str_eq(r->host, host) || !rule_usable(b, r, ns, local) ||
+            (first && !exports_within(first, r)))
             continue;
         if (!first)
             first = r;
@@ -1217,7 +1252,8 @@ static void merge_policies(struct build *b, struct str host, struct str ns, bool
     }
 }
 
-/* Namespace of the caller, then of the service, then the root: the first that has a match wins whole. */
+/* Namespace of the caller, then of the service, then the root: the first that has a match wins
+ * whole. */
 static void find_policy(struct build *b, const struct service *s, struct policy *out)
 {
     const struct str places[] = {b->ns, s->ns, b->c->root_namespace};
@@ -1241,7 +1277,8 @@ struct blocks {
     const struct client_tls *tls;
 };
 
-/* True if the policy has an entry for the port: then its blocks count alone, those it omits are the defaults. */
+/* True if the policy has an entry for the port: then its blocks count alone, those it omits are the
+ * defaults. */
 static bool port_blocks(const struct traffic_policy *p, uint16_t port, struct blocks *out)
 {
     for (size_t i = 0; i < p->port_level_count; i++) {
@@ -1255,8 +1292,8 @@ static bool port_blocks(const struct traffic_policy *p, uint16_t port, struct bl
     return false;
 }
 
-static void find_blocks(const struct traffic_policy *top, const struct traffic_policy *subset, uint16_t port,
-                        struct blocks *out)
+static void find_blocks(const struct traffic_policy *top, const struct traffic_policy *subset,
+                        uint16_t port, struct blocks *out)
 {
     *out = (struct blocks){0};
     if (top && !port_blocks(top, port, out))
@@ -1300,7 +1337,8 @@ static void apply_blocks(struct cluster *c, const struct blocks *p)
     const struct http_pool *http = p->pool ? p->pool->http : NULL;
 
     apply_balance(c, p->balance);
-    c->connect_timeout_ms = tcp ? to_ms_or(tcp->connect_timeout_ns, LIMIT_CONNECT_MS) : LIMIT_CONNECT_MS;
+    c->connect_timeout_ms =
+        tcp ? to_ms_or(tcp->connect_timeout_ns, LIMIT_CONNECT_MS) : LIMIT_CONNECT_MS;
     c->tcp_idle_ms = tcp ? to_ms_or(tcp->idle_timeout_ns, HOUR_MS) : HOUR_MS;
     c->http_idle_ms = http ? to_ms_or(http->idle_timeout_ns, HOUR_MS) : HOUR_MS;
     if (p->tls && p->tls->mode == CLIENT_TLS_DISABLE)
@@ -1340,8 +1378,10 @@ static void fill_endpoint(const struct build *b, struct arena *a, const struct w
     e->canonical_revision = who.canonical_revision;
 }
 
-static struct endpoint_set *make_endpoints(const struct build *b, struct str cluster, struct workload *const *workloads,
-                                           size_t count, const struct service_port *port, const struct labels *subset)
+static struct endpoint_set *make_endpoints(const struct build *b, struct str cluster,
+                                           struct workload *const *workloads, size_t count,
+                                           const struct service_port *port,
+                                           const struct labels *subset)
 {
     struct endpoint_set *set = part_new(sizeof(struct endpoint_set));
     struct arena *a = &set->part.arena;
@@ -1383,24 +1423,26 @@ struct member {
     struct policy policy;
 };
 
-static void service_cluster(struct build *b, const struct member *m, const struct service_port *port,
-                            const struct subset *subset)
+static void service_cluster(struct build *b, const struct member *m,
+                            const struct service_port *port, const struct subset *subset)
 {
     const struct service *s = m->service;
     struct str fqdn = lower(&b->tmp, s->fqdn), subset_name = subset ? subset->name : STR_NONE;
     struct str name = cluster_name(&b->tmp, port->number, subset_name, fqdn);
-    struct cluster *c = new_cluster(name, s->is_original_dst ? CLUSTER_ORIGINAL_DST : CLUSTER_ENDPOINTS);
+    struct cluster *c =
+        new_cluster(name, s->is_original_dst ? CLUSTER_ORIGINAL_DST : CLUSTER_ENDPOINTS);
     struct blocks blocks;
 
     c->protocol = protocol_of(port->protocol);
     find_blocks(m->policy.top, subset ? subset->traffic_policy : NULL, port->number, &blocks);
     apply_blocks(c, &blocks);
-    c->sni = arena_printf(&c->part.arena, "outbound_.%u_._.%.*s_.%.*s", port->number, (int)subset_name.n,
-                          subset_name.n ? subset_name.p : "", STR_ARG(fqdn));
+    c->sni = arena_printf(&c->part.arena, "outbound_.%u_._.%.*s_.%.*s", port->number,
+                          (int)subset_name.n, subset_name.n ? subset_name.p : "", STR_ARG(fqdn));
     c->sans = arena_str(&c->part.arena, s->sans);
     name_service(c, fqdn, s->name, s->ns);
     if (c->kind == CLUSTER_ENDPOINTS)
-        c->endpoints = make_endpoints(b, name, m->workloads, m->workload_count, port, subset ? &subset->labels : NULL);
+        c->endpoints = make_endpoints(b, name, m->workloads, m->workload_count, port,
+                                      subset ? &subset->labels : NULL);
     snapshot_add_cluster(b->out, c);
 }
 
@@ -1417,7 +1459,8 @@ static struct member *find_members(struct build *b, struct map *by_key)
 
         if (!m)
             continue;
-        m->workloads = room(&b->tmp, m->workloads, m->workload_count, &m->cap, sizeof(struct workload *));
+        m->workloads =
+            room(&b->tmp, m->workloads, m->workload_count, &m->cap, sizeof(struct workload *));
         m->workloads[m->workload_count++] = b->c->workloads[i];
     }
     return members;
@@ -1465,7 +1508,8 @@ static void inbound_cluster(struct build *b, const struct local_service *s, stru
 }
 
 /* No retries and no timeout: those are the caller's business. */
-static void inbound_table(struct build *b, struct listener *l, struct str name, struct str cluster, uint16_t port)
+static void inbound_table(struct build *b, struct listener *l, struct str name, struct str cluster,
+                          uint16_t port)
 {
     struct table *t = table_for(b, name);
     struct filling v = vhost_begin(b, arena_printf(&b->tmp, "inbound|http|%u", port));
@@ -1493,7 +1537,8 @@ static void inbound_service(struct build *b, const struct local_service *s)
 
     if (map_put(&b->listeners, name, b)) {
         findings_add(b->f, FIND_CONFLICT, SEVERITY_WARNING,
-                     "service %.*s/%.*s: another service of this host has port %u already; it gets no traffic from "
+                     "service %.*s/%.*s: another service of this host has port %u already; it gets "
+                     "no traffic from "
                      "other hosts",
                      STR_ARG(s->ns), STR_ARG(s->name), s->port);
         return;
@@ -1505,8 +1550,8 @@ static void inbound_service(struct build *b, const struct local_service *s)
     l->service_fqdn = arena_str(&l->part.arena, s->fqdn);
     l->service_name = arena_str(&l->part.arena, s->name);
     l->service_ns = arena_str(&l->part.arena, s->ns);
-    l->mtls = (enum mtls_mode)catalog_mtls_mode(b->c->objects, b->c->object_count, b->c->root_namespace, s->ns,
-                                                &s->labels, s->port);
+    l->mtls = (enum mtls_mode)catalog_mtls_mode(b->c->objects, b->c->object_count,
+                                                b->c->root_namespace, s->ns, &s->labels, s->port);
     who_is(&b->tmp, &s->labels, s->name, s->ns, &who);
     listener_who(l, &who);
     if (l->protocol != APP_TCP)
@@ -1557,14 +1602,16 @@ static bool gate_address(const struct gateway_server *s, struct addr *out)
 
 static void gate_conflict(struct build *b, const struct gate_server *g, const char *why)
 {
-    struct finding *f = findings_add(b->f, FIND_CONFLICT, SEVERITY_WARNING, "the server on port %u is left out: %s",
-                                     g->server->port.number, why);
+    struct finding *f =
+        findings_add(b->f, FIND_CONFLICT, SEVERITY_WARNING, "the server on port %u is left out: %s",
+                     g->server->port.number, why);
 
     f->object = object_name(b, g->gateway);
     f->pointer = STR("/spec/servers");
 }
 
-static void gate_add(struct build *b, struct gate *gates, size_t *count, const struct gate_server *g)
+static void gate_add(struct build *b, struct gate *gates, size_t *count,
+                     const struct gate_server *g)
 {
     enum app_protocol protocol = protocol_of(g->server->port.protocol);
     struct gate *gate = NULL;
@@ -1586,12 +1633,15 @@ static void gate_add(struct build *b, struct gate *gates, size_t *count, const s
         gate = &gates[(*count)++];
         *gate = (struct gate){.at = at, .protocol = protocol};
     }
-    gate->servers = room(&b->tmp, gate->servers, gate->count, &gate->cap, sizeof(struct gate_server));
+    gate->servers =
+        room(&b->tmp, gate->servers, gate->count, &gate->cap, sizeof(struct gate_server));
     gate->servers[gate->count++] = *g;
 }
 
-/* What "[ns/]dns" of a server and a host of a VirtualService in `ns` have in common: the more specific one, or empty. */
-static struct str common_host(const struct gate_server *g, struct str server_host, struct str ns, struct str host)
+/* What "[ns/]dns" of a server and a host of a VirtualService in `ns` have in common: the more
+ * specific one, or empty. */
+static struct str common_host(const struct gate_server *g, struct str server_host, struct str ns,
+                              struct str host)
 {
     struct str want_ns, dns = server_host;
 
@@ -1634,7 +1684,8 @@ static struct gate_host *gate_host_for(struct build *b, struct gate_hosts *h, st
     return host;
 }
 
-static void add_gate_host(struct build *b, struct gate_hosts *h, struct str domain, const struct rules *r)
+static void add_gate_host(struct build *b, struct gate_hosts *h, struct str domain,
+                          const struct rules *r)
 {
     struct gate_host *host = gate_host_for(b, h, lower(&b->tmp, domain));
 
@@ -1644,11 +1695,13 @@ static void add_gate_host(struct build *b, struct gate_hosts *h, struct str doma
     host->rules[host->count++] = r;
 }
 
-static void match_gate_hosts(struct build *b, const struct gate_server *g, const struct rules *r, struct gate_hosts *h)
+static void match_gate_hosts(struct build *b, const struct gate_server *g, const struct rules *r,
+                             struct gate_hosts *h)
 {
     for (size_t i = 0; i < g->server->hosts_count; i++) {
         for (size_t k = 0; k < r->spec->hosts_count; k++) {
-            struct str domain = common_host(g, g->server->hosts[i], r->object->meta.ns, r->hosts[k]);
+            struct str domain =
+                common_host(g, g->server->hosts[i], r->object->meta.ns, r->hosts[k]);
 
             if (domain.n)
                 add_gate_host(b, h, domain, r);
@@ -1674,7 +1727,8 @@ static const struct rules **rules_by_age(struct build *b, struct str ns, size_t 
 }
 
 /* Routes of all VirtualServices of a host one after the other, those that take everything last. */
-static void gate_vhost(struct build *b, struct table *t, const struct gate_host *host, const struct place *p)
+static void gate_vhost(struct build *b, struct table *t, const struct gate_host *host,
+                       const struct place *p)
 {
     struct filling v =
         vhost_begin(b, arena_printf(&b->tmp, "%.*s:%u", STR_ARG(host->domain), p->port));
@@ -1696,7 +1750,8 @@ static void gate_vhost(struct build *b, struct table *t, const struct gate_host 
     vhost_end(&sorted, t);
 }
 
-static void gate_http(struct build *b, struct listener *l, const struct gate *gate, const struct place *p)
+static void gate_http(struct build *b, struct listener *l, const struct gate *gate,
+                      const struct place *p)
 {
     struct gate_hosts hosts = {0};
     size_t count;
@@ -1704,9 +1759,9 @@ static void gate_http(struct build *b, struct listener *l, const struct gate *ga
     char text[ADDR_TEXT_MAX];
     struct table *t;
 
-    t = table_for(b, addr_is_any(&gate->at)
-                         ? arena_printf(&b->tmp, "http.%u", gate->at.port)
-                         : arena_printf(&b->tmp, "http.%u.%s", gate->at.port, addr_format_ip(&gate->at, text)));
+    t = table_for(b, addr_is_any(&gate->at) ? arena_printf(&b->tmp, "http.%u", gate->at.port)
+                                            : arena_printf(&b->tmp, "http.%u.%s", gate->at.port,
+                                                           addr_format_ip(&gate->at, text)));
     map_init(&hosts.by_domain);
     for (size_t i = 0; i < count; i++) {
         for (size_t k = 0; k < gate->count; k++) {
@@ -1720,7 +1775,8 @@ static void gate_http(struct build *b, struct listener *l, const struct gate *ga
     l->http = part_ref(t->made);
 }
 
-static void gate_tcp(struct build *b, struct listener *l, const struct gate *gate, const struct place *p)
+static void gate_tcp(struct build *b, struct listener *l, const struct gate *gate,
+                     const struct place *p)
 {
     struct tcp_filling t = {.b = b, .listener = l};
     size_t count;
@@ -1796,7 +1852,8 @@ static void build_gateway(struct build *b, const struct local_service *s)
 
 /* ---- the whole ---- */
 
-static void build_init(struct build *b, const struct catalog *c, const struct self *self, struct findings *f)
+static void build_init(struct build *b, const struct catalog *c, const struct self *self,
+                       struct findings *f)
 {
     *b = (struct build){.c = c, .self = self, .f = f};
     arena_init(&b->tmp);
@@ -1832,8 +1889,8 @@ static void fill_root(struct build *b)
     s->default_identity = arena_str(&s->arena, b->identity);
 }
 
-struct snapshot *compile(const struct catalog *c, const struct self *self, const struct snapshot *previous,
-                         struct findings *f)
+struct snapshot *compile(const struct catalog *c, const struct self *self,
+                         const struct snapshot *previous, struct findings *f)
 {
     size_t errors = f->errors;
     struct snapshot *out;
@@ -1889,7 +1946,8 @@ void compile_names(const struct catalog *c, const struct self *self, compile_nam
         struct addr *addresses;
         size_t count = service_addresses(&b, n.service, &addresses);
 
-        /* One address of each family, as a caller needs no more; nothing to say about names without any. */
+        /* One address of each family, as a caller needs no more; nothing to say about names without
+         * any. */
         for (size_t k = count; k-- > 0;)
             *(addresses[k].family == 6 ? &n.vip6 : &n.vip4) = addresses[k];
         if (count && !str_has(n.service->fqdn, '*'))

@@ -71,8 +71,8 @@ static const char *path_fault(struct str path)
     return NULL;
 }
 
-/* The path's forms that mean something to this mesh; everything else is IDENTITY_OTHER, which is a valid name that no rule
- * of ours hands out. */
+/* The path's forms that mean something to this mesh; everything else is IDENTITY_OTHER, which is a
+ * valid name that no rule of ours hands out. */
 static void classify(struct identity *id)
 {
     struct str rest = id->path, head, ns;
@@ -119,7 +119,8 @@ int identity_parse(struct str uri, struct identity *out, struct err *err)
     id.path = str_sub(rest, slash, rest.n - slash);
     if (!identity_trust_domain_ok(id.trust_domain))
         return err_set(err, ERR_INVALID,
-                       "the trust domain of a SPIFFE identity must be 1 to %u lower-case letters, digits, '-', "
+                       "the trust domain of a SPIFFE identity must be 1 to %u lower-case letters, "
+                       "digits, '-', "
                        "'.' or '_', without a port or user",
                        TRUST_DOMAIN_MAX_BYTES);
     fault = path_fault(id.path);
@@ -132,7 +133,8 @@ int identity_parse(struct str uri, struct identity *out, struct err *err)
 
 void identity_service(struct buf *out, struct str trust_domain, struct str ns, struct str account)
 {
-    buf_printf(out, "spiffe://%.*s/ns/%.*s/sa/%.*s", STR_ARG(trust_domain), STR_ARG(ns), STR_ARG(account));
+    buf_printf(out, "spiffe://%.*s/ns/%.*s/sa/%.*s", STR_ARG(trust_domain), STR_ARG(ns),
+               STR_ARG(account));
 }
 
 void identity_host(struct buf *out, struct str trust_domain, struct str host_id)

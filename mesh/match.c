@@ -1,14 +1,15 @@
-/* RE2's syntax on PCRE2. PCRE2 knows more than RE2 (back-references, look-around, verbs, ...) and a few things differently, so
- * a scanner goes over the pattern first: it refuses what RE2 refuses and writes a pattern in which what is left means the same
- * to PCRE2. What it rewrites:
+/* RE2's syntax on PCRE2. PCRE2 knows more than RE2 (back-references, look-around, verbs, ...) and a
+ * few things differently, so a scanner goes over the pattern first: it refuses what RE2 refuses and
+ * writes a pattern in which what is left means the same to PCRE2. What it rewrites:
  *
  *   \v        vertical tab to RE2, any vertical space to PCRE2     ->  \x0b
  *   \s        without vertical tab in RE2                          ->  [\t\n\f\r ]
  *   \12 \012  octal to RE2, perhaps a back-reference to PCRE2      ->  \x{0a}
  *   {         literal where it opens no repetition                 ->  \{
  *
- * Matching is bounded thrice: match limit (time), heap limit and depth limit (the interpreter's memory, where the system allows
- * no JIT), and a JIT stack of at most JIT_STACK_MAX. Whatever is reached, the answer is MATCH_FAILED. */
+ * Matching is bounded thrice: match limit (time), heap limit and depth limit (the interpreter's
+ * memory, where the system allows no JIT), and a JIT stack of at most JIT_STACK_MAX. Whatever is
+ * reached, the answer is MATCH_FAILED. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 
 #include "mesh/match.h"
@@ -41,8 +42,8 @@ struct scan {
     size_t at;
     struct buf *out;
     struct err *err;
-    bool can_repeat;        /* something stands before that a repetition could repeat */
-    uint64_t atom;          /* product of the counts inside the last atom */
+    bool can_repeat;          /* something stands before that a repetition could repeat */
+    uint64_t atom;            /* product of the counts inside the last atom */
     uint64_t inner[NEST_MAX]; /* largest product seen in each open group */
     size_t depth;
 };
@@ -168,8 +169,9 @@ static int scan_escape(struct scan *s, bool in_class)
 
 static int scan_posix(struct scan *s)
 {
-    static const char *const names[] = {"alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph",
-                                        "lower", "print", "punct", "space", "upper", "word",  "xdigit"};
+    static const char *const names[] = {"alnum", "alpha", "ascii", "blank", "cntrl",
+                                        "digit", "graph", "lower", "print", "punct",
+                                        "space", "upper", "word",  "xdigit"};
     size_t start = peek(s, 2) == '^' ? 3 : 2;
 
     for (size_t i = 0; i < COUNT(names); i++) {
@@ -267,8 +269,10 @@ static int scan_flags(struct scan *s)
         if (c == '-' && !negated)
             negated = true;
         else if (c == '\0' || !strchr("imsU", c))
-            return fail(s, "look-around, atomic groups, conditions, recursion and comments are not supported; "
-                           "flags are i, m, s and U");
+            return fail(
+                s,
+                "look-around, atomic groups, conditions, recursion and comments are not supported; "
+                "flags are i, m, s and U");
     }
     if (n == 2 && peek(s, n) == ')')
         return fail(s, "(?) has no flags");
@@ -420,7 +424,8 @@ static int translate(struct str pattern, struct buf *out, struct err *err)
     if (pattern.n == 0)
         return err_set(err, ERR_INVALID, "a regular expression must not be empty");
     if (pattern.n > LIMIT_REGEX_BYTES)
-        return err_set(err, ERR_LIMIT, "a regular expression has at most %u bytes, this one has %zu",
+        return err_set(err, ERR_LIMIT,
+                       "a regular expression has at most %u bytes, this one has %zu",
                        LIMIT_REGEX_BYTES, pattern.n);
     if (memchr(pattern.p, '\0', pattern.n))
         return err_set(err, ERR_INVALID, "a regular expression may not hold a NUL byte");
@@ -446,13 +451,15 @@ static pcre2_code *compile(struct str text, struct err *err)
     assert(context);
     pcre2_set_newline(context, PCRE2_NEWLINE_LF);
     /* The anchors make a match cover the whole value, trying other alternatives until one does. */
-    code = pcre2_compile((PCRE2_SPTR)text.p, text.n,
-                         PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_DOLLAR_ENDONLY | PCRE2_UTF |
-                             PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_AUTO_CAPTURE,
-                         &status, &at, context);
+    code =
+        pcre2_compile((PCRE2_SPTR)text.p, text.n,
+                      PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_DOLLAR_ENDONLY | PCRE2_UTF |
+                          PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_AUTO_CAPTURE,
+                      &status, &at, context);
     pcre2_compile_context_free(context);
     if (code) {
-        /* Without executable memory (a hardened unit) matching is interpreted, under the same limits. */
+        /* Without executable memory (a hardened unit) matching is interpreted, under the same
+         * limits. */
         (void)pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
         return code;
     }
@@ -496,7 +503,8 @@ int match_regex_check(struct str pattern, struct err *err)
     return 0;
 }
 
-/* What matching needs and may not be shared: one per thread, made at its first match, freed at its end. */
+/* What matching needs and may not be shared: one per thread, made at its first match, freed at its
+ * end. */
 struct matcher {
     pcre2_match_data *match;
     pcre2_match_context *limits;
@@ -549,7 +557,8 @@ static struct matcher *matcher(void)
 enum match_result regex_match(const struct regex *r, struct str subject)
 {
     struct matcher *m = matcher();
-    int status = pcre2_match(r->code, (PCRE2_SPTR)(subject.p ? subject.p : ""), subject.n, 0, 0, m->match, m->limits);
+    int status = pcre2_match(r->code, (PCRE2_SPTR)(subject.p ? subject.p : ""), subject.n, 0, 0,
+                             m->match, m->limits);
 
     if (status == PCRE2_ERROR_NOMATCH)
         return MATCH_NO;

@@ -1,5 +1,6 @@
-/* Hashes: a part's canonical text is its own JSON (the admin page prints the same), with the hashes of the parts that it points
- * to behind it. So whatever is added to a part and printed takes part in sharing; what is not printed does not exist. */
+/* Hashes: a part's canonical text is its own JSON (the admin page prints the same), with the hashes
+ * of the parts that it points to behind it. So whatever is added to a part and printed takes part
+ * in sharing; what is not printed does not exist. */
 #include "mesh/snapshot.h"
 
 #include <ctype.h>
@@ -196,7 +197,8 @@ static void print_route_match(struct buf *b, const struct route_match *m)
     buf_adds(b, "]}");
 }
 
-static void print_weighted(struct buf *b, const struct weighted_cluster *clusters, size_t count, uint32_t total)
+static void print_weighted(struct buf *b, const struct weighted_cluster *clusters, size_t count,
+                           uint32_t total)
 {
     key(b, "clusters");
     buf_addc(b, '[');
@@ -213,11 +215,20 @@ static void print_weighted(struct buf *b, const struct weighted_cluster *cluster
 
 static void print_retry(struct buf *b, const struct retry_policy *r)
 {
-    static const char *const names[] = {"connect-failure",   "refused-stream",         "reset",
-                                        "5xx",               "gateway-error",          "retriable-status-codes",
-                                        "reset-before-request", "retriable-4xx",       "cancelled",
-                                        "deadline-exceeded", "internal",               "resource-exhausted",
-                                        "unavailable",       "envoy-ratelimited"};
+    static const char *const names[] = {"connect-failure",
+                                        "refused-stream",
+                                        "reset",
+                                        "5xx",
+                                        "gateway-error",
+                                        "retriable-status-codes",
+                                        "reset-before-request",
+                                        "retriable-4xx",
+                                        "cancelled",
+                                        "deadline-exceeded",
+                                        "internal",
+                                        "resource-exhausted",
+                                        "unavailable",
+                                        "envoy-ratelimited"};
 
     key(b, "retry");
     buf_addc(b, '{');
@@ -439,10 +450,13 @@ static void hash_listener(struct listener *l, struct buf *text)
 
 /* ---- route tables ---- */
 
-/* Keys: "name", ".suffix" for "*.suffix", "suffix" with a leading '*' kept for other wildcards, "*". */
+/* Keys: "name", ".suffix" for "*.suffix", "suffix" with a leading '*' kept for other wildcards,
+ * "*". */
 static struct str domain_key(struct str domain)
 {
-    return domain.n > 1 && domain.p[0] == '*' && domain.p[1] == '.' ? str_sub(domain, 1, domain.n - 1) : domain;
+    return domain.n > 1 && domain.p[0] == '*' && domain.p[1] == '.'
+               ? str_sub(domain, 1, domain.n - 1)
+               : domain;
 }
 
 static void index_table(struct route_table *t)
@@ -674,7 +688,8 @@ static struct route_table *seal_table(struct former *f, struct route_table *t)
     return use;
 }
 
-/* Tables that are replaced stay alive until every listener was looked at: `made` knows them by their address. */
+/* Tables that are replaced stay alive until every listener was looked at: `made` knows them by
+ * their address. */
 static void seal_listeners(struct snapshot *s, struct former *f, struct arena *a)
 {
     struct route_table **replaced = mem_array(s->listener_count + 1, sizeof(struct route_table *));
@@ -711,7 +726,8 @@ static void seal_clusters(struct snapshot *s, struct former *f, const struct sna
         if (old && same(&old->part, &c->part)) {
             s->clusters[i] = part_ref(old);
             part_unref(c);
-        } else if (old && old->endpoints && c->endpoints && same(&old->endpoints->part, &c->endpoints->part)) {
+        } else if (old && old->endpoints && c->endpoints &&
+                   same(&old->endpoints->part, &c->endpoints->part)) {
             part_unref(c->endpoints);
             c->endpoints = part_ref(old->endpoints);
         }

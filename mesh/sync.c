@@ -365,7 +365,7 @@ static void read_labels(const struct node *map, struct arena *a, struct labels *
     out->count = i;
 }
 
-static bool read_service(struct catalog *c, const struct node *n)
+static bool read_service(struct catalog *c, struct str key, const struct node *n)
 {
     struct service *s = ARENA_NEW(&c->arena, struct service);
     const struct node *list = node_get(n, STR("addresses"));
@@ -378,7 +378,7 @@ static bool read_service(struct catalog *c, const struct node *n)
     s->is_original_dst = node_is_true(n, "originalDst");
     s->sans = node_text(n, "sans");
     s->export_to = node_text(n, "exportTo");
-    if (s->ns.n == 0 || s->fqdn.n == 0 || !read_ip(n, "vip4", &s->vip4) ||
+    if (s->ns.n == 0 || s->fqdn.n == 0 || !str_eq(s->key, key) || !read_ip(n, "vip4", &s->vip4) ||
         !read_ip(n, "vip6", &s->vip6) || !read_ports(n, &c->arena, &s->ports, &s->port_count))
         return false;
     s->addresses = ARENA_ARRAY(&c->arena, (list ? list->count : 0) + 1, struct addr);
@@ -487,7 +487,7 @@ int catalog_read(const struct resources *r, struct catalog *c, struct findings *
         else if (!str_cut(&rest, '/', &kind))
             continue; /* a newer server's resource: not ours to judge */
         else if (str_eq(kind, STR("service")))
-            good = read_service(c, nodes[i]);
+            good = read_service(c, rest, nodes[i]);
         else if (str_eq(kind, STR("endpoints")))
             good = read_endpoints(c, rest, nodes[i]);
         else if (str_eq(kind, STR("object")))
@@ -496,6 +496,8 @@ int catalog_read(const struct resources *r, struct catalog *c, struct findings *
             findings_add(f, FIND_VALUE, SEVERITY_ERROR, "resource %.*s is malformed", STR_ARG(key));
     }
     mem_free(list);
+    if (c->trust_domain.n == 0 && f->errors == before)
+        findings_add(f, FIND_REQUIRED, SEVERITY_ERROR, "the resource mesh is missing");
     return f->errors == before ? 0 : -1;
 }
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -10,6 +11,8 @@
 
 #include "mesh/base/mem.h"
 #include "proxy/outcome.h"
+
+#define WRITE_WAIT_MS 1000 /* then what it should have taken is dropped */
 
 /* ---- text ---- */
 
@@ -144,19 +147,19 @@ void access_write(struct access_log *a, size_t ring, const struct access_line *l
 
 /* ---- the writer ---- */
 
+/* A reader that has stopped must hold up neither the log of others nor our end: PIPE_BUF bytes never block once poll says
+ * that there is room. */
 static bool write_all(int fd, const char *p, size_t n)
 {
     while (n > 0) {
-        ssize_t done = write(fd, p, n);
+        struct pollfd pfd = {.fd = fd, .events = POLLOUT};
+        ssize_t done;
 
-        if (done < 0 && errno == EINTR)
+        if (poll(&pfd, 1, WRITE_WAIT_MS) <= 0)
+            return false;
+        done = write(fd, p, MIN(n, (size_t)PIPE_BUF));
+        if (done < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
-        if (done < 0 && errno == EAGAIN) { /* a pipe whose reader is slow: our thread may wait, with a limit */
-            struct pollfd pfd = {.fd = fd, .events = POLLOUT};
-
-            if (poll(&pfd, 1, 1000) > 0)
-                continue;
-        }
         if (done <= 0)
             return false;
         p += done;

@@ -105,7 +105,8 @@ static size_t put_utf8(char *out, unsigned c)
     return 4;
 }
 
-/* \uXXXX, a pair of them for a character beyond the first plane. The cursor is at the 'u'. */
+/* A backslash, u and four digits; a pair of them for a character beyond the first plane. The cursor
+ * is at the letter. */
 static bool take_unicode(struct json *j, char *out, size_t *n)
 {
     unsigned c, low;

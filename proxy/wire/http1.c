@@ -731,7 +731,7 @@ static enum state on_linger_step(struct http1 *c)
 {
     c->linger_bytes += c->in.n;
     bytes_done(&c->in);
-    return c->linger_bytes > LIMIT_LINGER_BYTES || c->io.failed ? ST_OVER : ST_LINGER;
+    return c->io.failed ? ST_OVER : ST_LINGER;
 }
 
 static enum state on_over_step(struct http1 *c)
@@ -778,8 +778,9 @@ static bool wants_input(const struct http1 *c)
         return false;
     switch ((enum state)c->state) {
     case ST_IDLE:
-    case ST_LINGER:
         return true;
+    case ST_LINGER:
+        return c->linger_bytes <= LIMIT_LINGER_BYTES;
     case ST_EXCHANGE:
         break;
     case ST_UPGRADED:

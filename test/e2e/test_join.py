@@ -177,12 +177,12 @@ def test_a_service_outside_the_grants_is_refused_alone(empty, host):
     host.agent.stop()
 
 
-def test_a_name_that_another_host_offers_may_not_be_taken_over(empty, host):
+def test_a_service_that_belongs_to_another_account_may_not_be_taken_over(empty, host):
     host.service("owned", 8080, protocol="http").app("owned", 8080, APP)
     host.join(services="owned")
     wait_until("it is offered", lambda: any(s["name"] == "owned" for s in empty.api("GET", "/v1/services")[1]["items"]))
     thief = empty.host(f"h{empty.number + 1}")
-    thief.service("owned", 8080, protocol="http").app("owned", 8080, APP)
+    thief.service("owned", 8080, protocol="http", account="thief").app("owned", 8080, APP)
     thief.join()
     states = {}
 

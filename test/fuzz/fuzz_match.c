@@ -1,4 +1,5 @@
-/* A pattern, a NUL, a value: compiling and matching stay within their bounds; host patterns agree with each other. */
+/* A pattern, a NUL, a value: compiling and matching stay within their bounds; host patterns agree
+ * with each other. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         (void)regex_match(r, value); /* any verdict is fine; what counts is that it comes */
         regex_free(r);
     }
-    if (match_host_covers(pattern, value) && !memchr(value.p, '*', value.n) && !match_host(pattern, value))
+    if (match_host_covers(pattern, value) && !memchr(value.p, '*', value.n) &&
+        !match_host(pattern, value))
         abort();
     return 0;
 }

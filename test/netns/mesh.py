@@ -223,8 +223,9 @@ class Host:
         ip("netns", "add", self.ns)
         self.mesh.namespaces.append(self.ns)
         if self.name == "lan":
+            # An address of its own: without, the bridge takes that of a port, another one whenever a host is added.
             ip("-n", self.ns, "-batch", "-", text="link set lo up\n"
-               "link add br0 type bridge forward_delay 0 stp_state 0\nlink set br0 up\n"
+               "link add br0 address 02:77:65:66:74:fe type bridge forward_delay 0 stp_state 0\nlink set br0 up\n"
                f"address add {NAMESERVER}/24 dev br0\naddress add fd77::fe/64 dev br0 nodad\n")
             return
         lan = self.mesh.lan.ns

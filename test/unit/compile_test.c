@@ -1,5 +1,6 @@
-/* What rules come to. Numbers such as A21 and C26 are rows of the behavioural checklist (what Istio does).
- * Unless said otherwise: service b in default on 10.1.0.1:80 HTTP with two workloads, v1 and v2. */
+/* What rules come to. Numbers such as A21 and C26 are rows of the behavioural checklist (what Istio
+ * does). Unless said otherwise: service b in default on 10.1.0.1:80 HTTP with two workloads, v1 and
+ * v2. */
 #include "test/unit/compile_world.h"
 
 #define B      "10.1.0.1:80"
@@ -65,8 +66,17 @@ TEST(a_service_without_rules_has_one_default_route_with_the_default_retries)
 
 TEST(a_service_answers_to_all_its_names_and_addresses)
 {
-    static const char *const own[] = {"b",   "b.default", "b.default.svc", B_HOST, "B.Default.SVC", "b:80", B_HOST ":8080",
-                                      "10.1.0.1", "10.1.0.1:80", "b.mesh", "b.default.mesh"};
+    static const char *const own[] = {"b",
+                                      "b.default",
+                                      "b.default.svc",
+                                      B_HOST,
+                                      "B.Default.SVC",
+                                      "b:80",
+                                      B_HOST ":8080",
+                                      "10.1.0.1",
+                                      "10.1.0.1:80",
+                                      "b.mesh",
+                                      "b.default.mesh"};
     struct world w;
 
     start(&w);
@@ -117,7 +127,8 @@ TEST(protocols_decide_what_a_listener_does)
     const struct listener *l;
 
     start(&w);
-    world_service(&w, "default", "p", "10.1.0.3", "db:TCP:5432,any:-:7000,grpc:GRPC:9000,web:http:7001");
+    world_service(&w, "default", "p", "10.1.0.3",
+                  "db:TCP:5432,any:-:7000,grpc:GRPC:9000,web:http:7001");
     world_compile(&w);
     l = world_listener(&w, "10.1.0.3:5432");
     CHECK_INT(l->protocol, APP_TCP);
@@ -168,22 +179,24 @@ TEST(a_service_that_is_not_subscribed_to_is_pending)
 TEST(match_blocks_are_alternatives_and_keep_the_order_of_rules)
 {
     /* A06: first match wins, whatever is more specific; what follows a catch-all is dead */
-    CHECK_TEXT(routes_of("  - match: [{uri: {prefix: /foo}}, {uri: {exact: /bar}, method: {exact: GET}}]\n"
-                         "    route: [{destination: {host: b, subset: v1}}]\n"
-                         "  - route: [{destination: {host: b}}]\n"
-                         "  - match: [{uri: {exact: /dead}}]\n"
-                         "    route: [{destination: {host: b, subset: v2}}]\n"),
-               "path^/foo 80|v1|b.default; path=/bar method=GET 80|v1|b.default; 80||b.default");
+    CHECK_TEXT(
+        routes_of("  - match: [{uri: {prefix: /foo}}, {uri: {exact: /bar}, method: {exact: GET}}]\n"
+                  "    route: [{destination: {host: b, subset: v1}}]\n"
+                  "  - route: [{destination: {host: b}}]\n"
+                  "  - match: [{uri: {exact: /dead}}]\n"
+                  "    route: [{destination: {host: b, subset: v2}}]\n"),
+        "path^/foo 80|v1|b.default; path=/bar method=GET 80|v1|b.default; 80||b.default");
 }
 
 TEST(headers_and_query_parameters_become_matches)
 {
-    CHECK_TEXT(routes_of("  - match:\n"
-                         "    - headers: {End-User: {exact: jason}, x-any: {}, ':method': {exact: GET}}\n"
-                         "      queryParams: {a: {exact: v}, b: {regex: '[0-9]+'}}\n"
-                         "      authority: {exact: b}\n"
-                         "    route: [{destination: {host: b}}]\n"),
-               "authority=b end-user=jason x-any? :method=GET ?a=v ?b~[0-9]+ 80||b.default");
+    CHECK_TEXT(
+        routes_of("  - match:\n"
+                  "    - headers: {End-User: {exact: jason}, x-any: {}, ':method': {exact: GET}}\n"
+                  "      queryParams: {a: {exact: v}, b: {regex: '[0-9]+'}}\n"
+                  "      authority: {exact: b}\n"
+                  "    route: [{destination: {host: b}}]\n"),
+        "authority=b end-user=jason x-any? :method=GET ?a=v ?b~[0-9]+ 80||b.default");
 }
 
 TEST(without_headers_takes_an_absent_header_as_empty_only_for_expressions)
@@ -195,7 +208,7 @@ TEST(without_headers_takes_an_absent_header_as_empty_only_for_expressions)
     /* A15: "*" is presence */
     CHECK_TEXT(routes_of("  - match: [{withoutHeaders: {end-user: {regex: '*'}}}]\n"
                          "    route: [{destination: {host: b}}]\n"),
-               "!end-user?* 80||b.default");
+               "!end-user? 80||b.default");
     /* A16: never matches, for an absent header counts as empty and .* covers that */
     CHECK_TEXT(routes_of("  - match: [{withoutHeaders: {end-user: {regex: '.*'}}}]\n"
                          "    route: [{destination: {host: b}}]\n"),
@@ -212,8 +225,8 @@ TEST(a_condition_on_the_port_is_decided_here)
                "path^/ 80|v2|b.default");
 }
 
-#define BY_LABEL                                                                                                       \
-    "  - match: [{sourceLabels: {app: x}}]\n    route: [{destination: {host: b, subset: v1}}]\n"                        \
+#define BY_LABEL                                                                                   \
+    "  - match: [{sourceLabels: {app: x}}]\n    route: [{destination: {host: b, subset: v1}}]\n"   \
     "  - route: [{destination: {host: b}}]\n"
 
 TEST(source_labels_are_those_of_the_only_service_of_the_host)
@@ -240,23 +253,29 @@ TEST(a_rule_for_another_source_namespace_does_not_exist)
     struct world w;
 
     start(&w); /* A22 */
-    rules(&w, "  - match: [{sourceNamespace: ns1}]\n    route: [{destination: {host: b, subset: v1}}]\n");
+    rules(
+        &w,
+        "  - match: [{sourceNamespace: ns1}]\n    route: [{destination: {host: b, subset: v1}}]\n");
     world_compile(&w);
-    CHECK_TEXT(world_routes(&w, B, "b.default"), "80||b.default"); /* no rule left: as without rules */
+    CHECK_TEXT(world_routes(&w, B, "b.default"),
+               "80||b.default"); /* no rule left: as without rules */
     w.self.ns = STR("ns1");
     world_compile(&w);
     CHECK_TEXT(world_routes(&w, B, "b.default"), "80|v1|b.default");
     world_done(&w);
 }
 
-static void virtual_service(struct world *w, const char *ns, const char *name, int day, const char *spec)
+static void virtual_service(struct world *w, const char *ns, const char *name, int day,
+                            const char *spec)
 {
-    world_apply(w, arena_printf(&w->arena,
-                                "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
-                                "metadata: {name: %s, namespace: %s, creationTimestamp: 2026-01-%02dT00:00:00Z}\n"
-                                "spec: %s\n",
-                                name, ns, day, spec)
-                       .p);
+    world_apply(
+        w, arena_printf(
+               &w->arena,
+               "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
+               "metadata: {name: %s, namespace: %s, creationTimestamp: 2026-01-%02dT00:00:00Z}\n"
+               "spec: %s\n",
+               name, ns, day, spec)
+               .p);
 }
 
 #define TO(subset) "http: [{route: [{destination: {host: " B_HOST ", subset: " subset "}}]}]}"
@@ -272,13 +291,15 @@ TEST(one_virtual_service_wins_per_host_the_oldest_of_the_closest_group)
     virtual_service(&w, "default", "old", 2, "{hosts: [b], " TO("old"));
     world_compile(&w);
     CHECK_TEXT(world_routes(&w, B, "b"), "80|old|b.default");
-    virtual_service(&w, "else", "named", 9, "{hosts: [" B_HOST "], exportTo: [default, ns2], " TO("named"));
+    virtual_service(&w, "else", "named", 9,
+                    "{hosts: [" B_HOST "], exportTo: [default, ns2], " TO("named"));
     world_compile(&w);
     CHECK_TEXT(world_routes(&w, B, "b"), "80|named|b.default");
     virtual_service(&w, "default", "private", 20, "{hosts: [b], exportTo: ['.'], " TO("private"));
     world_compile(&w);
     CHECK_TEXT(world_routes(&w, B, "b"), "80|private|b.default");
-    virtual_service(&w, "else", "hidden", 1, "{hosts: [" B_HOST "], exportTo: ['.'], " TO("hidden"));
+    virtual_service(&w, "else", "hidden", 1,
+                    "{hosts: [" B_HOST "], exportTo: ['.'], " TO("hidden"));
     world_compile(&w);
     CHECK_TEXT(world_routes(&w, B, "b"), "80|private|b.default");
     world_done(&w);
@@ -309,7 +330,8 @@ TEST(the_most_specific_host_wins_and_nothing_is_combined)
     world_compile(&w);
     CHECK_TEXT(world_routes(&w, B, "a.example.org"), "80|exact|b.default");
     CHECK_TEXT(world_routes(&w, B, "b.example.org"), "80|wide|b.default");
-    CHECK_TEXT(world_routes(&w, B, "c.org"), "none"); /* *.org has services, so it is no host of its own */
+    CHECK_TEXT(world_routes(&w, B, "c.org"),
+               "none"); /* *.org has services, so it is no host of its own */
     world_done(&w);
 }
 
@@ -335,9 +357,11 @@ TEST(rules_of_gateways_are_not_for_the_mesh)
     virtual_service(&w, "default", "gw", 1, "{hosts: [b], gateways: [edge], " TO("v1"));
     world_compile(&w);
     CHECK_TEXT(world_routes(&w, B, "b"), "80||b.default");
-    virtual_service(&w, "default", "both", 2,
-                    "{hosts: [b], gateways: [mesh, edge], http: [{match: [{gateways: [edge]}], route: "
-                    "[{destination: {host: b, subset: v1}}]}, {route: [{destination: {host: b, subset: v2}}]}]}");
+    virtual_service(
+        &w, "default", "both", 2,
+        "{hosts: [b], gateways: [mesh, edge], http: [{match: [{gateways: [edge]}], route: "
+        "[{destination: {host: b, subset: v1}}]}, {route: [{destination: {host: b, subset: "
+        "v2}}]}]}");
     world_compile(&w);
     CHECK_TEXT(world_routes(&w, B, "b"), "80|v2|b.default");
     world_done(&w);
@@ -348,12 +372,16 @@ TEST(rules_of_gateways_are_not_for_the_mesh)
 TEST(weights_are_kept_and_zero_gets_nothing)
 {
     /* B01, B03 */
-    CHECK_TEXT(routes_of("  - route: [{destination: {host: b, subset: v1}, weight: 80}, {destination: {host: b, "
-                         "subset: v2}, weight: 20}]\n"),
-               "80|v1|b.default*80,80|v2|b.default*20");
-    CHECK_TEXT(routes_of("  - route: [{destination: {host: b, subset: v1}, weight: 0}, {destination: {host: b, "
-                         "subset: v2}, weight: 7}]\n"),
-               "80|v2|b.default");
+    CHECK_TEXT(
+        routes_of(
+            "  - route: [{destination: {host: b, subset: v1}, weight: 80}, {destination: {host: b, "
+            "subset: v2}, weight: 20}]\n"),
+        "80|v1|b.default*80,80|v2|b.default*20");
+    CHECK_TEXT(
+        routes_of(
+            "  - route: [{destination: {host: b, subset: v1}, weight: 0}, {destination: {host: b, "
+            "subset: v2}, weight: 7}]\n"),
+        "80|v2|b.default");
     CHECK_TEXT(routes_of("  - route: [{destination: {host: b, subset: v1}}]\n"), "80|v1|b.default");
 }
 
@@ -366,11 +394,13 @@ TEST(a_destination_without_a_port_takes_the_only_one_or_the_one_addressed)
     world_service(&w, "default", "many", "10.1.0.4", "http:HTTP:9080,web:HTTP:80");
     rules(&w, "  - match: [{uri: {prefix: /one}}]\n    route: [{destination: {host: one}}]\n"
               "  - match: [{uri: {prefix: /many}}]\n    route: [{destination: {host: many}}]\n"
-              "  - match: [{uri: {prefix: /given}}]\n    route: [{destination: {host: many, port: {number: 9080}}}]\n"
+              "  - match: [{uri: {prefix: /given}}]\n    route: [{destination: {host: many, port: "
+              "{number: 9080}}}]\n"
               "  - route: [{destination: {host: unknown.example.com}}]\n");
     world_compile(&w);
-    CHECK_TEXT(world_routes(&w, B, "b"), "path^/one 9080||one.default; path^/many 80||many.default; "
-                                         "path^/given 9080||many.default; 80||unknown.example.com");
+    CHECK_TEXT(world_routes(&w, B, "b"),
+               "path^/one 9080||one.default; path^/many 80||many.default; "
+               "path^/given 9080||many.default; 80||unknown.example.com");
     CHECK(!snapshot_cluster(w.s, STR("outbound|80||unknown.example.com"))); /* NC at run time */
     world_done(&w);
 }
@@ -380,7 +410,8 @@ TEST(short_names_of_rules_belong_to_the_namespace_of_the_rule)
     struct world w;
 
     start(&w);
-    virtual_service(&w, "else", "r", 1, "{hosts: [" B_HOST "], http: [{route: [{destination: {host: b}}]}]}");
+    virtual_service(&w, "else", "r", 1,
+                    "{hosts: [" B_HOST "], http: [{route: [{destination: {host: b}}]}]}");
     world_compile(&w);
     CHECK_TEXT(world_routes(&w, B, "b"), "80||b.else"); /* IST0101: a service that is not there */
     world_done(&w);
@@ -399,9 +430,10 @@ static struct route first_route(struct world *w, const char *http)
 TEST(timeouts_retries_and_names_are_carried)
 {
     struct world w;
-    struct route r = first_route(&w, "  - name: slow\n    timeout: 1.5s\n"
-                                     "    retries: {attempts: 3, perTryTimeout: 2s, retryOn: 'gateway-error, 503,reset', "
-                                     "backoff: 10ms, retryIgnorePreviousHosts: false}\n" ROUTE_B);
+    struct route r = first_route(
+        &w, "  - name: slow\n    timeout: 1.5s\n"
+            "    retries: {attempts: 3, perTryTimeout: 2s, retryOn: 'gateway-error, 503,reset', "
+            "backoff: 10ms, retryIgnorePreviousHosts: false}\n" ROUTE_B);
 
     CHECK_STR(r.name, "slow");
     CHECK_INT(r.timeout_ms, 1500);
@@ -409,7 +441,8 @@ TEST(timeouts_retries_and_names_are_carried)
     CHECK_INT(r.retry.per_try_timeout_ms, 2000);
     CHECK_INT(r.retry.backoff_base_ms, 10);
     CHECK(!r.retry.avoid_previous);
-    CHECK_INT(r.retry.on, RETRY_GATEWAY_ERROR | RETRY_RESET | RETRY_STATUS_CODES); /* the default list is gone */
+    CHECK_INT(r.retry.on, RETRY_GATEWAY_ERROR | RETRY_RESET |
+                              RETRY_STATUS_CODES); /* the default list is gone */
     CHECK_INT(r.retry.code_count, 1);
     CHECK_INT(r.retry.codes[0], 503); /* B28 */
     world_done(&w);
@@ -432,7 +465,9 @@ TEST(zero_attempts_turn_retries_off_and_absence_does_not)
 TEST(the_name_of_a_match_is_added_to_the_name_of_its_rule)
 {
     struct world w;
-    struct route r = first_route(&w, "  - name: rule\n    match: [{name: m, uri: {prefix: /x}, ignoreUriCase: true}]\n" ROUTE_B);
+    struct route r = first_route(
+        &w,
+        "  - name: rule\n    match: [{name: m, uri: {prefix: /x}, ignoreUriCase: true}]\n" ROUTE_B);
 
     CHECK_STR(r.name, "rule.m");
     CHECK(r.match.path_nocase);
@@ -445,18 +480,23 @@ TEST(tcp_rules_route_opaque_listeners_by_subnet_and_weight)
 
     start(&w);
     world_service(&w, "default", "db", "10.1.0.7", "tcp:TCP:5432");
-    virtual_service(&w, "default", "db", 1,
-                    "{hosts: [db], tcp: [{match: [{destinationSubnets: [10.1.0.0/16], port: 5432}], route: "
-                    "[{destination: {host: db, subset: v1}}]}, {match: [{port: 1}], route: [{destination: {host: "
-                    "nobody}}]}, {match: [{sourceLabels: {app: x}}], route: [{destination: {host: nobody}}]}]}");
+    virtual_service(
+        &w, "default", "db", 1,
+        "{hosts: [db], tcp: [{match: [{destinationSubnets: [10.1.0.0/16], port: 5432}], route: "
+        "[{destination: {host: db, subset: v1}}]}, {match: [{port: 1}], route: [{destination: "
+        "{host: "
+        "nobody}}]}, {match: [{sourceLabels: {app: x}}], route: [{destination: {host: "
+        "nobody}}]}]}");
     world_compile(&w);
     CHECK_TEXT(world_tcp(&w, world_listener(&w, "10.1.0.7:5432")),
                "10.1.0.0/16 5432|v1|db.default; 5432||db.default");
     virtual_service(&w, "default", "adb", 1,
-                    "{hosts: [db], tcp: [{route: [{destination: {host: db, subset: v1}, weight: 1}, {destination: "
+                    "{hosts: [db], tcp: [{route: [{destination: {host: db, subset: v1}, weight: "
+                    "1}, {destination: "
                     "{host: db, subset: v2}, weight: 3}]}]}");
     world_compile(&w);
-    CHECK_TEXT(world_tcp(&w, world_listener(&w, "10.1.0.7:5432")), "5432|v1|db.default*1,5432|v2|db.default*3");
+    CHECK_TEXT(world_tcp(&w, world_listener(&w, "10.1.0.7:5432")),
+               "5432|v1|db.default*1,5432|v2|db.default*3");
     world_done(&w);
 }
 
@@ -478,14 +518,17 @@ TEST(a_route_to_a_service_that_is_not_here_yet_is_pending)
 
 /* ---- DestinationRules ---- */
 
-static void destination_rule(struct world *w, const char *ns, const char *name, int day, const char *spec)
+static void destination_rule(struct world *w, const char *ns, const char *name, int day,
+                             const char *spec)
 {
-    world_apply(w, arena_printf(&w->arena,
-                                "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n"
-                                "metadata: {name: %s, namespace: %s, creationTimestamp: 2026-01-%02dT00:00:00Z}\n"
-                                "spec: %s\n",
-                                name, ns, day, spec)
-                       .p);
+    world_apply(
+        w, arena_printf(
+               &w->arena,
+               "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n"
+               "metadata: {name: %s, namespace: %s, creationTimestamp: 2026-01-%02dT00:00:00Z}\n"
+               "spec: %s\n",
+               name, ns, day, spec)
+               .p);
 }
 
 static int balance(struct world *w, const char *cluster)
@@ -521,7 +564,8 @@ TEST(a_subset_is_a_cluster_of_the_workloads_with_its_labels)
 
     start(&w); /* C01 */
     destination_rule(&w, "default", "b", 1,
-                     "{host: b, subsets: [{name: v1, labels: {version: v1}}, {name: v9, labels: {version: v9}}]}");
+                     "{host: b, subsets: [{name: v1, labels: {version: v1}}, {name: v9, labels: "
+                     "{version: v9}}]}");
     world_compile(&w);
     CHECK_TEXT(world_endpoints(&w, "80||b.default"), "192.0.2.1:8080 192.0.2.2:8080");
     CHECK_TEXT(world_endpoints(&w, "80|v1|b.default"), "192.0.2.1:8080");
@@ -541,12 +585,15 @@ TEST(the_rule_of_the_callers_namespace_then_the_services_then_the_root)
     w.self.ns = STR("client");
     destination_rule(&w, "istio-system", "r", 1, "{host: '*.local', " SIMPLE("RANDOM") "}");
     CHECK_INT(balance(&w, "80||b.default"), BALANCE_RANDOM);
-    destination_rule(&w, "default", "hidden", 1, "{host: b, exportTo: ['.'], " SIMPLE("PASSTHROUGH") "}");
+    destination_rule(&w, "default", "hidden", 1,
+                     "{host: b, exportTo: ['.'], " SIMPLE("PASSTHROUGH") "}");
     CHECK_INT(balance(&w, "80||b.default"), BALANCE_RANDOM);
     destination_rule(&w, "default", "s", 1, "{host: b, " SIMPLE("ROUND_ROBIN") "}");
     CHECK_INT(balance(&w, "80||b.default"), BALANCE_ROUND_ROBIN);
-    destination_rule(&w, "client", "c", 1, "{host: '*.default.svc.cluster.local', subsets: [{name: only}]}");
-    CHECK_INT(balance(&w, "80||b.default"), BALANCE_LEAST_REQUEST); /* nothing is merged across namespaces */
+    destination_rule(&w, "client", "c", 1,
+                     "{host: '*.default.svc.cluster.local', subsets: [{name: only}]}");
+    CHECK_INT(balance(&w, "80||b.default"),
+              BALANCE_LEAST_REQUEST); /* nothing is merged across namespaces */
     CHECK(world_cluster(&w, "80|only|b.default") != NULL);
     destination_rule(&w, "client", "d", 9, "{host: " B_HOST ", " SIMPLE("RANDOM") "}");
     CHECK_INT(balance(&w, "80||b.default"), BALANCE_RANDOM); /* the most specific host within it */
@@ -570,12 +617,16 @@ TEST(rules_of_one_namespace_and_host_are_merged)
     struct world w;
 
     start(&w); /* C27 */
-    destination_rule(&w, "default", "y", 5,
-                     "{host: b, " SIMPLE("RANDOM") ", subsets: [{name: v2, labels: {version: v2}}, {name: v1, labels: "
-                                                   "{version: other}}]}");
-    destination_rule(&w, "default", "x", 2, "{host: " B_HOST ", subsets: [{name: v1, labels: {version: v1}}]}");
+    destination_rule(
+        &w, "default", "y", 5,
+        "{host: b, " SIMPLE(
+            "RANDOM") ", subsets: [{name: v2, labels: {version: v2}}, {name: v1, labels: "
+                      "{version: other}}]}");
+    destination_rule(&w, "default", "x", 2,
+                     "{host: " B_HOST ", subsets: [{name: v1, labels: {version: v1}}]}");
     world_compile(&w);
-    CHECK_TEXT(world_endpoints(&w, "80|v1|b.default"), "192.0.2.1:8080"); /* the first definition stays */
+    CHECK_TEXT(world_endpoints(&w, "80|v1|b.default"),
+               "192.0.2.1:8080"); /* the first definition stays */
     CHECK_TEXT(world_endpoints(&w, "80|v2|b.default"), "192.0.2.2:8080");
     CHECK_INT(balance(&w, "80||b.default"), BALANCE_RANDOM);
     destination_rule(&w, "default", "a", 1, "{host: b, " SIMPLE("ROUND_ROBIN") "}");
@@ -589,7 +640,8 @@ TEST(a_narrower_export_is_not_merged)
 
     start(&w);
     destination_rule(&w, "default", "wide", 1, "{host: b, subsets: [{name: v1}]}");
-    destination_rule(&w, "default", "narrow", 2, "{host: b, exportTo: ['.'], subsets: [{name: v2}]}");
+    destination_rule(&w, "default", "narrow", 2,
+                     "{host: b, exportTo: ['.'], subsets: [{name: v2}]}");
     world_compile(&w);
     CHECK(world_cluster(&w, "80|v1|b.default") != NULL);
     CHECK(world_cluster(&w, "80|v2|b.default") == NULL);
@@ -602,8 +654,9 @@ TEST(a_workload_selector_limits_a_rule_to_some_callers)
 
     start(&w);
     destination_rule(&w, "default", "all", 1, "{host: b, " SIMPLE("RANDOM") "}");
-    destination_rule(&w, "default", "some", 9,
-                     "{host: b, workloadSelector: {matchLabels: {app: x}}, " SIMPLE("ROUND_ROBIN") "}");
+    destination_rule(
+        &w, "default", "some", 9,
+        "{host: b, workloadSelector: {matchLabels: {app: x}}, " SIMPLE("ROUND_ROBIN") "}");
     CHECK_INT(balance(&w, "80||b.default"), BALANCE_RANDOM);
     world_local(&w, "default", "x", 9000, "http", "app=x");
     CHECK_INT(balance(&w, "80||b.default"), BALANCE_ROUND_ROBIN);
@@ -616,8 +669,10 @@ TEST(a_subset_replaces_blocks_and_inherits_the_others)
 
     start(&w); /* C08 */
     destination_rule(&w, "default", "b", 1,
-                     "{host: b, trafficPolicy: {loadBalancer: {simple: RANDOM}, connectionPool: {tcp: {connectTimeout: "
-                     "3s, idleTimeout: 60s}, http: {idleTimeout: 5s}}, tls: {mode: ISTIO_MUTUAL}}, subsets: [{name: v1}, "
+                     "{host: b, trafficPolicy: {loadBalancer: {simple: RANDOM}, connectionPool: "
+                     "{tcp: {connectTimeout: "
+                     "3s, idleTimeout: 60s}, http: {idleTimeout: 5s}}, tls: {mode: ISTIO_MUTUAL}}, "
+                     "subsets: [{name: v1}, "
                      "{name: v2, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}}]}");
     CHECK_INT(balance(&w, "80||b.default"), BALANCE_RANDOM);
     CHECK_INT(balance(&w, "80|v1|b.default"), BALANCE_RANDOM);
@@ -636,10 +691,12 @@ TEST(settings_of_a_port_replace_all_blocks_for_that_port)
     start(&w); /* C09 */
     world_service(&w, "default", "q", "10.1.0.4", "a:HTTP:80,b:HTTP:81");
     destination_rule(&w, "default", "q", 1,
-                     "{host: q, trafficPolicy: {connectionPool: {tcp: {connectTimeout: 3s}}, tls: {mode: DISABLE}, "
+                     "{host: q, trafficPolicy: {connectionPool: {tcp: {connectTimeout: 3s}}, tls: "
+                     "{mode: DISABLE}, "
                      "portLevelSettings: [{port: {number: 80}, loadBalancer: {simple: RANDOM}}]}}");
     CHECK_INT(balance(&w, "80||q.default"), BALANCE_RANDOM);
-    CHECK_INT(world_cluster(&w, "80||q.default")->connect_timeout_ms, 10000); /* the default, not the host's 3 s */
+    CHECK_INT(world_cluster(&w, "80||q.default")->connect_timeout_ms,
+              10000); /* the default, not the host's 3 s */
     CHECK_INT(world_cluster(&w, "80||q.default")->tls, CLUSTER_TLS_AUTO);
     CHECK_INT(balance(&w, "81||q.default"), BALANCE_LEAST_REQUEST);
     CHECK_INT(world_cluster(&w, "81||q.default")->connect_timeout_ms, 3000);
@@ -664,7 +721,8 @@ TEST(endpoints_know_who_they_are_and_how_to_reach_them)
                           "service.istio.io/canonical-name=cn,app.kubernetes.io/version=cv,app=b");
     here->host_id = STR("01HOST");
     here->ports = ARENA_ARRAY(&w.arena, 1, struct service_port);
-    here->ports[0] = (struct service_port){.name = STR("http"), .target_port = 9999, .is_plain = true};
+    here->ports[0] =
+        (struct service_port){.name = STR("http"), .target_port = 9999, .is_plain = true};
     here->port_count = 1;
     world_compile(&w);
     e = world_cluster(&w, "80||b.default")->endpoints->endpoints;
@@ -698,7 +756,8 @@ TEST(services_without_addresses_of_their_own_are_dialled_where_the_client_was_go
     s = world_service(&w, "default", "any.example.com", "", "tls:TLS:443");
     s->is_original_dst = true;
     world_compile(&w);
-    CHECK_INT(snapshot_cluster(w.s, STR("outbound|443||any.example.com"))->kind, CLUSTER_ORIGINAL_DST);
+    CHECK_INT(snapshot_cluster(w.s, STR("outbound|443||any.example.com"))->kind,
+              CLUSTER_ORIGINAL_DST);
     CHECK(addr_parse(STR("203.0.113.9:443"), &at)); /* any address with that port */
     CHECK_TEXT(world_tcp(&w, snapshot_outbound(w.s, &at)), "443||any.example.com");
     CHECK_INT(snapshot_cluster(w.s, STR("PassthroughCluster"))->kind, CLUSTER_ORIGINAL_DST);
@@ -721,7 +780,8 @@ TEST(a_service_entry_answers_at_its_addresses_and_to_its_literal_host)
     CHECK_TEXT(world_routes(&w, "203.0.113.5:80", "api.example.com"), "80||api.example.com");
     CHECK_TEXT(world_routes(&w, "203.0.113.6:80", "203.0.113.6"), "80||api.example.com");
     CHECK_TEXT(world_routes(&w, "203.0.113.5:80", "api"), "none");
-    CHECK_STR(snapshot_cluster(w.s, STR("outbound|80||api.example.com"))->sans, "spiffe://x/a spiffe://x/b");
+    CHECK_STR(snapshot_cluster(w.s, STR("outbound|80||api.example.com"))->sans,
+              "spiffe://x/a spiffe://x/b");
     world_done(&w);
 }
 
@@ -815,8 +875,9 @@ TEST(peer_authentication_port_beats_workload_beats_namespace_beats_mesh)
     peer_authentication(&w, "default", "ns", "{mtls: {mode: DISABLE}}");
     world_compile(&w);
     CHECK_INT(snapshot_inbound(w.s, 9001)->mtls, MTLS_DISABLE);
-    peer_authentication(&w, "default", "x", "{selector: {matchLabels: {app: x}}, mtls: {mode: STRICT}, "
-                                            "portLevelMtls: {9000: {mode: PERMISSIVE}}}");
+    peer_authentication(&w, "default", "x",
+                        "{selector: {matchLabels: {app: x}}, mtls: {mode: STRICT}, "
+                        "portLevelMtls: {9000: {mode: PERMISSIVE}}}");
     world_compile(&w);
     CHECK_INT(snapshot_inbound(w.s, 9000)->mtls, MTLS_PERMISSIVE); /* F04 */
     CHECK_INT(snapshot_inbound(w.s, 9002)->mtls, MTLS_STRICT);
@@ -831,7 +892,8 @@ TEST(an_unset_mode_inherits)
     start(&w); /* F06 */
     world_local(&w, "default", "x", 9000, "http", "app=x");
     peer_authentication(&w, "default", "ns", "{mtls: {mode: STRICT}}");
-    peer_authentication(&w, "default", "x", "{selector: {matchLabels: {app: x}}, mtls: {mode: UNSET}}");
+    peer_authentication(&w, "default", "x",
+                        "{selector: {matchLabels: {app: x}}, mtls: {mode: UNSET}}");
     world_compile(&w);
     CHECK_INT(snapshot_inbound(w.s, 9000)->mtls, MTLS_STRICT);
     world_done(&w);
@@ -875,12 +937,14 @@ TEST(two_local_services_on_one_port_are_a_warning_and_the_first_keeps_it)
 
 static void gateway(struct world *w, const char *ns, const char *name, int day, const char *servers)
 {
-    world_apply(w, arena_printf(&w->arena,
-                                "apiVersion: networking.istio.io/v1\nkind: Gateway\n"
-                                "metadata: {name: %s, namespace: %s, creationTimestamp: 2026-01-%02dT00:00:00Z}\n"
-                                "spec: {selector: {gw: edge}, servers: %s}\n",
-                                name, ns, day, servers)
-                       .p);
+    world_apply(
+        w, arena_printf(
+               &w->arena,
+               "apiVersion: networking.istio.io/v1\nkind: Gateway\n"
+               "metadata: {name: %s, namespace: %s, creationTimestamp: 2026-01-%02dT00:00:00Z}\n"
+               "spec: {selector: {gw: edge}, servers: %s}\n",
+               name, ns, day, servers)
+               .p);
 }
 
 static void start_edge(struct world *w)
@@ -933,19 +997,24 @@ TEST(hosts_of_server_and_rule_are_intersected)
 
     start_edge(&w); /* D05 */
     gateway(&w, "default", "gw", 1, HTTP_80("'*.example.com'"));
-    virtual_service(&w, "default", "wide", 1, "{hosts: ['*.example.com'], gateways: [gw], http: " TO_B("w"));
-    virtual_service(&w, "default", "narrow", 2, "{hosts: [a.example.com], gateways: [default/gw], http: " TO_B("n"));
+    virtual_service(&w, "default", "wide", 1,
+                    "{hosts: ['*.example.com'], gateways: [gw], http: " TO_B("w"));
+    virtual_service(&w, "default", "narrow", 2,
+                    "{hosts: [a.example.com], gateways: [default/gw], http: " TO_B("n"));
     virtual_service(&w, "default", "all", 3, "{hosts: ['*'], gateways: [gw], http: " TO_B("all"));
-    virtual_service(&w, "default", "out", 3, "{hosts: [a.example.org], gateways: [gw], http: " TO_B("out"));
+    virtual_service(&w, "default", "out", 3,
+                    "{hosts: [a.example.org], gateways: [gw], http: " TO_B("out"));
     virtual_service(&w, "else", "unbound", 1, "{hosts: ['*'], gateways: [gw], http: " TO_B("u"));
     world_compile(&w);
     t = world_gate(&w, GATE)->http;
     CHECK_TEXT(world_vhost_text(&w, t, "foo.example.com"), "80|w|b.default; 80|all|b.default");
-    CHECK_TEXT(world_vhost_text(&w, t, "foo.example.com:12345"), "80|w|b.default; 80|all|b.default");
+    CHECK_TEXT(world_vhost_text(&w, t, "foo.example.com:12345"),
+               "80|w|b.default; 80|all|b.default");
     CHECK_TEXT(world_vhost_text(&w, t, "example.com"), "none");
     CHECK_TEXT(world_vhost_text(&w, t, "a.example.org"), "none");
     CHECK_TEXT(world_vhost_text(&w, t, "a.example.com"), "80|n|b.default");
-    CHECK_TEXT(world_routes(&w, B, "b.default"), "80||b.default"); /* none of this is for the mesh */
+    CHECK_TEXT(world_routes(&w, B, "b.default"),
+               "80||b.default"); /* none of this is for the mesh */
     world_done(&w);
 }
 
@@ -956,12 +1025,17 @@ TEST(a_namespace_before_a_host_limits_who_may_serve_it)
 
     start_edge(&w); /* D07 */
     gateway(&w, "infra", "gw", 1, HTTP_80("ns1/*, ./x.example.com"));
-    virtual_service(&w, "ns1", "a", 1, "{hosts: [a.example.com], gateways: [infra/gw], http: " TO_B("a"));
-    virtual_service(&w, "ns2", "b", 1, "{hosts: [b.example.com], gateways: [infra/gw], http: " TO_B("b"));
-    virtual_service(&w, "ns2", "x", 1, "{hosts: [x.example.com], gateways: [infra/gw], http: " TO_B("x"));
-    virtual_service(&w, "infra", "y", 1, "{hosts: [x.example.com], gateways: [gw], http: " TO_B("y"));
-    virtual_service(&w, "ns1", "hidden", 1,
-                    "{hosts: [h.example.com], gateways: [infra/gw], exportTo: ['.'], http: " TO_B("h"));
+    virtual_service(&w, "ns1", "a", 1,
+                    "{hosts: [a.example.com], gateways: [infra/gw], http: " TO_B("a"));
+    virtual_service(&w, "ns2", "b", 1,
+                    "{hosts: [b.example.com], gateways: [infra/gw], http: " TO_B("b"));
+    virtual_service(&w, "ns2", "x", 1,
+                    "{hosts: [x.example.com], gateways: [infra/gw], http: " TO_B("x"));
+    virtual_service(&w, "infra", "y", 1,
+                    "{hosts: [x.example.com], gateways: [gw], http: " TO_B("y"));
+    virtual_service(
+        &w, "ns1", "hidden", 1,
+        "{hosts: [h.example.com], gateways: [infra/gw], exportTo: ['.'], http: " TO_B("h"));
     world_compile(&w);
     t = world_gate(&w, GATE)->http;
     CHECK_TEXT(world_vhost_text(&w, t, "a.example.com"), "80|a|b.ns1");
@@ -978,11 +1052,14 @@ TEST(rules_of_one_host_are_joined_oldest_first_and_catch_alls_go_last)
     start_edge(&w); /* D09 */
     gateway(&w, "default", "gw", 1, HTTP_80("'*'"));
     virtual_service(&w, "default", "young", 5,
-                    "{hosts: [x.com], gateways: [gw], http: [{match: [{uri: {prefix: /b}}], route: [{destination: {host: "
+                    "{hosts: [x.com], gateways: [gw], http: [{match: [{uri: {prefix: /b}}], route: "
+                    "[{destination: {host: "
                     "b, subset: b}}]}]}");
     virtual_service(&w, "default", "old", 2,
-                    "{hosts: [x.com], gateways: [gw], http: [{match: [{uri: {prefix: /a}}], route: [{destination: {host: "
-                    "b, subset: a}}]}, {route: [{destination: {host: b, subset: rest}}]}, {match: [{uri: {exact: /dead}}], "
+                    "{hosts: [x.com], gateways: [gw], http: [{match: [{uri: {prefix: /a}}], route: "
+                    "[{destination: {host: "
+                    "b, subset: a}}]}, {route: [{destination: {host: b, subset: rest}}]}, {match: "
+                    "[{uri: {exact: /dead}}], "
                     "route: [{destination: {host: b}}]}]}");
     world_compile(&w);
     CHECK_TEXT(world_vhost_text(&w, world_gate(&w, GATE)->http, "x.com"),
@@ -998,18 +1075,22 @@ TEST(gateways_on_one_port_share_its_table_and_rules_can_ask_for_one)
     start_edge(&w);
     gateway(&w, "default", "gw1", 1, HTTP_80("a.com"));
     gateway(&w, "default", "gw2", 2,
-            "[{port: {number: 80, name: http, protocol: HTTP}, hosts: [b.com]}, {port: {number: 8080, name: h2, protocol: "
+            "[{port: {number: 80, name: http, protocol: HTTP}, hosts: [b.com]}, {port: {number: "
+            "8080, name: h2, protocol: "
             "HTTP}, bind: 192.0.2.9, hosts: ['*']}]");
-    virtual_service(&w, "default", "v", 1,
-                    "{hosts: [a.com, b.com], gateways: [gw1, gw2], http: [{match: [{gateways: [gw2], port: 8080}], route: "
-                    "[{destination: {host: b, subset: p8080}}]}, {route: [{destination: {host: b}}]}]}");
+    virtual_service(
+        &w, "default", "v", 1,
+        "{hosts: [a.com, b.com], gateways: [gw1, gw2], http: [{match: [{gateways: [gw2], port: "
+        "8080}], route: "
+        "[{destination: {host: b, subset: p8080}}]}, {route: [{destination: {host: b}}]}]}");
     world_compile(&w);
     t = world_gate(&w, GATE)->http;
     CHECK_TEXT(world_vhost_text(&w, t, "a.com"), "80||b.default");
     CHECK_TEXT(world_vhost_text(&w, t, "b.com"), "80||b.default");
     t = world_gate(&w, "gateway_192.0.2.9:8080")->http;
     CHECK_STR(t->name, "http.8080.192.0.2.9");
-    CHECK_TEXT(world_vhost_text(&w, t, "b.com"), "80|p8080|b.default"); /* b's only port, not the listener's */
+    CHECK_TEXT(world_vhost_text(&w, t, "b.com"),
+               "80|p8080|b.default"); /* b's only port, not the listener's */
     world_done(&w);
 }
 
@@ -1024,7 +1105,8 @@ TEST(a_gateway_route_to_a_service_that_is_not_here_yet_is_pending)
     map_del(&w.c.subscribed, c->key);
     gateway(&w, "default", "gw", 1, HTTP_80("'*'"));
     virtual_service(&w, "default", "v", 1,
-                    "{hosts: [x.com], gateways: [gw], http: [{match: [{uri: {prefix: /c}}], route: [{destination: {host: "
+                    "{hosts: [x.com], gateways: [gw], http: [{match: [{uri: {prefix: /c}}], route: "
+                    "[{destination: {host: "
                     "c}}]}, {route: [{destination: {host: b}}]}]}");
     world_compile(&w);
     t = world_gate(&w, GATE)->http;
@@ -1032,7 +1114,8 @@ TEST(a_gateway_route_to_a_service_that_is_not_here_yet_is_pending)
     CHECK_STR(route_table_find(t, STR("x.com"))->service, "default/c.default.svc.cluster.local");
     map_put(&w.c.subscribed, c->key, c);
     world_compile(&w);
-    CHECK_TEXT(world_vhost_text(&w, world_gate(&w, GATE)->http, "x.com"), "path^/c 8080||c.default; 80||b.default");
+    CHECK_TEXT(world_vhost_text(&w, world_gate(&w, GATE)->http, "x.com"),
+               "path^/c 8080||c.default; 80||b.default");
     world_done(&w);
 }
 
@@ -1046,7 +1129,8 @@ TEST(the_same_input_gives_the_same_parts)
     start_edge(&w);
     world_local(&w, "default", "x", 9000, "http", "app=x");
     gateway(&w, "default", "gw", 1, HTTP_80("'*'"));
-    virtual_service(&w, "default", "v", 1, "{hosts: [b, x.com], gateways: [gw, mesh], http: " TO_B("v1"));
+    virtual_service(&w, "default", "v", 1,
+                    "{hosts: [b, x.com], gateways: [gw, mesh], http: " TO_B("v1"));
     world_compile(&w);
     first = snapshot_ref(w.s);
     world_compile(&w);
@@ -1070,7 +1154,8 @@ TEST(what_did_not_change_is_shared_and_what_changed_is_new)
     const struct vhost *b_vhost, *c_vhost;
 
     start(&w);
-    world_workload(&w, world_service(&w, "default", "c", "10.1.0.5", "http:HTTP:80"), "192.0.2.9", "");
+    world_workload(&w, world_service(&w, "default", "c", "10.1.0.5", "http:HTTP:80"), "192.0.2.9",
+                   "");
     CHECK(addr_parse(STR(B), &b_at) && addr_parse(STR("10.1.0.5:80"), &c_at));
     world_compile(&w);
     first = snapshot_ref(w.s);
@@ -1081,11 +1166,13 @@ TEST(what_did_not_change_is_shared_and_what_changed_is_new)
     world_compile(&w);
     CHECK(route_table_find(snapshot_outbound(w.s, &b_at)->http, STR("b")) != b_vhost);
     CHECK(route_table_find(snapshot_outbound(w.s, &b_at)->http, c_host) == c_vhost);
-    CHECK(snapshot_outbound(w.s, &b_at)->http == snapshot_outbound(w.s, &c_at)->http); /* one table of port 80 */
+    CHECK(snapshot_outbound(w.s, &b_at)->http ==
+          snapshot_outbound(w.s, &c_at)->http); /* one table of port 80 */
     CHECK(snapshot_outbound(w.s, &b_at)->http != snapshot_outbound(first, &b_at)->http);
     CHECK(world_cluster(&w, "80||c.default") ==
           snapshot_cluster(first, STR("outbound|80||c.default.svc.cluster.local")));
-    CHECK(world_cluster(&w, "80||b.default") != snapshot_cluster(first, STR("outbound|80||" B_HOST)));
+    CHECK(world_cluster(&w, "80||b.default") !=
+          snapshot_cluster(first, STR("outbound|80||" B_HOST)));
     snapshot_unref(first);
     /* The old root is gone, the shared parts live on. */
     CHECK_TEXT(world_routes(&w, B, "c"), "80||c.default");
@@ -1123,10 +1210,13 @@ TEST(a_snapshot_needs_nothing_of_its_catalog)
     world_local(&w, "default", "x", 9000, "", "app=x");
     gateway(&w, "default", "gw", 1, HTTP_80("'*'"));
     virtual_service(&w, "default", "v", 1,
-                    "{hosts: [b, x.com], gateways: [gw, mesh], http: [{name: n, match: [{name: m, uri: {regex: '/a+'}, "
-                    "headers: {h: {exact: v}}, queryParams: {q: {prefix: p}}}], route: [{destination: {host: b, subset: "
+                    "{hosts: [b, x.com], gateways: [gw, mesh], http: [{name: n, match: [{name: m, "
+                    "uri: {regex: '/a+'}, "
+                    "headers: {h: {exact: v}}, queryParams: {q: {prefix: p}}}], route: "
+                    "[{destination: {host: b, subset: "
                     "v1}}], retries: {attempts: 1, retryOn: '503'}}]}");
-    destination_rule(&w, "default", "b", 1, "{host: b, subsets: [{name: v1, labels: {version: v1}}]}");
+    destination_rule(&w, "default", "b", 1,
+                     "{host: b, subsets: [{name: v1, labels: {version: v1}}]}");
     world_compile(&w);
     s = snapshot_ref(w.s);
     snapshot_dump(s, &before);
@@ -1140,13 +1230,15 @@ TEST(a_snapshot_needs_nothing_of_its_catalog)
 
 /* ---- names ---- */
 
-static void collect(void *arg, struct str name, const struct addr *vip4, const struct addr *vip6, struct str key)
+static void collect(void *arg, struct str name, const struct addr *vip4, const struct addr *vip6,
+                    struct str key)
 {
     struct buf *b = arg;
     char text[ADDR_TEXT_MAX];
 
     CHECK(key.n > 0);
-    buf_printf(b, "%.*s=%s%s ", STR_ARG(name), vip4->family ? addr_format_ip(vip4, text) : "", vip6->family ? "+6" : "");
+    buf_printf(b, "%.*s=%s%s ", STR_ARG(name), vip4->family ? addr_format_ip(vip4, text) : "",
+               vip6->family ? "+6" : "");
 }
 
 TEST(dns_knows_every_form_of_every_name)
@@ -1162,12 +1254,14 @@ TEST(dns_knows_every_form_of_every_name)
     world_service(&w, "default", "api.example.com", "10.1.0.4", "http:HTTP:80");
     world_service(&w, "default", "*.wild.example.com", "", "http:HTTP:80");
     compile_names(&w.c, &w.self, collect, &w.text);
-    CHECK_STR(buf_str(&w.text), "api.example.com=10.1.0.4 "
-                                "b.default.svc.cluster.local=10.1.0.1+6 b.default.svc=10.1.0.1+6 b.default=10.1.0.1+6 "
-                                "b.default.mesh=10.1.0.1+6 b.mesh=10.1.0.1+6 b=10.1.0.1+6 "
-                                "b.other.svc.cluster.local=10.1.0.2 b.other.svc=10.1.0.2 b.other=10.1.0.2 "
-                                "b.other.mesh=10.1.0.2 "
-                                "only.other.svc.cluster.local=10.1.0.3 only.other.svc=10.1.0.3 only.other=10.1.0.3 "
-                                "only.other.mesh=10.1.0.3 only.mesh=10.1.0.3 ");
+    CHECK_STR(
+        buf_str(&w.text),
+        "api.example.com=10.1.0.4 "
+        "b.default.svc.cluster.local=10.1.0.1+6 b.default.svc=10.1.0.1+6 b.default=10.1.0.1+6 "
+        "b.default.mesh=10.1.0.1+6 b.mesh=10.1.0.1+6 b=10.1.0.1+6 "
+        "b.other.svc.cluster.local=10.1.0.2 b.other.svc=10.1.0.2 b.other=10.1.0.2 "
+        "b.other.mesh=10.1.0.2 "
+        "only.other.svc.cluster.local=10.1.0.3 only.other.svc=10.1.0.3 only.other=10.1.0.3 "
+        "only.other.mesh=10.1.0.3 only.mesh=10.1.0.3 ");
     world_done(&w);
 }

@@ -48,9 +48,15 @@ TEST(a_host_and_the_server_have_their_own_paths)
 
 TEST(other_paths_are_valid_names_that_mean_nothing_here)
 {
-    const char *uris[] = {"spiffe://td",         "spiffe://td/a",           "spiffe://td/ns/x",
-                          "spiffe://td/ns/x/sa", "spiffe://td/ns/x/sa/y/z", "spiffe://td/ns/x/user/y",
-                          "spiffe://td/weft",    "spiffe://td/weft/host/a/b", "spiffe://td/weft/server/x"};
+    const char *uris[] = {"spiffe://td",
+                          "spiffe://td/a",
+                          "spiffe://td/ns/x",
+                          "spiffe://td/ns/x/sa",
+                          "spiffe://td/ns/x/sa/y/z",
+                          "spiffe://td/ns/x/user/y",
+                          "spiffe://td/weft",
+                          "spiffe://td/weft/host/a/b",
+                          "spiffe://td/weft/server/x"};
 
     for (size_t i = 0; i < COUNT(uris); i++)
         CHECK_INT(parsed(uris[i]).kind, IDENTITY_OTHER);
@@ -115,8 +121,10 @@ TEST(labels_are_those_of_dns_in_lower_case)
     CHECK(!identity_label_ok(STR("web-")));
     CHECK(!identity_label_ok(STR("Web")));
     CHECK(!identity_label_ok(STR("a.b")));
-    CHECK(identity_label_ok(STR("a23456789012345678901234567890123456789012345678901234567890123")));
-    CHECK(!identity_label_ok(STR("a234567890123456789012345678901234567890123456789012345678901234")));
+    CHECK(
+        identity_label_ok(STR("a23456789012345678901234567890123456789012345678901234567890123")));
+    CHECK(!identity_label_ok(
+        STR("a234567890123456789012345678901234567890123456789012345678901234")));
 }
 
 static void check_case(struct str line)

@@ -33,11 +33,17 @@ static void check_rows(const char *const (*rows)[3], size_t count)
 TEST(a_regular_expression_covers_the_whole_value)
 {
     static const char *const rows[][3] = {
-        {"/a[0-9]+", "/a12", "y"},  {"/a[0-9]+", "/a12/x", "n"}, {"/a[0-9]+", "/xa12", "n"},
-        {"a|ab", "ab", "y"}, /* backtracks into the longer alternative */
-        {"a", "a\n", "n"}, /* '$' of Perl would take it */
-        {"a$", "a\n", "n"},         {"^a$", "a", "y"},           {"", "", "?"},
-        {".*", "", "y"},            {"a*?", "aaa", "y"},         {"(a|b)*c", "ababc", "y"},
+        {"/a[0-9]+", "/a12",   "y"},
+        {"/a[0-9]+", "/a12/x", "n"},
+        {"/a[0-9]+", "/xa12",  "n"},
+        {"a|ab",     "ab",     "y"}, /* backtracks into the longer alternative */
+        {"a",        "a\n",    "n"}, /* '$' of Perl would take it */
+        {"a$",       "a\n",    "n"},
+        {"^a$",      "a",      "y"},
+        {"",         "",       "?"},
+        {".*",       "",       "y"},
+        {"a*?",      "aaa",    "y"},
+        {"(a|b)*c",  "ababc",  "y"},
     };
 
     check_rows(rows, COUNT(rows));
@@ -46,18 +52,43 @@ TEST(a_regular_expression_covers_the_whole_value)
 TEST(what_re2_knows_works)
 {
     static const char *const rows[][3] = {
-        {"(?i)jason", "JASON", "y"},          {"(?i:ja)son", "JAson", "y"},      {"(?i:ja)son", "JASON", "n"},
-        {"(?P<x>a)b", "ab", "y"},             {"(?<x>a)b", "ab", "y"},           {"(?:a|b){2,3}", "aba", "y"},
-        {"(?s).", "\n", "y"},                 {".", "\n", "n"},                  {"(?-s:.)", "x", "y"},
-        {"[[:alpha:]_]+", "ab_", "y"},        {"[[:^digit:]]", "1", "n"},        {"[^/]+", "a/b", "n"},
-        {"[]a]+", "]a", "y"},                 {"[^]a]", "]", "n"},               {"[a[]+", "[a", "y"},
-        {"\\d+\\.\\w\\S", "12.ab", "y"},      {"\\bfoo\\b", "foo", "y"},         {"\\Afoo\\z", "foo", "y"},
-        {"\\x41\\x{42}", "AB", "y"},          {"\\101\\012", "A\n", "y"},        {"\\v", "\v", "y"},
-        {"\\v", "\n", "n"},                   {"\\s", "\v", "n"},                {"[\\s]", " ", "y"},
-        {"\\Qa.b\\E", "a.b", "y"},            {"\\Qa.b\\E", "axb", "n"},         {"\\Qa.b", "a.b", "y"},
-        {"a{,2}", "a{,2}", "y"},              {"{", "{", "y"},                   {"a{x}", "a{x}", "y"},
-        {"\\pL+", "\xc3\xa9", "y"},           {"\\p{Greek}", "\xce\xb1", "y"},   {".", "\xc3\xa9", "y"},
-        {"(?U)a+", "aa", "y"},                {"a\\/b", "a/b", "y"},              {"[[.a.]]", "a]", "y"},             {"(a{3}){3}", "aaaaaaaaa", "y"},
+        {"(?i)jason",     "JASON",     "y"},
+        {"(?i:ja)son",    "JAson",     "y"},
+        {"(?i:ja)son",    "JASON",     "n"},
+        {"(?P<x>a)b",     "ab",        "y"},
+        {"(?<x>a)b",      "ab",        "y"},
+        {"(?:a|b){2,3}",  "aba",       "y"},
+        {"(?s).",         "\n",        "y"},
+        {".",             "\n",        "n"},
+        {"(?-s:.)",       "x",         "y"},
+        {"[[:alpha:]_]+", "ab_",       "y"},
+        {"[[:^digit:]]",  "1",         "n"},
+        {"[^/]+",         "a/b",       "n"},
+        {"[]a]+",         "]a",        "y"},
+        {"[^]a]",         "]",         "n"},
+        {"[a[]+",         "[a",        "y"},
+        {"\\d+\\.\\w\\S", "12.ab",     "y"},
+        {"\\bfoo\\b",     "foo",       "y"},
+        {"\\Afoo\\z",     "foo",       "y"},
+        {"\\x41\\x{42}",  "AB",        "y"},
+        {"\\101\\012",    "A\n",       "y"},
+        {"\\v",           "\v",        "y"},
+        {"\\v",           "\n",        "n"},
+        {"\\s",           "\v",        "n"},
+        {"[\\s]",         " ",         "y"},
+        {"\\Qa.b\\E",     "a.b",       "y"},
+        {"\\Qa.b\\E",     "axb",       "n"},
+        {"\\Qa.b",        "a.b",       "y"},
+        {"a{,2}",         "a{,2}",     "y"},
+        {"{",             "{",         "y"},
+        {"a{x}",          "a{x}",      "y"},
+        {"\\pL+",         "\xc3\xa9",  "y"},
+        {"\\p{Greek}",    "\xce\xb1",  "y"},
+        {".",             "\xc3\xa9",  "y"},
+        {"(?U)a+",        "aa",        "y"},
+        {"a\\/b",         "a/b",       "y"},
+        {"[[.a.]]",       "a]",        "y"},
+        {"(a{3}){3}",     "aaaaaaaaa", "y"},
     };
 
     check_rows(rows, COUNT(rows));
@@ -66,14 +97,17 @@ TEST(what_re2_knows_works)
 TEST(what_re2_does_not_know_is_refused)
 {
     static const char *const patterns[] = {
-        "(a)\\1",    "\\8",       "\\k<x>",     "\\g1",      "(?P=x)",      "(?P>x)",    "(?R)",      "(?1)",
-        "(?=a)",     "(?!a)",     "(?<=a)",     "(?<!a)",    "(?>a)",       "(?|a)",     "(?(1)a|b)", "(?#c)",
-        "(?C1)",     "(*ACCEPT)", "(*UTF)",     "a++",       "a*+",         "a?+",       "a{2}+",     "a**",
-        "a{2}{3}",   "\\C",       "\\K",        "\\R",       "\\X",         "\\G",       "\\Z",       "\\h",
-        "\\N",       "\\e",       "\\cA",       "[\\b]",     "[[:<:]]",     "*",         "+a",
-        "a|*",       "(",         ")",          "[a",        "a\\",         "(?x)a",     "(?J)a",     "(?",
-        "(?P<1>a)",  "(?<a-b>a)", "a{1001}",    "a{3,2}",    "(a{100}){11}", "\\x4",     "\\x{}",     "\\p",
-        "\\p{Nope}", "[z-a]",     "(?i",        "(?'x'a)",   "(?^i)a",      "\\L",       "\\U",
+        "(a)\\1",    "\\8",       "\\k<x>",    "\\g1",         "(?P=x)",  "(?P>x)",
+        "(?R)",      "(?1)",      "(?=a)",     "(?!a)",        "(?<=a)",  "(?<!a)",
+        "(?>a)",     "(?|a)",     "(?(1)a|b)", "(?#c)",        "(?C1)",   "(*ACCEPT)",
+        "(*UTF)",    "a++",       "a*+",       "a?+",          "a{2}+",   "a**",
+        "a{2}{3}",   "\\C",       "\\K",       "\\R",          "\\X",     "\\G",
+        "\\Z",       "\\h",       "\\N",       "\\e",          "\\cA",    "[\\b]",
+        "[[:<:]]",   "*",         "+a",        "a|*",          "(",       ")",
+        "[a",        "a\\",       "(?x)a",     "(?J)a",        "(?",      "(?P<1>a)",
+        "(?<a-b>a)", "a{1001}",   "a{3,2}",    "(a{100}){11}", "\\x4",    "\\x{}",
+        "\\p",       "\\p{Nope}", "[z-a]",     "(?i",          "(?'x'a)", "(?^i)a",
+        "\\L",       "\\U",
     };
 
     for (size_t i = 0; i < COUNT(patterns); i++) {
@@ -131,8 +165,8 @@ static double seconds_on(const char *pattern, size_t n, char *got)
 
 TEST(a_hostile_pattern_ends_soon_and_never_says_yes)
 {
-    const char *patterns[] = {"(a+)+$", "(a|aa)+$", "(a*)*b", "(.*)(.*)(.*)(.*)(.*)c", "([a-z]+)*[0-9]",
-                              "(x+x+)+y", "((a|b)*)*c"};
+    const char *patterns[] = {"(a+)+$",         "(a|aa)+$", "(a*)*b",    "(.*)(.*)(.*)(.*)(.*)c",
+                              "([a-z]+)*[0-9]", "(x+x+)+y", "((a|b)*)*c"};
 
     for (size_t i = 0; i < COUNT(patterns); i++) {
         char got;
@@ -166,7 +200,8 @@ TEST(long_values_of_plain_patterns_match)
 
 TEST(a_string_matches_by_its_kind)
 {
-    struct match_string exact = {MATCH_EXACT, STR("/foo"), NULL}, prefix = {MATCH_PREFIX, STR("/foo"), NULL};
+    struct match_string exact = {MATCH_EXACT, STR("/foo"), NULL},
+                        prefix = {MATCH_PREFIX, STR("/foo"), NULL};
     struct match_string any = {0}, present = {.kind = MATCH_PRESENT};
 
     CHECK_INT(match_string(&exact, STR("/foo"), false), MATCH_YES);
@@ -188,11 +223,16 @@ TEST(host_patterns_are_suffixes_not_labels)
         struct str pattern, host;
         bool want;
     } rows[] = {
-        {STR_INIT("a.b"), STR_INIT("a.b"), true},        {STR_INIT("a.b"), STR_INIT("A.B"), true},
-        {STR_INIT("a.b"), STR_INIT("x.a.b"), false},     {STR_INIT("*"), STR_INIT("anything"), true},
-        {STR_INIT("*.com"), STR_INIT("a.b.com"), true},  {STR_INIT("*.com"), STR_INIT("com"), false},
-        {STR_INIT("*.com"), STR_INIT(".com"), false},    {STR_INIT("*.com"), STR_INIT("a.org"), false},
-        {STR_INIT("*.b.com"), STR_INIT("xb.com"), false}, {STR_INIT("*-x.com"), STR_INIT("a-x.com"), true},
+        {STR_INIT("a.b"),     STR_INIT("a.b"),      true },
+        {STR_INIT("a.b"),     STR_INIT("A.B"),      true },
+        {STR_INIT("a.b"),     STR_INIT("x.a.b"),    false},
+        {STR_INIT("*"),       STR_INIT("anything"), true },
+        {STR_INIT("*.com"),   STR_INIT("a.b.com"),  true },
+        {STR_INIT("*.com"),   STR_INIT("com"),      false},
+        {STR_INIT("*.com"),   STR_INIT(".com"),     false},
+        {STR_INIT("*.com"),   STR_INIT("a.org"),    false},
+        {STR_INIT("*.b.com"), STR_INIT("xb.com"),   false},
+        {STR_INIT("*-x.com"), STR_INIT("a-x.com"),  true },
     };
 
     for (size_t i = 0; i < COUNT(rows); i++)

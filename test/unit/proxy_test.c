@@ -121,7 +121,7 @@ TEST(bodies_stream_both_ways_whatever_their_framing)
     CHECK_INT(call(fd,
                    "POST /echo HTTP/1.1\r\nHost: svc.test\r\nTransfer-Encoding: chunked\r\n\r\n"
                    "5\r\nhello\r\n6\r\n there\r\n0\r\n\r\n",
-                   92, &m),
+                   93, &m),
               200);
     CHECK_TEXT(m.body, "hello there");
     CHECK(has(m.text, "transfer-encoding: chunked\r\n"));

@@ -1,4 +1,5 @@
-/* Parts and roots by hand: references, sharing, lookups, printing. What compile makes of rules is in compile_test.c. */
+/* Parts and roots by hand: references, sharing, lookups, printing. What compile makes of rules is
+ * in compile_test.c. */
 #include "test/test.h"
 
 #include "mesh/base/buf.h"
@@ -74,7 +75,8 @@ static struct listener *listener(enum listener_kind kind, const char *at, struct
     return l;
 }
 
-static struct snapshot *sealed(const char *const *domains, size_t count, const struct snapshot *previous)
+static struct snapshot *sealed(const char *const *domains, size_t count,
+                               const struct snapshot *previous)
 {
     struct snapshot *s = snapshot_new();
 
@@ -91,12 +93,14 @@ static void check_find(const struct route_table *t, const char *host, const char
     const struct vhost *v = route_table_find(t, str_from(host));
 
     if (want ? !v || !str_eq(v->name, str_from(want)) : v != NULL)
-        fail_msg("%s: got %.*s, want %s", host, v ? (int)v->name.n : 4, v ? v->name.p : "none", want ? want : "none");
+        fail_msg("%s: got %.*s, want %s", host, v ? (int)v->name.n : 4, v ? v->name.p : "none",
+                 want ? want : "none");
 }
 
 TEST(hosts_are_found_exactly_then_by_the_longest_suffix_then_by_the_star)
 {
-    static const char *const domains[] = {"a.example.com", "*.example.com", "*.b.example.com", "*", "*-x.org", "[fd00::1]"};
+    static const char *const domains[] = {"a.example.com", "*.example.com", "*.b.example.com", "*",
+                                          "*-x.org",       "[fd00::1]"};
     struct snapshot *s = sealed(domains, COUNT(domains), NULL);
     const struct route_table *t = s->listeners[0]->http;
 
@@ -156,7 +160,8 @@ TEST(listeners_are_found_by_address_then_by_port)
 TEST(equal_parts_are_shared_and_a_changed_table_shares_its_equal_hosts)
 {
     static const char *const one[] = {"a", "b"}, *const two[] = {"a", "c"};
-    struct snapshot *first = sealed(one, 2, NULL), *same = sealed(one, 2, first), *other = sealed(two, 2, same);
+    struct snapshot *first = sealed(one, 2, NULL), *same = sealed(one, 2, first),
+                    *other = sealed(two, 2, same);
 
     CHECK(first->listeners[0] == same->listeners[0]);
     CHECK(same->listeners[0] != other->listeners[0]);
@@ -176,7 +181,8 @@ static void free_cluster(struct part *p)
     part_unref(CONTAINER(p, struct cluster, part)->endpoints);
 }
 
-static struct snapshot *with_cluster(int64_t timeout, uint32_t weight, const struct snapshot *previous)
+static struct snapshot *with_cluster(int64_t timeout, uint32_t weight,
+                                     const struct snapshot *previous)
 {
     struct snapshot *s = snapshot_new();
     struct cluster *c = part_new(sizeof(struct cluster));
@@ -196,7 +202,8 @@ static struct snapshot *with_cluster(int64_t timeout, uint32_t weight, const str
 
 TEST(endpoints_are_shared_apart_from_their_cluster)
 {
-    struct snapshot *a = with_cluster(1, 1, NULL), *b = with_cluster(2, 1, a), *c = with_cluster(2, 2, b);
+    struct snapshot *a = with_cluster(1, 1, NULL), *b = with_cluster(2, 1, a),
+                    *c = with_cluster(2, 2, b);
 
     CHECK(a->clusters[0] != b->clusters[0]);
     CHECK(a->clusters[0]->endpoints == b->clusters[0]->endpoints);
