@@ -318,7 +318,8 @@ static bool fold_name(struct str name, char *text, size_t *n)
 
     if (name.n > 0 && name.p[name.n - 1] == '.')
         name.n--;
-    if (name.n == 0 || name.n > DNS_NAME_MAX - 2) /* on the wire it has a length and the root more */
+    if (name.n == 0 ||
+        name.n > DNS_NAME_MAX - 2) /* on the wire it has a length and the root more */
         return false;
     for (size_t i = 0; i < name.n; i++) {
         if (name.p[i] == '.' ? label == 0 : !is_name_char(name.p[i]) || label == LABEL_MAX)
@@ -442,6 +443,8 @@ size_t dns_resolv_conf(struct str text, struct addr *servers, size_t max)
         }
     }
     if (!any && max > 0)
-        servers[count++] = (struct addr){.family = 4, .port = 53, .ip = {127, 0, 0, 1}};
+        servers[count++] = (struct addr){
+            .family = 4, .port = 53, .ip = {127, 0, 0, 1}
+        };
     return count;
 }

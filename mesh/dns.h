@@ -2,14 +2,11 @@
  * Pure: no sockets, no clock (RFC 1035, 2308, 6891).
  *
  * Flow:      cmd/agent/dns.c receives a message, dns_parse_query reads its question, dns_table_find
- *            says whether the mesh has that name; if so dns_format_answer writes the reply, else the
- *            bytes are passed on untouched.
- * Ownership: a table owns copies of names, keys and addresses; immutable once it serves. Entries live
- *            as long as their table.
- * Errors:    lookups and parsing answer false or NULL: such a message is not ours to judge and
- *            is passed on.
- * Threads:   none of its own; a table belongs to one thread.
- * Limits:    DNS_*_MAX.
+ *            says whether the mesh has that name; if so dns_format_answer writes the reply, else
+ * the bytes are passed on untouched. Ownership: a table owns copies of names, keys and addresses;
+ * immutable once it serves. Entries live as long as their table. Errors:    lookups and parsing
+ * answer false or NULL: such a message is not ours to judge and is passed on. Threads:   none of
+ * its own; a table belongs to one thread. Limits:    DNS_*_MAX.
  */
 #pragma once
 
@@ -17,14 +14,14 @@
 #include "mesh/base/base.h"
 #include "mesh/base/str.h"
 
-#define DNS_NAME_MAX      255u   /* bytes of a name as text, without the final dot */
-#define DNS_HEADER        12u    /* bytes */
-#define DNS_UDP_MAX       512u   /* bytes of an answer by UDP to a query without EDNS */
-#define DNS_MESSAGE_MAX   65535u /* bytes */
-#define DNS_TTL_MESH      5u     /* seconds, of mesh names */
-#define DNS_ADDRS_MAX     64u    /* addresses of an entry; later ones are left out */
-#define DNS_SERVERS_MAX   8u     /* nameserver lines that count */
-#define DNS_TABLE_MAX     1000000u /* names */
+#define DNS_NAME_MAX    255u     /* bytes of a name as text, without the final dot */
+#define DNS_HEADER      12u      /* bytes */
+#define DNS_UDP_MAX     512u     /* bytes of an answer by UDP to a query without EDNS */
+#define DNS_MESSAGE_MAX 65535u   /* bytes */
+#define DNS_TTL_MESH    5u       /* seconds, of mesh names */
+#define DNS_ADDRS_MAX   64u      /* addresses of an entry; later ones are left out */
+#define DNS_SERVERS_MAX 8u       /* nameserver lines that count */
+#define DNS_TABLE_MAX   1000000u /* names */
 
 enum dns_type { DNS_A = 1, DNS_AAAA = 28, DNS_OPT = 41 };
 enum dns_class { DNS_IN = 1 };
@@ -42,7 +39,8 @@ struct dns_query {
     uint16_t id;
     uint16_t flags; /* the header's second word */
     uint16_t type, class;
-    char name[DNS_NAME_MAX + 1]; /* lower case, dotted, no final dot; "" for the root, see is_plain */
+    char name[DNS_NAME_MAX +
+              1]; /* lower case, dotted, no final dot; "" for the root, see is_plain */
     size_t name_bytes;
     bool is_plain; /* only printable ASCII without dots inside labels; others have no name here */
     size_t question_end; /* offset behind the question */
@@ -58,31 +56,34 @@ bool dns_parse_query(struct str message, struct dns_query *out) MUST_USE;
 bool dns_is_answer(struct str query, struct str answer);
 
 /* Write an answer to `message` (parsed as `q`): addresses of the type asked for, others are
- * passed over; none gives an empty answer. EDNS is answered with EDNS. What does not fit in `max` bytes
- * is left out and the answer marked as cut. Returns its size, 0 if not even the question fits. */
+ * passed over; none gives an empty answer. EDNS is answered with EDNS. What does not fit in `max`
+ * bytes is left out and the answer marked as cut. Returns its size, 0 if not even the question
+ * fits. */
 size_t dns_format_answer(struct str message, const struct dns_query *q, enum dns_rcode rcode,
                          const struct addr *addrs, size_t count, uint32_t ttl_s, uint8_t *out,
                          size_t max) MUST_USE;
 
-/* SERVFAIL to any message with a whole header, even one that dns_parse_query refuses; 0 if it has none
- * or is itself a response. */
+/* SERVFAIL to any message with a whole header, even one that dns_parse_query refuses; 0 if it has
+ * none or is itself a response. */
 size_t dns_format_failure(struct str message, uint8_t *out, size_t max) MUST_USE;
 
 /* Names of the mesh. */
 struct dns_entry {
     struct str name; /* lower case, "*.example.com" for a wildcard */
-    struct str key;  /* the adder's word for it, such as "default/reviews.default.svc.cluster.local" */
+    struct str
+        key; /* the adder's word for it, such as "default/reviews.default.svc.cluster.local" */
     const struct addr *addrs;
     size_t count;
 };
 
 struct dns_table *dns_table_new(void);
 void dns_table_free(struct dns_table *t); /* NULL is fine */
-/* The first entry of a name wins: false if it is there already, is no DNS name, or the table is full.
- * A name whose first label is "*" stands for every name below the rest, at any depth. */
+/* The first entry of a name wins: false if it is there already, is no DNS name, or the table is
+ * full. A name whose first label is "*" stands for every name below the rest, at any depth. */
 bool dns_table_add(struct dns_table *t, struct str name, struct str key, const struct addr *addrs,
                    size_t count);
-/* Exact names before wildcards, the longest wildcard first. Case and one final dot do not matter. */
+/* Exact names before wildcards, the longest wildcard first. Case and one final dot do not matter.
+ */
 const struct dns_entry *dns_table_find(const struct dns_table *t, struct str name);
 size_t dns_table_count(const struct dns_table *t);
 

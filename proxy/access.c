@@ -76,10 +76,11 @@ void access_format(const struct access_line *l, struct buf *b)
 
     add_time(b, l->start_wall_ms);
     add_request(b, l);
-    buf_printf(b, " %u %s %s %s", l->code, response_flags_format(l->flags, flags), l->details ? l->details : "-",
-               l->termination ? l->termination : "-");
+    buf_printf(b, " %u %s %s %s", l->code, response_flags_format(l->flags, flags),
+               l->details ? l->details : "-", l->termination ? l->termination : "-");
     add_quoted(b, l->transport_failure);
-    buf_printf(b, " %" PRIu64 " %" PRIu64 " %" PRId64 " ", l->bytes_received, l->bytes_sent, l->duration_ms);
+    buf_printf(b, " %" PRIu64 " %" PRIu64 " %" PRId64 " ", l->bytes_received, l->bytes_sent,
+               l->duration_ms);
     if (l->service_time_ms >= 0)
         buf_printf(b, "%" PRId64, l->service_time_ms);
     else
@@ -147,8 +148,8 @@ void access_write(struct access_log *a, size_t ring, const struct access_line *l
 
 /* ---- the writer ---- */
 
-/* A reader that has stopped must hold up neither the log of others nor our end: PIPE_BUF bytes never block once poll says
- * that there is room. */
+/* A reader that has stopped must hold up neither the log of others nor our end: PIPE_BUF bytes
+ * never block once poll says that there is room. */
 static bool write_all(int fd, const char *p, size_t n)
 {
     while (n > 0) {

@@ -1,11 +1,11 @@
 /* The access log: one line per request or TCP connection, in Envoy's default format.
  *
- * Flow:      exchange.c and tunnel.c fill a struct access_line; access_write formats it into the worker's ring; one writer
- *            thread carries the rings to the descriptor every ACCESS_FLUSH_MS or when a ring is half full.
- * Ownership: the log owns its rings and its thread, not the descriptor.
- * Threads:   one producer per ring (its worker), one consumer (the writer). Workers never wait: a line that does not fit is
- *            dropped and counted.
- * Limits:    ACCESS_RING_BYTES per worker; ACCESS_LINE_BYTES per line (cut).
+ * Flow:      exchange.c and tunnel.c fill a struct access_line; access_write formats it into the
+ * worker's ring; one writer thread carries the rings to the descriptor every ACCESS_FLUSH_MS or
+ * when a ring is half full. Ownership: the log owns its rings and its thread, not the descriptor.
+ * Threads:   one producer per ring (its worker), one consumer (the writer). Workers never wait: a
+ * line that does not fit is dropped and counted. Limits:    ACCESS_RING_BYTES per worker;
+ * ACCESS_LINE_BYTES per line (cut).
  */
 #pragma once
 

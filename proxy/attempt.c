@@ -17,7 +17,8 @@ static bool choose(struct attempt *a, const struct cluster *c)
         return true;
     }
     v = cluster_view_get(&w->views, &w->proxy->clusters, c, worker_random(w));
-    i = balance_pick(v, c->balance, &w->rng, x->tries > 0 && x->route->retry.avoid_previous ? &x->tried : NULL);
+    i = balance_pick(v, c->balance, &w->rng,
+                     x->tries > 0 && x->route->retry.avoid_previous ? &x->tried : NULL);
     if (i == BALANCE_NONE)
         return false;
     a->endpoint = &c->endpoints->endpoints[i];
@@ -74,7 +75,8 @@ bool attempt_connect(struct attempt *a)
 
 static void count_end(const struct attempt *a, enum outcome why)
 {
-    bool connecting = why == OUTCOME_CONNECT_FAILED || why == OUTCOME_CONNECT_TIMEOUT || why == OUTCOME_UPSTREAM_TLS;
+    bool connecting = why == OUTCOME_CONNECT_FAILED || why == OUTCOME_CONNECT_TIMEOUT ||
+                      why == OUTCOME_UPSTREAM_TLS;
     bool bad_answer = why == OUTCOME_ANSWERED && a->exchange->status >= 500;
 
     if (connecting)

@@ -1,9 +1,8 @@
 /* One try of an exchange at one endpoint.
  *
- * Flow:      exchange.c opens it; it chooses an endpoint, gets a connection (upstream.c) and then a stream on it. Its notes go to
- *            the exchange's task.
- * Ownership: the exchange's; attempt_close releases everything and frees later.
- * Limits:    the route's per-try timeout.
+ * Flow:      exchange.c opens it; it chooses an endpoint, gets a connection (upstream.c) and then a
+ * stream on it. Its notes go to the exchange's task. Ownership: the exchange's; attempt_close
+ * releases everything and frees later. Limits:    the route's per-try timeout.
  */
 #pragma once
 
@@ -18,7 +17,8 @@ struct attempt {
     struct worker *worker;
     struct upstream_wait wait;
     struct timer timer; /* per try */
-    const struct endpoint *endpoint; /* within the exchange's snapshot; NULL: an address without one */
+    const struct endpoint
+        *endpoint; /* within the exchange's snapshot; NULL: an address without one */
     struct endpoint_block *block;
     struct addr host, local;
     struct stream *stream; /* NULL until connected */

@@ -35,7 +35,8 @@ static size_t pick_random(struct cluster_view *v, uint64_t *rng)
     return v->is_weighted ? at_weight(v, r % v->weight_total) : (size_t)(r % v->set->count);
 }
 
-/* Weighted: walking the units of weight by the golden step visits each once per cycle, well mixed. */
+/* Weighted: walking the units of weight by the golden step visits each once per cycle, well mixed.
+ */
 static size_t pick_round_robin(struct cluster_view *v, uint64_t *rng)
 {
     uint64_t step, turn = v->cursor++;
@@ -99,7 +100,8 @@ static bool was_tried(const struct balance_tried *t, const struct addr *a)
     return false;
 }
 
-size_t balance_pick(struct cluster_view *v, unsigned kind, uint64_t *rng, const struct balance_tried *tried)
+size_t balance_pick(struct cluster_view *v, unsigned kind, uint64_t *rng,
+                    const struct balance_tried *tried)
 {
     size_t i, first;
 
@@ -108,7 +110,8 @@ size_t balance_pick(struct cluster_view *v, unsigned kind, uint64_t *rng, const 
     i = first = pickers[kind](v, rng);
     if (!tried || tried->count == 0)
         return i;
-    for (int again = 0; again < RESELECTIONS && was_tried(tried, &v->set->endpoints[i].addr); again++)
+    for (int again = 0; again < RESELECTIONS && was_tried(tried, &v->set->endpoints[i].addr);
+         again++)
         i = pickers[kind](v, rng);
     for (size_t n = 0; n < v->set->count && was_tried(tried, &v->set->endpoints[i].addr); n++)
         i = (i + 1) % v->set->count; /* chance failed us, and an untried one may be left */

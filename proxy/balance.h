@@ -1,8 +1,8 @@
 /* Which endpoint? A table of pickers over a worker's view of a cluster.
  *
- * Rules:   an endpoint already tried for this request is avoided, with at most 5 new choices; if every endpoint was
- *          tried, one of them is taken again (fields.md 4.4).
- * Threads: the worker's own; load is read from the shared blocks.
+ * Rules:   an endpoint already tried for this request is avoided, with at most 5 new choices; if
+ * every endpoint was tried, one of them is taken again (fields.md 4.4). Threads: the worker's own;
+ * load is read from the shared blocks.
  */
 #pragma once
 
@@ -18,7 +18,9 @@ struct balance_tried {
 
 void balance_tried_add(struct balance_tried *t, const struct addr *a);
 
-/* An index into view->set->endpoints, BALANCE_NONE if there is none. `kind` is enum balance_kind; `rng` is stepped. */
-size_t balance_pick(struct cluster_view *v, unsigned kind, uint64_t *rng, const struct balance_tried *tried);
+/* An index into view->set->endpoints, BALANCE_NONE if there is none. `kind` is enum balance_kind;
+ * `rng` is stepped. */
+size_t balance_pick(struct cluster_view *v, unsigned kind, uint64_t *rng,
+                    const struct balance_tried *tried);
 
 uint64_t balance_random(uint64_t *rng); /* splitmix64 */

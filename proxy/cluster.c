@@ -88,7 +88,8 @@ static struct str block_key(struct str cluster, const struct addr *a, char *text
     return (struct str){text, n + m};
 }
 
-struct endpoint_block *cluster_block(struct cluster_table *t, struct str cluster, const struct addr *a)
+struct endpoint_block *cluster_block(struct cluster_table *t, struct str cluster,
+                                     const struct addr *a)
 {
     char text[KEY_MAX];
     struct str key = block_key(cluster, a, text);
@@ -134,8 +135,8 @@ static void view_show(struct cluster_view *v, struct cluster_table *t, struct en
     }
 }
 
-struct cluster_view *cluster_view_get(struct map *views, struct cluster_table *t, const struct cluster *c,
-                                      uint64_t seed)
+struct cluster_view *cluster_view_get(struct map *views, struct cluster_table *t,
+                                      const struct cluster *c, uint64_t seed)
 {
     struct cluster_view *v = map_get(views, c->name);
 
@@ -150,24 +151,40 @@ struct cluster_view *cluster_view_get(struct map *views, struct cluster_table *t
     return v;
 }
 
-void cluster_views_done(struct map *views)
+static void view_free(struct cluster_view *v)
+{
+    view_clear(v);
+    free((void *)(uintptr_t)v->name.p);
+    mem_free(v);
+}
+
+void cluster_views_trim(struct map *views, const struct snapshot *s)
 {
     struct map_entry *e;
 
     for (size_t i = 0; (e = map_each(views, &i));) {
         struct cluster_view *v = e->value;
 
-        view_clear(v);
-        free((void *)(uintptr_t)v->name.p);
-        mem_free(v);
+        if (snapshot_cluster(s, v->name))
+            continue;
+        map_del(views, v->name);
+        view_free(v);
     }
+}
+
+void cluster_views_done(struct map *views)
+{
+    struct map_entry *e;
+
+    for (size_t i = 0; (e = map_each(views, &i));)
+        view_free(e->value);
     map_done(views);
 }
 
 /* ---- printing ---- */
 
-static void print_endpoint(struct cluster_table *t, const struct cluster *c, const struct endpoint *ep,
-                           struct buf *json)
+static void print_endpoint(struct cluster_table *t, const struct cluster *c,
+                           const struct endpoint *ep, struct buf *json)
 {
     char addr[ADDR_TEXT_MAX];
     struct endpoint_block *b = cluster_block(t, c->name, &ep->addr);

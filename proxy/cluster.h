@@ -1,9 +1,11 @@
-/* What is known about clusters and endpoints at run time: it outlives snapshots and is keyed by name.
+/* What is known about clusters and endpoints at run time: it outlives snapshots and is keyed by
+ * name.
  *
- * Flow:      attempt.c and tunnel.c ask for a worker's view of a cluster, balance.c picks in it; proxy_clusters prints.
- * Ownership: endpoint blocks are refcounted (atomic) and shared by the workers; a table, one per proxy, finds them by
- *            cluster name and address. A view belongs to its worker and holds a reference to the endpoint set it shows.
- * Threads:   the table has a mutex, taken only when a set changes or is printed; counters are relaxed atomics.
+ * Flow:      attempt.c and tunnel.c ask for a worker's view of a cluster, balance.c picks in it;
+ * proxy_clusters prints. Ownership: endpoint blocks are refcounted (atomic) and shared by the
+ * workers; a table, one per proxy, finds them by cluster name and address. A view belongs to its
+ * worker and holds a reference to the endpoint set it shows. Threads:   the table has a mutex,
+ * taken only when a set changes or is printed; counters are relaxed atomics.
  */
 #pragma once
 
@@ -32,8 +34,8 @@ struct cluster_table {
 };
 
 struct cluster_view {
-    struct str name; /* owned */
-    struct endpoint_set *set; /* referenced; NULL until first used */
+    struct str name;                /* owned */
+    struct endpoint_set *set;       /* referenced; NULL until first used */
     struct endpoint_block **blocks; /* one per endpoint of `set` */
     uint64_t weight_total;
     bool is_weighted; /* weights differ */
@@ -45,15 +47,18 @@ void cluster_table_done(struct cluster_table *t);
 /* Drop blocks that only the table holds. */
 void cluster_table_trim(struct cluster_table *t);
 /* A reference to the block of that address, made if new. */
-struct endpoint_block *cluster_block(struct cluster_table *t, struct str cluster, const struct addr *a);
+struct endpoint_block *cluster_block(struct cluster_table *t, struct str cluster,
+                                     const struct addr *a);
 struct endpoint_block *endpoint_block_ref(struct endpoint_block *b);
 void endpoint_block_unref(struct endpoint_block *b); /* NULL is fine */
 void endpoint_block_begin(struct endpoint_block *b); /* one more request or tunnel */
 void endpoint_block_end(struct endpoint_block *b);
 
 /* A worker's view of `c`, in its map `views`, showing the endpoints of this very `c`. */
-struct cluster_view *cluster_view_get(struct map *views, struct cluster_table *t, const struct cluster *c,
-                                      uint64_t seed);
+struct cluster_view *cluster_view_get(struct map *views, struct cluster_table *t,
+                                      const struct cluster *c, uint64_t seed);
+/* After a swap: drop views of clusters that are gone. */
+void cluster_views_trim(struct map *views, const struct snapshot *s);
 void cluster_views_done(struct map *views);
 
 /* {"clusters":[{"name":...,"endpoints":[...]}]} */

@@ -167,7 +167,8 @@ static enum conn_state start_tls(struct conn *c)
     struct tls *tls = context ? tls_new(context, STR_NONE, STR_NONE, &err) : NULL;
 
     if (!tls) {
-        log_warn("refusing TLS for %.*s: there is no certificate for it yet", STR_ARG(c->listener->identity));
+        log_warn("refusing TLS for %.*s: there is no certificate for it yet",
+                 STR_ARG(c->listener->identity));
         return refuse(c, OUTCOME_HANDSHAKE_FAILED);
     }
     c->is_tls = true;
@@ -219,7 +220,8 @@ static enum conn_state on_sniff(struct conn *c)
 
 static void keep_peer(struct conn *c)
 {
-    struct str uri = tls_peer_uri(c->io.tls), hash = tls_peer_fingerprint(c->io.tls), sni = tls_sni(c->io.tls);
+    struct str uri = tls_peer_uri(c->io.tls), hash = tls_peer_fingerprint(c->io.tls),
+               sni = tls_sni(c->io.tls);
 
     c->peer_uri = (struct str){str_dup(uri), uri.n};
     c->is_mutual = uri.n > 0;
@@ -228,7 +230,9 @@ static void keep_peer(struct conn *c)
         memcpy(c->sni, sni.p, sni.n);
         c->sni[sni.n] = 0;
     }
-    live_add(tls_is_resumed(c->io.tls) ? &c->worker->live.handshakes_resumed : &c->worker->live.handshakes_full, 1);
+    live_add(tls_is_resumed(c->io.tls) ? &c->worker->live.handshakes_resumed
+                                       : &c->worker->live.handshakes_full,
+             1);
 }
 
 /* The client's protocol decides between HTTP and TCP, except where it names none. */
@@ -278,7 +282,8 @@ static void on_end(void *owner)
     task_note(&((struct conn *)owner)->task, N_CHILD);
 }
 
-static const struct http1_owner_ops codec_ops = {.on_stream = on_stream, .on_idle = on_idle, .on_end = on_end};
+static const struct http1_owner_ops codec_ops = {
+    .on_stream = on_stream, .on_idle = on_idle, .on_end = on_end};
 
 static void start_http(struct conn *c)
 {
@@ -361,7 +366,8 @@ static void close_conn(struct conn *c)
 static void enter(struct conn *c, enum conn_state next)
 {
     if (!(steps[c->state].to & BIT(next))) {
-        log_error("internal: a connection may not go from %s to %s", steps[c->state].name, steps[next].name);
+        log_error("internal: a connection may not go from %s to %s", steps[c->state].name,
+                  steps[next].name);
         next = end(c, OUTCOME_INTERNAL);
     }
     if (next == CONN_CLOSED) {
@@ -433,8 +439,9 @@ void conn_open(struct worker *w, int fd, enum listener_kind kind, const struct a
         c->aborted = true; /* it has gone already */
 }
 
-void conn_open_pair(struct worker *w, struct io *io, struct task *task, unsigned note_shift, const struct addr *to,
-                    struct str identity, struct str fingerprint, bool is_http)
+void conn_open_pair(struct worker *w, struct io *io, struct task *task, unsigned note_shift,
+                    const struct addr *to, struct str identity, struct str fingerprint,
+                    bool is_http)
 {
     struct conn *c = conn_new(w, LISTENER_INBOUND);
 
@@ -446,7 +453,8 @@ void conn_open_pair(struct worker *w, struct io *io, struct task *task, unsigned
     c->remote.port = 0;
     c->is_mutual = identity.n > 0;
     c->peer_uri = (struct str){str_dup(identity), identity.n};
-    memcpy(c->peer_hash, fingerprint.n ? fingerprint.p : "", MIN(fingerprint.n, sizeof(c->peer_hash) - 1));
+    memcpy(c->peer_hash, fingerprint.n ? fingerprint.p : "",
+           MIN(fingerprint.n, sizeof(c->peer_hash) - 1));
 }
 
 void conn_abort(struct conn *c, enum outcome why)

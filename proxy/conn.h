@@ -1,11 +1,11 @@
 /* One downstream connection, from accept to close.
  *
- * Flow:      listener.c opens it (or upstream.c, for a pair in memory between two services of this host); its state table finds
- *            the original destination and the listener, sniffs, shakes hands, and then hosts an HTTP codec (exchange.c makes
- *            one exchange per request) or a tunnel.
- * Ownership: itself, until closed: then loop_reap frees it. Owns its codec, tunnel and exchanges.
- * Snapshots: keeps the one it started with; each exchange takes the current one.
- * Limits:    LIMIT_PENDING_MS, LIMIT_SNIFF_MS, LIMIT_HANDSHAKE_MS, the codec's and the tunnel's idle times.
+ * Flow:      listener.c opens it (or upstream.c, for a pair in memory between two services of this
+ * host); its state table finds the original destination and the listener, sniffs, shakes hands, and
+ * then hosts an HTTP codec (exchange.c makes one exchange per request) or a tunnel. Ownership:
+ * itself, until closed: then loop_reap frees it. Owns its codec, tunnel and exchanges. Snapshots:
+ * keeps the one it started with; each exchange takes the current one. Limits:    LIMIT_PENDING_MS,
+ * LIMIT_SNIFF_MS, LIMIT_HANDSHAKE_MS, the codec's and the tunnel's idle times.
  */
 #pragma once
 
@@ -16,7 +16,16 @@
 
 struct tunnel;
 
-enum conn_state { CONN_ACCEPT, CONN_PARK, CONN_SNIFF, CONN_HANDSHAKE, CONN_HTTP, CONN_TUNNEL, CONN_CLOSED, CONN_STATES };
+enum conn_state {
+    CONN_ACCEPT,
+    CONN_PARK,
+    CONN_SNIFF,
+    CONN_HANDSHAKE,
+    CONN_HTTP,
+    CONN_TUNNEL,
+    CONN_CLOSED,
+    CONN_STATES
+};
 
 struct conn {
     struct task task;
@@ -30,15 +39,15 @@ struct conn {
     enum outcome outcome; /* the first wins */
     struct snap *snap;
     const struct listener *listener; /* within snap */
-    struct addr socket_at;  /* the listening socket's address */
-    struct addr original;   /* where the client was going */
+    struct addr socket_at;           /* the listening socket's address */
+    struct addr original;            /* where the client was going */
     struct addr remote;
     struct io io;
-    struct bytes first;     /* read while sniffing */
-    struct str peer_uri;    /* owned; who the client proved to be, empty if nobody */
-    char peer_hash[65];     /* SHA-256 of its certificate */
+    struct bytes first;  /* read while sniffing */
+    struct str peer_uri; /* owned; who the client proved to be, empty if nobody */
+    char peer_hash[65];  /* SHA-256 of its certificate */
     char sni[SNIFF_NAME_MAX + 1];
-    bool is_mutual, is_tls; /* identity proven; a TLS session of ours */
+    bool is_mutual, is_tls;  /* identity proven; a TLS session of ours */
     bool is_pair, pair_http; /* from this very worker's upstream; it speaks HTTP */
     bool timed_out, woken, child_done, has_codec, first_eof;
     bool aborted;
@@ -50,10 +59,11 @@ struct conn {
 
 /* Takes the descriptor; worker->load was raised for it. */
 void conn_open(struct worker *w, int fd, enum listener_kind kind, const struct addr *socket_at);
-/* The other end of `io` becomes an inbound connection to `to` of this host, by a caller who is `identity`
- * (empty: unknown, as over plaintext). */
-void conn_open_pair(struct worker *w, struct io *io, struct task *task, unsigned note_shift, const struct addr *to,
-                    struct str identity, struct str fingerprint, bool is_http);
+/* The other end of `io` becomes an inbound connection to `to` of this host, by a caller who is
+ * `identity` (empty: unknown, as over plaintext). */
+void conn_open_pair(struct worker *w, struct io *io, struct task *task, unsigned note_shift,
+                    const struct addr *to, struct str identity, struct str fingerprint,
+                    bool is_http);
 /* The listener of this connection in a snapshot; NULL for none. */
 const struct listener *conn_listener(const struct conn *c, const struct snapshot *s);
 void conn_abort(struct conn *c, enum outcome why); /* at its next turn */

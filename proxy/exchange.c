@@ -1,7 +1,7 @@
 /* A request's way. The table is the diagram; retries lead back from CONNECT, AWAIT and BACKOFF.
  *
- * Both bodies are pumped whatever the state: request bytes as long as a try has a stream, response bytes once its head was
- * taken. Nothing is held but the replay references. */
+ * Both bodies are pumped whatever the state: request bytes as long as a try has a stream, response
+ * bytes once its head was taken. Nothing is held but the replay references. */
 #include "proxy/exchange.h"
 
 #include <inttypes.h>
@@ -36,7 +36,8 @@ static const struct {
 };
 /* clang-format on */
 
-/* Inbound requests have no rules: the application, and a second try where the first never began (fields.md 4.4). */
+/* Inbound requests have no rules: the application, and a second try where the first never began
+ * (fields.md 4.4). */
 static const struct route inbound_route = {
     .name = STR_INIT("default"),
     .action = ROUTE_FORWARD,
@@ -75,7 +76,8 @@ static struct str server_name(const struct exchange *x)
 
 static size_t head_bytes(const struct http_head *h)
 {
-    size_t n = h->is_request ? h->method.n + h->path.n + h->authority.n + 20 : 17; /* start line, host, empty line */
+    size_t n = h->is_request ? h->method.n + h->path.n + h->authority.n + 20
+                             : 17; /* start line, host, empty line */
 
     for (size_t i = 0; i < h->count; i++)
         n += h->fields[i].name.n + h->fields[i].value.n + 4;
@@ -163,8 +165,8 @@ static void set_client_cert(struct exchange *x)
     if (c->kind != LISTENER_INBOUND || !c->is_mutual)
         return;
     http_add(&x->request, STR("x-forwarded-client-cert"),
-             arena_printf(&x->arena, "By=%.*s;Hash=%s;Subject=\"\";URI=%.*s", STR_ARG(x->listener->identity),
-                          c->peer_hash, STR_ARG(c->peer_uri)));
+             arena_printf(&x->arena, "By=%.*s;Hash=%s;Subject=\"\";URI=%.*s",
+                          STR_ARG(x->listener->identity), c->peer_hash, STR_ARG(c->peer_uri)));
 }
 
 static void prepare_request(struct exchange *x)
@@ -183,7 +185,8 @@ static void prepare_request(struct exchange *x)
     set_client_cert(x);
     http_remove(&x->request, STR("x-envoy-expected-rq-timeout-ms"));
     if (timeout > 0)
-        http_add(&x->request, STR("x-envoy-expected-rq-timeout-ms"), arena_printf(&x->arena, "%" PRId64, timeout));
+        http_add(&x->request, STR("x-envoy-expected-rq-timeout-ms"),
+                 arena_printf(&x->arena, "%" PRId64, timeout));
 }
 
 /* ---- routing ---- */
@@ -239,7 +242,8 @@ static void forget_route(struct exchange *x)
     x->route = NULL;
 }
 
-/* Each request is judged by the rules of its moment, whatever they were when its connection began. */
+/* Each request is judged by the rules of its moment, whatever they were when its connection began.
+ */
 static enum exchange_state on_route(struct exchange *x)
 {
     struct str pending = STR_NONE;
@@ -249,7 +253,8 @@ static enum exchange_state on_route(struct exchange *x)
     x->listener = conn_listener(x->conn, x->snap->root);
     if (!x->listener)
         return reply(x, OUTCOME_NO_ROUTE);
-    if (x->conn->kind == LISTENER_INBOUND && x->listener->mtls == MTLS_STRICT && !x->conn->is_mutual) {
+    if (x->conn->kind == LISTENER_INBOUND && x->listener->mtls == MTLS_STRICT &&
+        !x->conn->is_mutual) {
         live_add(&x->worker->live.strict_refused, 1);
         return end(x, OUTCOME_STRICT_PLAINTEXT);
     }
@@ -399,8 +404,8 @@ static bool can_repeat(const struct exchange *x)
     return !x->responded && !x->replay_off && x->down->reset == STREAM_RESET_NONE;
 }
 
-/* A pooled connection that died before it answered: the request may go again at once, once, where it cannot have been
- * carried out or may be carried out twice. */
+/* A pooled connection that died before it answered: the request may go again at once, once, where
+ * it cannot have been carried out or may be carried out twice. */
 static bool is_stale(const struct exchange *x, enum outcome why)
 {
     const struct attempt *a = x->attempt;
@@ -412,7 +417,8 @@ static bool is_stale(const struct exchange *x, enum outcome why)
 }
 
 /* The try is over, without an answer that we hand on: again, or tell the client. */
-static enum exchange_state try_failed(struct exchange *x, enum outcome why, const struct http_head *head)
+static enum exchange_state try_failed(struct exchange *x, enum outcome why,
+                                      const struct http_head *head)
 {
     const struct retry_policy *retry = &x->route->retry;
     bool sent = x->attempt->head_sent, stale = is_stale(x, why);
@@ -579,13 +585,15 @@ static void start_response(struct exchange *x)
     stream_send_head(x->down, &h, end_now);
 }
 
-/* The answer came before the request was whole (RFC 9112 9.3): its rest is still passed on, so that the endpoint gets what it was
- * sent and the connection stays usable, as long as the client goes on sending. */
+/* The answer came before the request was whole (RFC 9112 9.3): its rest is still passed on, so that
+ * the endpoint gets what it was sent and the connection stays usable, as long as the client goes on
+ * sending. */
 static bool awaits_rest(struct exchange *x)
 {
     const struct stream *up = x->attempt->stream;
 
-    if (request_complete(x) || up->reset != STREAM_RESET_NONE || x->down->reset != STREAM_RESET_NONE || x->timed_out)
+    if (request_complete(x) || up->reset != STREAM_RESET_NONE ||
+        x->down->reset != STREAM_RESET_NONE || x->timed_out)
         return false;
     if (x->rest_bytes != x->down->in_body_bytes || !x->rest_awaited)
         timer_in(&x->timer, LIMIT_LINGER_MS);
@@ -634,10 +642,12 @@ static void labels_of(const struct exchange *x, struct metric_labels *out)
     const struct endpoint *ep = x->endpoint;
     struct str type;
 
-    *out = (struct metric_labels){.is_source = x->conn->kind != LISTENER_INBOUND, .protocol = STR("http")};
+    *out = (struct metric_labels){.is_source = x->conn->kind != LISTENER_INBOUND,
+                                  .protocol = STR("http")};
     out->code = x->status;
     out->flags = outcome_flag(x->outcome) | x->flags;
-    if (http_get(&x->down->in_head, STR("content-type"), &type) && str_starts(type, STR("application/grpc")))
+    if (http_get(&x->down->in_head, STR("content-type"), &type) &&
+        str_starts(type, STR("application/grpc")))
         out->protocol = STR("grpc");
     if (!out->is_source) {
         out->source = metrics_peer_of(x->conn->is_mutual ? x->conn->peer_uri : STR_NONE);
@@ -654,8 +664,9 @@ static void labels_of(const struct exchange *x, struct metric_labels *out)
     if (x->peer_uri.n == 0)
         out->source.principal = STR_NONE;
     if (ep)
-        out->destination = (struct metric_peer){ep->workload, ep->workload_ns, x->peer_uri, ep->app, ep->version,
-                                                ep->canonical_service, ep->canonical_revision};
+        out->destination = (struct metric_peer){
+            ep->workload, ep->workload_ns,       x->peer_uri,           ep->app,
+            ep->version,  ep->canonical_service, ep->canonical_revision};
     if (!x->cluster)
         return;
     out->service = x->cluster->service_fqdn;
@@ -666,16 +677,19 @@ static void labels_of(const struct exchange *x, struct metric_labels *out)
 static void count_request(struct exchange *x, int64_t duration_ms)
 {
     struct metric_labels labels;
-    struct metric_key key = {.listener = x->listener, .cluster = x->cluster, .endpoint = x->endpoint};
+    struct metric_key key = {
+        .listener = x->listener, .cluster = x->cluster, .endpoint = x->endpoint};
     bool cached = x->snap && x->snap == x->worker->snap && x->listener;
     struct series *s;
 
     labels_of(x, &labels);
-    key.peer = str_hash(labels.is_source ? x->peer_uri : labels.source.principal) + labels.protocol.n;
+    key.peer =
+        str_hash(labels.is_source ? x->peer_uri : labels.source.principal) + labels.protocol.n;
     key.code = labels.code;
     key.flags = labels.flags;
     s = metrics_series(&x->worker->metrics, cached ? &key : NULL, &labels);
-    metrics_request(s, (uint64_t)duration_ms, head_bytes(&x->down->in_head) + x->down->in_body_bytes,
+    metrics_request(s, (uint64_t)duration_ms,
+                    head_bytes(&x->down->in_head) + x->down->in_body_bytes,
                     x->response_head_bytes + x->down->out_body_bytes);
 }
 
@@ -754,7 +768,8 @@ static enum exchange_state down_reset(struct exchange *x)
 static void enter(struct exchange *x, enum exchange_state next)
 {
     if (!(steps[x->state].to & BIT(next))) {
-        log_error("internal: an exchange may not go from %s to %s", steps[x->state].name, steps[next].name);
+        log_error("internal: an exchange may not go from %s to %s", steps[x->state].name,
+                  steps[next].name);
         next = end(x, OUTCOME_INTERNAL);
     }
     if (next == EXCHANGE_OVER) {
@@ -798,7 +813,8 @@ void exchange_open(struct conn *c, struct stream *s)
     x->worker = c->worker;
     x->down = s;
     x->started_ms = s->started_ms ? s->started_ms : loop_now_ms(c->worker->loop);
-    x->started_wall_ms = loop_wall_ms(c->worker->loop) - (loop_now_ms(c->worker->loop) - x->started_ms);
+    x->started_wall_ms =
+        loop_wall_ms(c->worker->loop) - (loop_now_ms(c->worker->loop) - x->started_ms);
     arena_init_with(&x->arena, x->first, sizeof(x->first));
     bytes_init(&x->replay);
     link_init(&x->park.link);

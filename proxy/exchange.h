@@ -1,10 +1,12 @@
 /* One request and its response.
  *
- * Flow:      conn.c opens it when a request head is complete. It routes in the current snapshot, tries endpoints (attempt.c),
- *            streams both bodies with back-pressure, and ends with one outcome, one access line and one count.
- * Ownership: belongs to its connection; frees itself through loop_reap. One arena for heads, the first 2 KiB inside.
- * Replay:    what was sent of the request body is kept by reference up to LIMIT_REPLAY_BYTES, so that a try can be repeated.
- * Limits:    LIMIT_PENDING_MS for rules that are not there yet; the route's timeout, per-try timeout and retry policy.
+ * Flow:      conn.c opens it when a request head is complete. It routes in the current snapshot,
+ * tries endpoints (attempt.c), streams both bodies with back-pressure, and ends with one outcome,
+ * one access line and one count. Ownership: belongs to its connection; frees itself through
+ * loop_reap. One arena for heads, the first 2 KiB inside. Replay:    what was sent of the request
+ * body is kept by reference up to LIMIT_REPLAY_BYTES, so that a try can be repeated. Limits:
+ * LIMIT_PENDING_MS for rules that are not there yet; the route's timeout, per-try timeout and retry
+ * policy.
  */
 #pragma once
 
@@ -55,8 +57,9 @@ struct exchange {
     struct attempt *attempt;
     struct balance_tried tried;
     unsigned tries, retries;
-    bool timed_out, waited, woken, armed, free_retry_used, want_fresh, responded, replay_off, rest_awaited;
-    uint64_t rest_bytes; /* of the request body when we last looked, after an early answer */
+    bool timed_out, waited, woken, armed, free_retry_used, want_fresh, responded, replay_off,
+        rest_awaited;
+    uint64_t rest_bytes;      /* of the request body when we last looked, after an early answer */
     struct http_head request; /* as sent on; lives in the arena */
     struct bytes replay;      /* of the request body: what was sent already */
     unsigned status;          /* what the client got */

@@ -1,4 +1,5 @@
-/* Intrusive lists: a ring with a head of the same type. A link outside of any list points to itself.
+/* Intrusive lists: a ring with a head of the same type. A link outside of any list points to
+ * itself.
  *
  * Ownership: links are embedded in their objects. Threads: those of the list's owner.
  */

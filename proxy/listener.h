@@ -1,9 +1,10 @@
 /* Listening sockets of one worker: accept, choose a worker, hand over.
  *
- * Flow:      the control thread binds (SO_REUSEPORT, one socket per worker) and gives the descriptor to the worker; accepted
- *            descriptors move to the less loaded of two workers before any byte is read.
- * Ownership: a listener_socket belongs to its worker; it is freed when its port leaves the snapshot or at the end.
- * Limits:    LIMIT_CONNECTIONS per worker and EMFILE: accepting pauses for 100 ms.
+ * Flow:      the control thread binds (SO_REUSEPORT, one socket per worker) and gives the
+ * descriptor to the worker; accepted descriptors move to the less loaded of two workers before any
+ * byte is read. Ownership: a listener_socket belongs to its worker; it is freed when its port
+ * leaves the snapshot or at the end. Limits:    LIMIT_CONNECTIONS per worker and EMFILE: accepting
+ * pauses for 100 ms.
  */
 #pragma once
 

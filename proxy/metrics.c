@@ -15,16 +15,32 @@ static const struct {
     uint64_t twice; /* twice the bound: the first is 0.5 */
     const char *text;
 } bounds[METRICS_BUCKETS] = {
-    {1, "0.5"},           {2, "1"},           {10, "5"},           {20, "10"},
-    {50, "25"},           {100, "50"},        {200, "100"},        {500, "250"},
-    {1000, "500"},        {2000, "1000"},     {5000, "2500"},      {10000, "5000"},
-    {20000, "10000"},     {60000, "30000"},   {120000, "60000"},   {600000, "300000"},
-    {1200000, "600000"},  {3600000, "1800000"}, {7200000, "3600000"}, {UINT64_MAX, "+Inf"},
+    {1,          "0.5"    },
+    {2,          "1"      },
+    {10,         "5"      },
+    {20,         "10"     },
+    {50,         "25"     },
+    {100,        "50"     },
+    {200,        "100"    },
+    {500,        "250"    },
+    {1000,       "500"    },
+    {2000,       "1000"   },
+    {5000,       "2500"   },
+    {10000,      "5000"   },
+    {20000,      "10000"  },
+    {60000,      "30000"  },
+    {120000,     "60000"  },
+    {600000,     "300000" },
+    {1200000,    "600000" },
+    {3600000,    "1800000"},
+    {7200000,    "3600000"},
+    {UINT64_MAX, "+Inf"   },
 };
 
 static void add(atomic_ullong *counter, uint64_t n)
 {
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+                          memory_order_relaxed);
 }
 
 static uint64_t get(atomic_ullong *counter)
@@ -118,9 +134,15 @@ static struct metric_labels other_labels(const struct metric_labels *like)
     const struct str other = STR("other");
     const struct metric_peer peer = {other, other, other, other, other, other, other};
 
-    return (struct metric_labels){.is_tcp = like->is_tcp, .is_source = like->is_source, .source = peer,
-                                  .destination = peer, .service = other, .service_name = other,
-                                  .service_ns = other, .protocol = like->protocol, .code = 0};
+    return (struct metric_labels){.is_tcp = like->is_tcp,
+                                  .is_source = like->is_source,
+                                  .source = peer,
+                                  .destination = peer,
+                                  .service = other,
+                                  .service_name = other,
+                                  .service_ns = other,
+                                  .protocol = like->protocol,
+                                  .code = 0};
 }
 
 struct metric_peer metrics_peer_of(struct str uri)
@@ -181,7 +203,8 @@ static struct series *series_find(struct metrics *m, const struct metric_labels 
 static bool key_eq(const struct metric_key *a, const struct metric_key *b)
 {
     return a->listener == b->listener && a->cluster == b->cluster && a->endpoint == b->endpoint &&
-           a->peer == b->peer && a->code == b->code && a->flags == b->flags && a->is_tcp == b->is_tcp;
+           a->peer == b->peer && a->code == b->code && a->flags == b->flags &&
+           a->is_tcp == b->is_tcp;
 }
 
 static size_t key_slot(const struct metric_key *k)
@@ -193,7 +216,8 @@ static size_t key_slot(const struct metric_key *k)
     return (size_t)((h ^ (h >> 17) ^ (h >> 41)) % METRICS_CACHE);
 }
 
-struct series *metrics_series(struct metrics *m, const struct metric_key *key, const struct metric_labels *labels)
+struct series *metrics_series(struct metrics *m, const struct metric_key *key,
+                              const struct metric_labels *labels)
 {
     size_t slot = key ? key_slot(key) : 0;
     struct series *s;
@@ -220,7 +244,8 @@ static void observe(struct histogram *h, uint64_t value)
     add(&h->sum, value);
 }
 
-void metrics_request(struct series *s, uint64_t duration_ms, uint64_t request_bytes, uint64_t response_bytes)
+void metrics_request(struct series *s, uint64_t duration_ms, uint64_t request_bytes,
+                     uint64_t response_bytes)
 {
     add(&s->http.requests, 1);
     observe(&s->http.duration_ms, duration_ms);
@@ -228,7 +253,8 @@ void metrics_request(struct series *s, uint64_t duration_ms, uint64_t request_by
     observe(&s->http.response_bytes, response_bytes);
 }
 
-void metrics_tcp(struct series *s, unsigned opened, unsigned closed, uint64_t sent, uint64_t received)
+void metrics_tcp(struct series *s, unsigned opened, unsigned closed, uint64_t sent,
+                 uint64_t received)
 {
     add(&s->tcp.opened, opened);
     add(&s->tcp.closed, closed);
@@ -268,23 +294,25 @@ static const struct {
     bool is_tcp, is_histogram;
     size_t at;
 } families[] = {
-    {"istio_requests_total", false, false, offsetof(struct series, http.requests)},
-    {"istio_request_duration_milliseconds", false, true, offsetof(struct series, http.duration_ms)},
-    {"istio_request_bytes", false, true, offsetof(struct series, http.request_bytes)},
-    {"istio_response_bytes", false, true, offsetof(struct series, http.response_bytes)},
-    {"istio_tcp_connections_opened_total", true, false, offsetof(struct series, tcp.opened)},
-    {"istio_tcp_connections_closed_total", true, false, offsetof(struct series, tcp.closed)},
-    {"istio_tcp_sent_bytes_total", true, false, offsetof(struct series, tcp.sent)},
-    {"istio_tcp_received_bytes_total", true, false, offsetof(struct series, tcp.received)},
+    {"istio_requests_total",                false, false, offsetof(struct series, http.requests)      },
+    {"istio_request_duration_milliseconds", false, true,  offsetof(struct series, http.duration_ms)   },
+    {"istio_request_bytes",                 false, true,  offsetof(struct series, http.request_bytes) },
+    {"istio_response_bytes",                false, true,  offsetof(struct series, http.response_bytes)},
+    {"istio_tcp_connections_opened_total",  true,  false, offsetof(struct series, tcp.opened)         },
+    {"istio_tcp_connections_closed_total",  true,  false, offsetof(struct series, tcp.closed)         },
+    {"istio_tcp_sent_bytes_total",          true,  false, offsetof(struct series, tcp.sent)           },
+    {"istio_tcp_received_bytes_total",      true,  false, offsetof(struct series, tcp.received)       },
 };
 
-static void print_histogram(struct buf *out, const char *name, struct str labels, struct histogram *h)
+static void print_histogram(struct buf *out, const char *name, struct str labels,
+                            struct histogram *h)
 {
     uint64_t count = 0;
 
     for (size_t i = 0; i < METRICS_BUCKETS; i++) {
         count += get(&h->buckets[i]);
-        buf_printf(out, "%s_bucket{%.*s,le=\"%s\"} %" PRIu64 "\n", name, STR_ARG(labels), bounds[i].text, count);
+        buf_printf(out, "%s_bucket{%.*s,le=\"%s\"} %" PRIu64 "\n", name, STR_ARG(labels),
+                   bounds[i].text, count);
     }
     buf_printf(out, "%s_sum{%.*s} %" PRIu64 "\n", name, STR_ARG(labels), get(&h->sum));
     buf_printf(out, "%s_count{%.*s} %" PRIu64 "\n", name, STR_ARG(labels), count);
@@ -316,15 +344,16 @@ void metrics_print(struct metrics *const *tables, size_t count, struct buf *out)
             if (families[f].is_histogram)
                 print_histogram(out, families[f].name, s->labels, value);
             else
-                buf_printf(out, "%s{%.*s} %" PRIu64 "\n", families[f].name, STR_ARG(s->labels), get(value));
+                buf_printf(out, "%s{%.*s} %" PRIu64 "\n", families[f].name, STR_ARG(s->labels),
+                           get(value));
         }
     }
     metrics_done(sum);
     mem_free(sum);
 }
 
-void metrics_print_one(struct buf *out, const char *name, const char *type, const char *help, const char *labels,
-                       uint64_t value)
+void metrics_print_one(struct buf *out, const char *name, const char *type, const char *help,
+                       const char *labels, uint64_t value)
 {
     buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s", name, help, name, type, name);
     if (*labels)

@@ -1,12 +1,12 @@
 /* Istio's standard metrics: counters and histograms by label set.
  *
- * Flow:      exchange.c and tunnel.c report the end of a request or tunnel; metrics_print sums the workers' tables by label
- *            set and writes Prometheus text (observability.md section 1).
- * Ownership: a table belongs to its worker; series live as long as the table. Label texts are copied.
- * Threads:   one writer (the worker; relaxed stores). metrics_print may run on another thread at the same time: series are
- *            appended with release stores and never move.
- * Limits:    METRICS_SERIES_MAX per worker; what comes later is counted under labels that all say "other".
- * Units:     durations in milliseconds, sizes in bytes.
+ * Flow:      exchange.c and tunnel.c report the end of a request or tunnel; metrics_print sums the
+ * workers' tables by label set and writes Prometheus text (observability.md section 1). Ownership:
+ * a table belongs to its worker; series live as long as the table. Label texts are copied. Threads:
+ * one writer (the worker; relaxed stores). metrics_print may run on another thread at the same
+ * time: series are appended with release stores and never move. Limits:    METRICS_SERIES_MAX per
+ * worker; what comes later is counted under labels that all say "other". Units:     durations in
+ * milliseconds, sizes in bytes.
  */
 #pragma once
 
@@ -21,21 +21,24 @@
 #define METRICS_CACHE      1024u
 
 struct metric_peer {
-    struct str workload, workload_ns, principal, app, version, canonical_service, canonical_revision;
+    struct str workload, workload_ns, principal, app, version, canonical_service,
+        canonical_revision;
 };
 
 struct metric_labels {
     bool is_tcp;
     bool is_source; /* reporter */
-    struct metric_peer source, destination; /* empty texts become "unknown", the revision "latest" */
+    struct metric_peer source,
+        destination; /* empty texts become "unknown", the revision "latest" */
     struct str service, service_name, service_ns;
-    struct str protocol; /* "http", "grpc", "tcp" */
+    struct str protocol;    /* "http", "grpc", "tcp" */
     struct str grpc_status; /* may be empty */
     unsigned code, flags;
     bool is_mutual; /* destination reporter: mutual_tls */
 };
 
-/* Names a label set by the parts it comes from. Only good while these parts live: metrics_forget at a swap. */
+/* Names a label set by the parts it comes from. Only good while these parts live: metrics_forget at
+ * a swap. */
 struct metric_key {
     const void *listener, *cluster, *endpoint;
     uint64_t peer; /* hash of the peer's identity and of what else differs */
@@ -79,14 +82,18 @@ void metrics_done(struct metrics *m);
 void metrics_forget(struct metrics *m); /* parts may have gone */
 
 /* `key` may be NULL: not cached. */
-struct series *metrics_series(struct metrics *m, const struct metric_key *key, const struct metric_labels *labels);
-void metrics_request(struct series *s, uint64_t duration_ms, uint64_t request_bytes, uint64_t response_bytes);
-void metrics_tcp(struct series *s, unsigned opened, unsigned closed, uint64_t sent, uint64_t received);
+struct series *metrics_series(struct metrics *m, const struct metric_key *key,
+                              const struct metric_labels *labels);
+void metrics_request(struct series *s, uint64_t duration_ms, uint64_t request_bytes,
+                     uint64_t response_bytes);
+void metrics_tcp(struct series *s, unsigned opened, unsigned closed, uint64_t sent,
+                 uint64_t received);
 
 /* The sum of `count` workers' tables as Prometheus text. */
 void metrics_print(struct metrics *const *tables, size_t count, struct buf *out);
 /* One gauge or counter with its HELP and TYPE. `labels` may be empty. */
-void metrics_print_one(struct buf *out, const char *name, const char *type, const char *help, const char *labels,
-                       uint64_t value);
-/* name, namespace and account of a SPIFFE URI as a peer's labels (all we know about a downstream peer). */
+void metrics_print_one(struct buf *out, const char *name, const char *type, const char *help,
+                       const char *labels, uint64_t value);
+/* name, namespace and account of a SPIFFE URI as a peer's labels (all we know about a downstream
+ * peer). */
 struct metric_peer metrics_peer_of(struct str uri);

@@ -31,7 +31,8 @@ bool origdst_get(int fd, struct addr *out)
         return false;
     *out = local;
 
-    /* An IPv4 peer of a dual-stack socket is conntrack's IPv4 business: ask by the folded family. */
+    /* An IPv4 peer of a dual-stack socket is conntrack's IPv4 business: ask by the folded family.
+     */
     is_v4 = local.family == 4;
     memset(&raw, 0, sizeof(raw));
     rc = is_v4 ? getsockopt(fd, IPPROTO_IP, SO_ORIGINAL_DST, &raw, &size)

@@ -10,6 +10,6 @@
 
 /* Fill *out with the original destination of the accepted TCP socket `fd`, IPv4-mapped addresses
  * folded to IPv4. True if the connection was redirected; false if it was made to this socket's own
- * address (then *out is that address: on a capture port this is somebody calling the agent directly,
- * and is refused), or if the socket is no longer connected (*out has family 0). */
+ * address (then *out is that address: on a capture port this is somebody calling the agent
+ * directly, and is refused), or if the socket is no longer connected (*out has family 0). */
 bool origdst_get(int fd, struct addr *out);

@@ -15,7 +15,7 @@ static const struct {
 #undef OUTCOME
 };
 
-static const char *const flag_names[] = {"UH", "UT", "LR",  "UR", "UF", "UC",  "UO",  "NR",
+static const char *const flag_names[] = {"UH", "UT",  "LR", "UR", "UF",  "UC",  "UO", "NR",
                                          "DC", "URX", "SI", "IH", "DPE", "UPE", "NC", "UDO"};
 
 const char *outcome_name(enum outcome o)

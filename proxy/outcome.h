@@ -1,7 +1,7 @@
 /* Why it ended: one row per reason (outcome.def), and Envoy's response flags.
  *
- * Flow:    conn, exchange, attempt and tunnel end with one outcome, the first wins; access.c and metrics.c print it.
- * Threads: any; constant tables.
+ * Flow:    conn, exchange, attempt and tunnel end with one outcome, the first wins; access.c and
+ * metrics.c print it. Threads: any; constant tables.
  */
 #pragma once
 

@@ -172,7 +172,8 @@ static int bind_all(struct proxy *p, const struct addr *at, int *fds, struct err
     return 0;
 }
 
-static int open_capture(struct proxy *p, const struct addr *at, enum listener_kind kind, struct err *err)
+static int open_capture(struct proxy *p, const struct addr *at, enum listener_kind kind,
+                        struct err *err)
 {
     int fds[LIMIT_WORKERS];
 
@@ -327,7 +328,8 @@ static void forget_gateways(struct proxy *p, const struct snapshot *s)
 
         next = l->next;
         for (size_t i = 0; i < s->listener_count && !named; i++)
-            named = s->listeners[i]->kind == LISTENER_GATEWAY && addr_eq(&s->listeners[i]->at, &g->at);
+            named =
+                s->listeners[i]->kind == LISTENER_GATEWAY && addr_eq(&s->listeners[i]->at, &g->at);
         if (named)
             continue;
         link_del(&g->link);
@@ -484,8 +486,8 @@ static void print_process(struct proxy *p, struct buf *out)
                    (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6);
     metrics_print_one(out, "process_resident_memory_bytes", "gauge", "Resident memory.", "",
                       (uint64_t)pages[1] * (uint64_t)sysconf(_SC_PAGESIZE));
-    metrics_print_one(out, "process_start_time_seconds", "gauge", "Start of the proxy since 1970.", "",
-                      (uint64_t)p->started_wall_s);
+    metrics_print_one(out, "process_start_time_seconds", "gauge", "Start of the proxy since 1970.",
+                      "", (uint64_t)p->started_wall_s);
 }
 
 void proxy_metrics(struct proxy *p, struct buf *out)
@@ -498,8 +500,9 @@ void proxy_metrics(struct proxy *p, struct buf *out)
     metrics_print_one(out, "istio_build", "gauge", "Version of the proxy.",
                       "component=\"proxy\",tag=\"" WEFT_VERSION "\"", 1);
     for (size_t i = 0; i < COUNT(rows); i++)
-        metrics_print_one(out, rows[i].name, rows[i].type, rows[i].help, "", live_sum(p, rows[i].at));
-    metrics_print_one(out, "weft_access_log_dropped_total", "counter", "Access lines that did not fit.", "",
-                      access_dropped(&p->access));
+        metrics_print_one(out, rows[i].name, rows[i].type, rows[i].help, "",
+                          live_sum(p, rows[i].at));
+    metrics_print_one(out, "weft_access_log_dropped_total", "counter",
+                      "Access lines that did not fit.", "", access_dropped(&p->access));
     print_process(p, out);
 }

@@ -35,10 +35,10 @@ static enum match_result match_parts(const struct route_match *m, const struct h
         struct str have;
         bool nocase;
     } parts[] = {
-        {&m->method, h->method, false},
-        {&m->scheme, h->scheme, false},
-        {&m->authority, h->authority, false},
-        {&m->path, http_path_only(h->path), m->path_nocase},
+        {&m->method,    h->method,               false         },
+        {&m->scheme,    h->scheme,               false         },
+        {&m->authority, h->authority,            false         },
+        {&m->path,      http_path_only(h->path), m->path_nocase},
     };
 
     for (size_t i = 0; i < COUNT(parts); i++) {
@@ -65,7 +65,8 @@ static enum match_result match_route(const struct route_match *m, const struct h
     return r;
 }
 
-enum match_result route_find(const struct vhost *v, const struct http_head *h, const struct route **out)
+enum match_result route_find(const struct vhost *v, const struct http_head *h,
+                             const struct route **out)
 {
     for (size_t i = 0; i < v->route_count; i++) {
         enum match_result r = match_route(&v->routes[i].match, h);
@@ -95,8 +96,8 @@ const struct tcp_route *route_tcp(const struct listener *l, const struct addr *o
     return NULL;
 }
 
-struct str route_cluster(const struct weighted_cluster *clusters, size_t count, uint32_t weight_total,
-                         uint64_t random)
+struct str route_cluster(const struct weighted_cluster *clusters, size_t count,
+                         uint32_t weight_total, uint64_t random)
 {
     uint64_t at = weight_total ? random % weight_total : 0;
 
@@ -115,8 +116,11 @@ static bool grpc_wanted(unsigned on, const struct http_head *head)
     static const struct {
         unsigned status, on;
     } rows[] = {
-        {1, RETRY_GRPC_CANCELLED}, {4, RETRY_GRPC_DEADLINE},     {8, RETRY_GRPC_RESOURCE},
-        {13, RETRY_GRPC_INTERNAL}, {14, RETRY_GRPC_UNAVAILABLE},
+        {1,  RETRY_GRPC_CANCELLED  },
+        {4,  RETRY_GRPC_DEADLINE   },
+        {8,  RETRY_GRPC_RESOURCE   },
+        {13, RETRY_GRPC_INTERNAL   },
+        {14, RETRY_GRPC_UNAVAILABLE},
     };
     struct str text;
     uint64_t status;
@@ -150,7 +154,8 @@ static bool status_wanted(const struct retry_policy *p, const struct http_head *
     return grpc_wanted(p->on, head);
 }
 
-bool route_retry_wanted(const struct retry_policy *p, enum outcome o, const struct http_head *head, bool request_sent)
+bool route_retry_wanted(const struct retry_policy *p, enum outcome o, const struct http_head *head,
+                        bool request_sent)
 {
     const unsigned any_reset = RETRY_RESET | RETRY_5XX | RETRY_GATEWAY_ERROR;
 
@@ -162,7 +167,8 @@ bool route_retry_wanted(const struct retry_policy *p, enum outcome o, const stru
     case OUTCOME_UPSTREAM_TLS:
         return p->on & (any_reset | RETRY_CONNECT_FAILURE | RETRY_RESET_BEFORE_REQUEST);
     case OUTCOME_UPSTREAM_REFUSED:
-        return p->on & (any_reset | RETRY_REFUSED_STREAM | (request_sent ? 0u : RETRY_RESET_BEFORE_REQUEST));
+        return p->on & (any_reset | RETRY_REFUSED_STREAM |
+                        (request_sent ? 0u : RETRY_RESET_BEFORE_REQUEST));
     case OUTCOME_UPSTREAM_CLOSED:
     case OUTCOME_UPSTREAM_PROTOCOL:
         return p->on & (any_reset | (request_sent ? 0u : RETRY_RESET_BEFORE_REQUEST));

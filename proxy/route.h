@@ -10,16 +10,20 @@
 #include "proxy/outcome.h"
 #include "proxy/wire/http.h"
 
-/* First match wins. MATCH_FAILED: a regular expression reached its limit, the request must be refused. */
-enum match_result route_find(const struct vhost *v, const struct http_head *h, const struct route **out);
+/* First match wins. MATCH_FAILED: a regular expression reached its limit, the request must be
+ * refused. */
+enum match_result route_find(const struct vhost *v, const struct http_head *h,
+                             const struct route **out);
 /* The first TCP route whose subnets hold the original destination; NULL for none. */
 const struct tcp_route *route_tcp(const struct listener *l, const struct addr *original);
 /* By weight; `random` is uniform. Empty if there are no clusters. */
-struct str route_cluster(const struct weighted_cluster *clusters, size_t count, uint32_t weight_total,
-                         uint64_t random);
+struct str route_cluster(const struct weighted_cluster *clusters, size_t count,
+                         uint32_t weight_total, uint64_t random);
 
-/* Does the policy want another try after this end of one? `head` is the response, NULL if none came;
- * `request_sent`: the request's head had been handed to a connection. */
-bool route_retry_wanted(const struct retry_policy *p, enum outcome o, const struct http_head *head, bool request_sent);
-/* How long to wait before extra try number `retry` (from 1): full jitter, at most 10 times the base. */
+/* Does the policy want another try after this end of one? `head` is the response, NULL if none
+ * came; `request_sent`: the request's head had been handed to a connection. */
+bool route_retry_wanted(const struct retry_policy *p, enum outcome o, const struct http_head *head,
+                        bool request_sent);
+/* How long to wait before extra try number `retry` (from 1): full jitter, at most 10 times the
+ * base. */
 int64_t route_backoff_ms(const struct retry_policy *p, unsigned retry, uint64_t random);

@@ -15,8 +15,8 @@ enum {
     N_GO = 4 << (2 * IO_NOTE_BITS),
 };
 
-#define TRIES_MAX  3
-#define READ_BYTES (64u << 10)
+#define TRIES_MAX      3
+#define READ_BYTES     (64u << 10)
 #define FINISH_POLL_MS 2
 
 typedef enum tunnel_state step_fn(struct tunnel *t);
@@ -77,11 +77,13 @@ static bool choose_endpoint(struct tunnel *t)
     size_t i;
 
     if (c->kind != CLUSTER_ENDPOINTS) {
-        t->upstream_host = c->kind == CLUSTER_LOCAL && c->local.family ? c->local : t->conn->original;
+        t->upstream_host =
+            c->kind == CLUSTER_LOCAL && c->local.family ? c->local : t->conn->original;
         t->block = cluster_block(&t->worker->proxy->clusters, c->name, &t->upstream_host);
         return true;
     }
-    v = cluster_view_get(&t->worker->views, &t->worker->proxy->clusters, c, worker_random(t->worker));
+    v = cluster_view_get(&t->worker->views, &t->worker->proxy->clusters, c,
+                         worker_random(t->worker));
     i = balance_pick(v, c->balance, &t->worker->rng, &t->tried);
     if (i == BALANCE_NONE)
         return false;
@@ -183,7 +185,8 @@ static enum tunnel_state on_connect(struct tunnel *t)
 /* ---- relay ---- */
 
 /* Move what may be moved one way. False: that side has failed. */
-static bool relay(struct io *from, struct io *to, bool *ended, uint64_t *count, int64_t *moved_ms, int64_t at_ms)
+static bool relay(struct io *from, struct io *to, bool *ended, uint64_t *count, int64_t *moved_ms,
+                  int64_t at_ms)
 {
     size_t budget = LIMIT_TURN_BYTES;
     struct bytes b;
@@ -272,7 +275,8 @@ static void run(struct task *task, unsigned notes)
     next = steps[t->state].step(t);
     while (next != t->state) {
         if (!(steps[t->state].to & BIT(next))) {
-            log_error("internal: a tunnel may not go from %s to %s", steps[t->state].name, steps[next].name);
+            log_error("internal: a tunnel may not go from %s to %s", steps[t->state].name,
+                      steps[next].name);
             next = end(t, OUTCOME_INTERNAL);
         }
         t->state = next;
@@ -282,7 +286,8 @@ static void run(struct task *task, unsigned notes)
     }
 }
 
-struct tunnel *tunnel_open(struct conn *c, struct io *io, struct bytes *first, bool first_eof, unsigned done_note)
+struct tunnel *tunnel_open(struct conn *c, struct io *io, struct bytes *first, bool first_eof,
+                           unsigned done_note)
 {
     struct tunnel *t = MEM_NEW(struct tunnel);
 
@@ -320,8 +325,9 @@ static void labels_of(const struct tunnel *t, struct metric_labels *out)
     if (is_source) {
         out->source = self_of(l);
         if (ep)
-            out->destination = (struct metric_peer){ep->workload, ep->workload_ns, t->peer_uri, ep->app, ep->version,
-                                                    ep->canonical_service, ep->canonical_revision};
+            out->destination = (struct metric_peer){
+                ep->workload, ep->workload_ns,       t->peer_uri,           ep->app,
+                ep->version,  ep->canonical_service, ep->canonical_revision};
         if (t->peer_uri.n == 0)
             out->source.principal = STR_NONE;
         out->service = t->cluster ? t->cluster->service_fqdn : STR_NONE;

@@ -1,10 +1,10 @@
 /* Two ends and the bytes between them.
  *
- * Flow:      conn.c starts it with the downstream io; it chooses a cluster and an endpoint, connects (at most 3 endpoints) and
- *            relays until both directions have ended.
- * Ownership: the connection's; it notes `done_note` to the connection's task when it is over, and tunnel_close frees it.
- * Pressure:  a side is not read while the other's output is above LIMIT_STREAM_HIGH; it goes on below LIMIT_STREAM_LOW.
- *            An end of data is passed on as such (half-close), per direction.
+ * Flow:      conn.c starts it with the downstream io; it chooses a cluster and an endpoint,
+ * connects (at most 3 endpoints) and relays until both directions have ended. Ownership: the
+ * connection's; it notes `done_note` to the connection's task when it is over, and tunnel_close
+ * frees it. Pressure:  a side is not read while the other's output is above LIMIT_STREAM_HIGH; it
+ * goes on below LIMIT_STREAM_LOW. An end of data is passed on as such (half-close), per direction.
  * Limits:    connect deadlines of the cluster; idle time of the cluster, else of the listener.
  */
 #pragma once
@@ -37,7 +37,7 @@ struct tunnel {
     struct endpoint_block *block;
     struct addr upstream_host, upstream_local;
     char failure[160];
-    struct str peer_uri; /* owned: whom we met upstream */
+    struct str peer_uri;     /* owned: whom we met upstream */
     uint64_t received, sent; /* payload from and to the client */
     uint64_t reported_received, reported_sent;
     struct series *series; /* NULL until connected, or at the end */
@@ -46,6 +46,7 @@ struct tunnel {
 };
 
 /* Takes over the io and the bytes read so far. */
-struct tunnel *tunnel_open(struct conn *c, struct io *io, struct bytes *first, bool first_eof, unsigned done_note);
+struct tunnel *tunnel_open(struct conn *c, struct io *io, struct bytes *first, bool first_eof,
+                           unsigned done_note);
 void tunnel_close(struct tunnel *t);  /* reports, closes both sides, frees later */
 void tunnel_report(struct tunnel *t); /* bytes since the last report, to the metrics */

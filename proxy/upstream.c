@@ -16,9 +16,9 @@ enum { N_TIMER = 1 << IO_NOTE_BITS, N_CODEC = 2 << IO_NOTE_BITS };
 #define KEY_MAX 4096
 
 struct pool {
-    struct str key; /* owned */
+    struct str key;               /* owned */
     struct str cluster, identity; /* owned */
-    uint64_t generation; /* of the credentials; 0: plaintext */
+    uint64_t generation;          /* of the credentials; 0: plaintext */
     struct addr addr;
     bool has_endpoint; /* its address comes from an endpoint set */
     struct link idle;
@@ -60,14 +60,18 @@ static bool is_local(const struct upstream_target *t)
 }
 
 /* Everything that decides who is at the other end, and as whom we speak to it. */
-static struct str pool_key(const struct upstream_target *t, uint64_t generation, struct str expect, char *text)
+static struct str pool_key(const struct upstream_target *t, uint64_t generation, struct str expect,
+                           char *text)
 {
     char addr[ADDR_TEXT_MAX];
     bool off = t->cluster->tls == CLUSTER_TLS_OFF;
-    int n = snprintf(text, KEY_MAX, "%.*s|%.*s|%llu|%.*s|%s|%.*s|%s|%s", STR_ARG(t->cluster->name),
-                     STR_ARG(t->identity), (unsigned long long)generation, STR_ARG(expect),
-                     addr_format(&t->addr, addr), STR_ARG(t->cluster->sni), t->is_http ? "http" : "tcp",
-                     is_local(t) ? (off ? "pair-plain" : "pair") : generation ? "mtls" : "plain");
+    int n =
+        snprintf(text, KEY_MAX, "%.*s|%.*s|%llu|%.*s|%s|%.*s|%s|%s", STR_ARG(t->cluster->name),
+                 STR_ARG(t->identity), (unsigned long long)generation, STR_ARG(expect),
+                 addr_format(&t->addr, addr), STR_ARG(t->cluster->sni), t->is_http ? "http" : "tcp",
+                 is_local(t)  ? (off ? "pair-plain" : "pair")
+                 : generation ? "mtls"
+                              : "plain");
 
     if (n < 0 || n >= KEY_MAX) /* two long names must not meet in one pool */
         return STR_NONE;
@@ -84,7 +88,8 @@ static void disown(struct str s)
     free((void *)(uintptr_t)s.p);
 }
 
-static struct pool *pool_get(struct worker *w, struct str key, const struct upstream_target *t, uint64_t generation)
+static struct pool *pool_get(struct worker *w, struct str key, const struct upstream_target *t,
+                             uint64_t generation)
 {
     struct pool *p = map_get(&w->pools, key);
 
@@ -183,7 +188,8 @@ static void on_idle(void *owner)
 
     if (u->wait || !link_is_empty(&u->idle_link))
         return;
-    if (u->worker->draining || !is_current(u->worker, u->pool) || u->pool->idle_count >= LIMIT_POOL_IDLE) {
+    if (u->worker->draining || !is_current(u->worker, u->pool) ||
+        u->pool->idle_count >= LIMIT_POOL_IDLE) {
         http1_drain(&u->http);
         return;
     }
@@ -205,7 +211,8 @@ static void on_stream(void *owner, struct stream *s)
     (void)s;
 }
 
-static const struct http1_owner_ops codec_ops = {.on_stream = on_stream, .on_idle = on_idle, .on_end = on_end};
+static const struct http1_owner_ops codec_ops = {
+    .on_stream = on_stream, .on_idle = on_idle, .on_end = on_end};
 
 /* ---- states ---- */
 
@@ -222,7 +229,8 @@ static enum upstream_state on_connect(struct upstream *u)
     enum io_step step = io_connected(&u->io);
 
     if (step == IO_AGAIN)
-        return u->timed_out ? fail(u, OUTCOME_CONNECT_TIMEOUT, STR("connecting took too long")) : UPSTREAM_CONNECT;
+        return u->timed_out ? fail(u, OUTCOME_CONNECT_TIMEOUT, STR("connecting took too long"))
+                            : UPSTREAM_CONNECT;
     if (step != IO_OK)
         return fail(u, OUTCOME_CONNECT_FAILED, io_failure(&u->io));
     return u->is_tls ? UPSTREAM_HANDSHAKE : established(u);
@@ -232,11 +240,13 @@ static enum upstream_state on_handshake(struct upstream *u)
 {
     switch (io_handshake(&u->io)) {
     case IO_AGAIN:
-        return u->timed_out ? fail(u, OUTCOME_CONNECT_TIMEOUT, STR("the TLS handshake took too long"))
-                            : UPSTREAM_HANDSHAKE;
+        return u->timed_out
+                   ? fail(u, OUTCOME_CONNECT_TIMEOUT, STR("the TLS handshake took too long"))
+                   : UPSTREAM_HANDSHAKE;
     case IO_OK:
         u->peer_uri = own(tls_peer_uri(u->io.tls));
-        live_add(tls_is_resumed(u->io.tls) ? &u->worker->live.handshakes_resumed : &u->worker->live.handshakes_full,
+        live_add(tls_is_resumed(u->io.tls) ? &u->worker->live.handshakes_resumed
+                                           : &u->worker->live.handshakes_full,
                  1);
         return established(u);
     case IO_EOF:
@@ -263,7 +273,8 @@ static enum upstream_state on_closed(struct upstream *u)
 static void enter(struct upstream *u, enum upstream_state next)
 {
     if (!(steps[u->state].to & BIT(next))) {
-        log_error("internal: an upstream may not go from %s to %s", steps[u->state].name, steps[next].name);
+        log_error("internal: an upstream may not go from %s to %s", steps[u->state].name,
+                  steps[next].name);
         next = UPSTREAM_CLOSED;
     }
     if (next == UPSTREAM_CLOSED) {
@@ -299,8 +310,8 @@ static void run(struct task *t, unsigned notes)
 
 /* ---- dialling ---- */
 
-static bool start_tls(struct upstream *u, const struct upstream_target *t, struct worker_identity *id, struct str expect,
-                      struct str key)
+static bool start_tls(struct upstream *u, const struct upstream_target *t,
+                      struct worker_identity *id, struct str expect, struct str key)
 {
     struct tls_context *context = worker_client_context(u->worker, id, t->is_http);
     struct err err;
@@ -316,25 +327,28 @@ static bool start_tls(struct upstream *u, const struct upstream_target *t, struc
 static void dial(struct upstream *u, const struct upstream_target *t)
 {
     struct worker *w = u->worker;
-    int64_t limit = t->cluster->connect_timeout_ms > 0 ? t->cluster->connect_timeout_ms : LIMIT_CONNECT_MS;
+    int64_t limit =
+        t->cluster->connect_timeout_ms > 0 ? t->cluster->connect_timeout_ms : LIMIT_CONNECT_MS;
 
     live_add(&w->live.connects, 1);
     if (is_local(t)) {
         struct worker_identity *id = worker_identity(w, t->identity);
         struct str who = t->cluster->tls != CLUSTER_TLS_OFF ? t->identity : STR_NONE;
 
-        conn_open_pair(w, &u->io, &u->task, 0, &t->addr, who, id ? creds_fingerprint(id->creds) : STR_NONE, t->is_http);
+        conn_open_pair(w, &u->io, &u->task, 0, &t->addr, who,
+                       id ? creds_fingerprint(id->creds) : STR_NONE, t->is_http);
         if (who.n > 0)
             u->peer_uri = own(t->endpoint->identity);
     } else {
-        (void)io_connect(&u->io, &u->task, 0, &t->addr, w->proxy->options.mark); /* asked for in on_connect */
+        (void)io_connect(&u->io, &u->task, 0, &t->addr,
+                         w->proxy->options.mark); /* asked for in on_connect */
     }
     timer_in(&u->timer, limit);
     task_note(&u->task, IO_NOTE_WRITE);
 }
 
-static struct upstream *upstream_new(struct worker *w, struct upstream_wait *wait, struct pool *pool,
-                                     const struct upstream_target *t)
+static struct upstream *upstream_new(struct worker *w, struct upstream_wait *wait,
+                                     struct pool *pool, const struct upstream_target *t)
 {
     struct upstream *u = MEM_NEW(struct upstream);
 
@@ -353,7 +367,8 @@ static struct upstream *upstream_new(struct worker *w, struct upstream_wait *wai
     return u;
 }
 
-static void answer(struct upstream_wait *wait, struct upstream *up, enum outcome why, const char *failure)
+static void answer(struct upstream_wait *wait, struct upstream *up, enum outcome why,
+                   const char *failure)
 {
     wait->done = true;
     wait->up = up;
@@ -365,7 +380,8 @@ static void answer(struct upstream_wait *wait, struct upstream *up, enum outcome
 static struct upstream *take_idle(struct pool *p)
 {
     while (!link_is_empty(&p->idle)) {
-        struct upstream *u = CONTAINER(p->idle.prev, struct upstream, idle_link); /* the one used last */
+        struct upstream *u =
+            CONTAINER(p->idle.prev, struct upstream, idle_link); /* the one used last */
 
         leave_idle(u);
         if (http1_is_idle(&u->http))
@@ -386,11 +402,14 @@ void upstream_get(struct worker *w, struct upstream_wait *wait, struct task *tas
 
     *wait = (struct upstream_wait){.task = task, .note = note};
     if (tls && !id) {
-        answer(wait, NULL, OUTCOME_UPSTREAM_TLS, "there is no certificate for the caller's identity yet");
+        answer(wait, NULL, OUTCOME_UPSTREAM_TLS,
+               "there is no certificate for the caller's identity yet");
         return;
     }
     if (tls)
-        expect = t->cluster->sans.n ? t->cluster->sans : t->endpoint ? t->endpoint->identity : STR_NONE;
+        expect = t->cluster->sans.n ? t->cluster->sans
+                 : t->endpoint      ? t->endpoint->identity
+                                    : STR_NONE;
     key = pool_key(t, id ? creds_generation(id->creds) : 0, expect, text);
     if (key.n == 0) {
         answer(wait, NULL, OUTCOME_INTERNAL, "names of this cluster are too long");

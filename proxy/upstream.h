@@ -1,13 +1,13 @@
 /* Connections to endpoints: dial, handshake, pool.
  *
- * Flow:      attempt.c and tunnel.c describe a target and wait: upstream_get gives an idle pooled connection at once, or starts
- *            one and notes when it is ready or has failed. HTTP connections go back to their pool by themselves when the
- *            message pair is over; a bare one (TCP) gives its io away.
- * Ownership: the worker's; closed ones free themselves through loop_reap. A waiter is embedded in its owner, who cancels it
- *            before it goes away.
- * Keys:      a pool is (cluster, own identity and generation, expected peers, endpoint, SNI, protocol, TLS or not), which is
- *            also the name of the TLS resumption slot.
- * Limits:    the cluster's connect timeout covers TCP and TLS; LIMIT_POOL_IDLE idle connections per pool.
+ * Flow:      attempt.c and tunnel.c describe a target and wait: upstream_get gives an idle pooled
+ * connection at once, or starts one and notes when it is ready or has failed. HTTP connections go
+ * back to their pool by themselves when the message pair is over; a bare one (TCP) gives its io
+ * away. Ownership: the worker's; closed ones free themselves through loop_reap. A waiter is
+ * embedded in its owner, who cancels it before it goes away. Keys:      a pool is (cluster, own
+ * identity and generation, expected peers, endpoint, SNI, protocol, TLS or not), which is also the
+ * name of the TLS resumption slot. Limits:    the cluster's connect timeout covers TCP and TLS;
+ * LIMIT_POOL_IDLE idle connections per pool.
  */
 #pragma once
 
@@ -15,7 +15,13 @@
 #include "proxy/wire/http1.h"
 #include "proxy/worker.h"
 
-enum upstream_state { UPSTREAM_CONNECT, UPSTREAM_HANDSHAKE, UPSTREAM_READY, UPSTREAM_CLOSED, UPSTREAM_STATES };
+enum upstream_state {
+    UPSTREAM_CONNECT,
+    UPSTREAM_HANDSHAKE,
+    UPSTREAM_READY,
+    UPSTREAM_CLOSED,
+    UPSTREAM_STATES
+};
 
 struct upstream_target {
     const struct cluster *cluster;
@@ -63,7 +69,8 @@ void upstream_taken(struct upstream_wait *wait);
 /* A ready bare connection: its io moves to the caller and the rest is freed. */
 void upstream_take(struct upstream *u, struct io *to, struct task *task, unsigned note_shift);
 
-/* After a swap: close idle connections to endpoints that are gone, or under an identity that was renewed. */
+/* After a swap: close idle connections to endpoints that are gone, or under an identity that was
+ * renewed. */
 void upstream_trim(struct worker *w, const struct snapshot *s);
 void upstream_drain(struct worker *w); /* close all idle ones */
 void upstream_close_all(struct worker *w);

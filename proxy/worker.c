@@ -18,7 +18,8 @@ enum { N_REPORT = 1, N_STOP = 2 };
 #define REPORT_MS 5000 /* TCP bytes of open tunnels */
 
 /* Source: fields.md 4.8. */
-static const char *const server_alpn[] = {"istio-http/1.1", "istio-peer-exchange", "istio", "http/1.1", NULL};
+static const char *const server_alpn[] = {"istio-http/1.1", "istio-peer-exchange", "istio",
+                                          "http/1.1", NULL};
 static const char *const http_alpn[] = {"istio-http/1.1", "istio", "http/1.1", NULL};
 static const char *const tcp_alpn[] = {"istio-peer-exchange", "istio", NULL};
 
@@ -55,7 +56,8 @@ static void enforce_strict(struct worker *w)
         struct conn *c = CONTAINER(at, struct conn, link);
         const struct listener *l;
 
-        if (c->kind != LISTENER_INBOUND || c->is_mutual || (c->state != CONN_HTTP && c->state != CONN_TUNNEL))
+        if (c->kind != LISTENER_INBOUND || c->is_mutual ||
+            (c->state != CONN_HTTP && c->state != CONN_TUNNEL))
             continue;
         l = conn_listener(c, w->snap->root);
         if (l && l->mtls == MTLS_STRICT)
@@ -74,12 +76,14 @@ void worker_apply(struct worker *w, struct snapshot *s)
     map_done(&w->asked);
     map_init(&w->asked);
     upstream_trim(w, s);
+    cluster_views_trim(&w->views, s);
     listener_trim(w, s);
     enforce_strict(w);
     wake_parked(w);
 }
 
-void worker_park(struct worker *w, struct park *p, struct task *task, unsigned note, struct str service)
+void worker_park(struct worker *w, struct park *p, struct task *task, unsigned note,
+                 struct str service)
 {
     p->task = task;
     p->note = note;
@@ -135,21 +139,25 @@ struct tls_context *worker_server_context(struct worker *w, struct worker_identi
     if (!id->server) {
         id->server = tls_server_context(id->creds, id->tickets, &options, &err);
         if (!id->server)
-            log_error("worker %u: no server TLS for %.*s: %s", w->index, STR_ARG(id->uri), err.text);
+            log_error("worker %u: no server TLS for %.*s: %s", w->index, STR_ARG(id->uri),
+                      err.text);
     }
     return id->server;
 }
 
-struct tls_context *worker_client_context(struct worker *w, struct worker_identity *id, bool is_http)
+struct tls_context *worker_client_context(struct worker *w, struct worker_identity *id,
+                                          bool is_http)
 {
-    const struct tls_options options = {.peer = TLS_PEER_REQUIRED, .alpn = is_http ? http_alpn : tcp_alpn};
+    const struct tls_options options = {.peer = TLS_PEER_REQUIRED,
+                                        .alpn = is_http ? http_alpn : tcp_alpn};
     struct tls_context **slot = is_http ? &id->client_http : &id->client_tcp;
     struct err err;
 
     if (!*slot) {
         *slot = tls_client_context(id->creds, &options, &err);
         if (!*slot)
-            log_error("worker %u: no client TLS for %.*s: %s", w->index, STR_ARG(id->uri), err.text);
+            log_error("worker %u: no client TLS for %.*s: %s", w->index, STR_ARG(id->uri),
+                      err.text);
     }
     return *slot;
 }

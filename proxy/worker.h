@@ -1,9 +1,10 @@
 /* One thread of the data plane: a loop, its connections, its pools, its share of the numbers.
  *
- * Flow:      proxy.c makes workers and posts to them (snapshots, credentials, descriptors, drain, stop); listener.c accepts,
- *            conn.c takes over. worker_apply swaps the snapshot and wakes whoever is parked for it.
- * Ownership: the proxy owns its workers; a worker owns everything that its links and maps hold.
- * Threads:   all of it belongs to the worker's thread, except what is atomic (load, live, metrics, the access ring).
+ * Flow:      proxy.c makes workers and posts to them (snapshots, credentials, descriptors, drain,
+ * stop); listener.c accepts, conn.c takes over. worker_apply swaps the snapshot and wakes whoever
+ * is parked for it. Ownership: the proxy owns its workers; a worker owns everything that its links
+ * and maps hold. Threads:   all of it belongs to the worker's thread, except what is atomic (load,
+ * live, metrics, the access ring).
  */
 #pragma once
 
@@ -50,8 +51,8 @@ struct worker_identity {
 /* How many live now (the leak ledger) and what happened. Written by the worker alone. */
 struct live {
     atomic_ullong conns, exchanges, attempts, tunnels, upstreams; /* alive */
-    atomic_ullong accepted, handshakes_full, handshakes_resumed, handshakes_failed, retries, strict_refused,
-        refused, connects, reused;
+    atomic_ullong accepted, handshakes_full, handshakes_resumed, handshakes_failed, retries,
+        strict_refused, refused, connects, reused;
 };
 
 struct worker {
@@ -78,12 +79,14 @@ struct worker {
 
 static inline void live_add(atomic_ullong *n, uint64_t by)
 {
-    atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + by, memory_order_relaxed);
+    atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + by,
+                          memory_order_relaxed);
 }
 
 static inline void live_sub(atomic_ullong *n, uint64_t by)
 {
-    atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) - by, memory_order_relaxed);
+    atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) - by,
+                          memory_order_relaxed);
 }
 
 int worker_init(struct worker *w, struct proxy *p, unsigned index, struct err *err) MUST_USE;
@@ -93,7 +96,8 @@ void worker_done(struct worker *w); /* the thread is gone */
 
 /* From here on: on the worker's own thread. */
 void worker_apply(struct worker *w, struct snapshot *s); /* takes over the reference */
-void worker_set_creds(struct worker *w, struct str uri, struct creds *c, struct tls_tickets *t); /* both taken over */
+void worker_set_creds(struct worker *w, struct str uri, struct creds *c,
+                      struct tls_tickets *t); /* both taken over */
 void worker_drain(struct worker *w);
 void worker_stop(struct worker *w); /* close everything, then leave the loop */
 
@@ -101,10 +105,12 @@ uint64_t worker_random(struct worker *w);
 /* NULL: no certificate for this identity. */
 struct worker_identity *worker_identity(struct worker *w, struct str uri);
 struct tls_context *worker_server_context(struct worker *w, struct worker_identity *id);
-struct tls_context *worker_client_context(struct worker *w, struct worker_identity *id, bool is_http);
+struct tls_context *worker_client_context(struct worker *w, struct worker_identity *id,
+                                          bool is_http);
 
 /* Ask the control plane for the rules of a service, and be noted when a snapshot arrives. */
-void worker_park(struct worker *w, struct park *p, struct task *task, unsigned note, struct str service);
+void worker_park(struct worker *w, struct park *p, struct task *task, unsigned note,
+                 struct str service);
 void worker_unpark(struct park *p); /* harmless when not parked */
 
 /* ---- proxy.c, for the workers ---- */

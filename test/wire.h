@@ -1,5 +1,5 @@
-/* For tests of the wire: a raw peer at the end of an in-memory pair, and a small relay of one server codec and one client codec,
- * the least that a proxy does.
+/* For tests of the wire: a raw peer at the end of an in-memory pair, and a small relay of one
+ * server codec and one client codec, the least that a proxy does.
  */
 #pragma once
 
@@ -123,7 +123,8 @@ static void relay_up_end(void *owner)
     task_note(&r->task, RELAY_OPEN);
 }
 
-static const struct http1_owner_ops relay_down_ops = {relay_down_stream, relay_idle, relay_down_end};
+static const struct http1_owner_ops relay_down_ops = {relay_down_stream, relay_idle,
+                                                      relay_down_end};
 static const struct http1_owner_ops relay_up_ops = {relay_down_stream, relay_idle, relay_up_end};
 
 static void relay_connect(struct relay *r)
@@ -222,7 +223,8 @@ static void relay_run(struct task *t, unsigned notes)
         relay_release(r);
 }
 
-__attribute__((unused)) static struct relay *relay_new(struct loop *l, void (*on_origin)(struct peer *))
+__attribute__((unused)) static struct relay *relay_new(struct loop *l,
+                                                       void (*on_origin)(struct peer *))
 {
     struct relay *r = MEM_NEW(struct relay);
     struct io io;

@@ -1,10 +1,10 @@
-/* nftables through libnftables, because its context keeps one netlink socket for its whole life: that
- * socket owns `inet weft`. Routes go by rtnetlink through libmnl.
+/* nftables through libnftables, because its context keeps one netlink socket for its whole life:
+ * that socket owns `inet weft`. Routes go by rtnetlink through libmnl.
  *
- * A plan becomes one text of nft commands, hence one netlink batch. Its chains stay registered and are
- * flushed and filled within the batch: each packet meets the old rules of a chain or the new ones.
- * Deleting and making the tables again was considered: then two hooks stand side by side for a
- * moment, and a packet between them can meet neither. For the same reason sets are anonymous.
+ * A plan becomes one text of nft commands, hence one netlink batch. Its chains stay registered and
+ * are flushed and filled within the batch: each packet meets the old rules of a chain or the new
+ * ones. Deleting and making the tables again was considered: then two hooks stand side by side for
+ * a moment, and a packet between them can meet neither. For the same reason sets are anonymous.
  */
 #include "cmd/agent/capture.h"
 
@@ -59,9 +59,8 @@ void capture_plan_init(struct capture_plan *p)
 {
     bool well_formed;
 
-    *p = (struct capture_plan){.mark = CAPTURE_MARK,
-                               .outbound_port = CAPTURE_OUTBOUND,
-                               .inbound_port = CAPTURE_INBOUND};
+    *p = (struct capture_plan){
+        .mark = CAPTURE_MARK, .outbound_port = CAPTURE_OUTBOUND, .inbound_port = CAPTURE_INBOUND};
     well_formed = cidr_parse(str_from(CAPTURE_RANGE4), &p->range4) &&
                   cidr_parse(str_from(CAPTURE_RANGE6), &p->range6);
 
@@ -99,7 +98,8 @@ static int check_inbound(const struct capture_plan *p, struct err *err)
                            "register the service on another port");
         if (is_agent_port(p, port))
             return err_set(err, ERR_CONFLICT,
-                           "port %u is the agent's own: register the service on another port", port);
+                           "port %u is the agent's own: register the service on another port",
+                           port);
         if (seen[port / 8] & BIT(port % 8))
             return err_set(err, ERR_CONFLICT, "inbound port %u is registered twice", port);
         seen[port / 8] = (uint8_t)(seen[port / 8] | BIT(port % 8));
@@ -120,7 +120,8 @@ static int check_dns(const struct capture_plan *p, struct err *err)
         if (d->server.family == 0 || d->port == 0)
             return err_set(err, ERR_INVALID, "nameserver %zu needs an address and a port", i + 1);
         if (d->port == p->outbound_port || d->port == p->inbound_port)
-            return err_set(err, ERR_CONFLICT, "port %u for DNS is another port of the agent", d->port);
+            return err_set(err, ERR_CONFLICT, "port %u for DNS is another port of the agent",
+                           d->port);
         for (size_t j = 0; j < i; j++) {
             if (addr_same_ip(&d->server, &p->dns[j].server))
                 return err_set(err, ERR_CONFLICT, "nameserver %s is there twice",
@@ -135,15 +136,18 @@ static int check_dns(const struct capture_plan *p, struct err *err)
 static int check_plan(const struct capture_plan *p, struct err *err)
 {
     if (p->mark == 0)
-        return err_set(err, ERR_INVALID, "capture needs a mark other than 0 for the agent's own sockets");
+        return err_set(err, ERR_INVALID,
+                       "capture needs a mark other than 0 for the agent's own sockets");
     if (p->outbound_port == 0 || p->inbound_port == 0 || p->outbound_port == p->inbound_port)
-        return err_set(err, ERR_INVALID, "outbound and inbound need two different ports, not %u and %u",
+        return err_set(err, ERR_INVALID,
+                       "outbound and inbound need two different ports, not %u and %u",
                        p->outbound_port, p->inbound_port);
     if ((p->range4.base.family != 0 && p->range4.base.family != 4) ||
         (p->range6.base.family != 0 && p->range6.base.family != 6))
         return err_set(err, ERR_INVALID, "a virtual range is of the wrong family");
     if (p->service_count > CAPTURE_SERVICE_MAX)
-        return err_set(err, ERR_LIMIT, "%zu addresses of ServiceEntries; at most %u can be captured",
+        return err_set(err, ERR_LIMIT,
+                       "%zu addresses of ServiceEntries; at most %u can be captured",
                        p->service_count, CAPTURE_SERVICE_MAX);
     for (size_t i = 0; i < p->service_count; i++) {
         if (p->services[i].family == 0 || p->services[i].port == 0)
@@ -164,7 +168,8 @@ static void add_range(struct buf *b, const struct cidr *c)
 {
     char text[ADDR_TEXT_MAX];
 
-    buf_printf(b, "%s daddr %s/%u", header_of(c->base.family), addr_format_ip(&c->base, text), c->bits);
+    buf_printf(b, "%s daddr %s/%u", header_of(c->base.family), addr_format_ip(&c->base, text),
+               c->bits);
 }
 
 static int compare_services(const void *a, const void *b)
@@ -193,7 +198,8 @@ static void add_services(struct buf *b, const struct capture_plan *p, uint8_t fa
         if (i > 0 && compare_services(&sorted[i - 1], &sorted[i]) == 0)
             continue;
         if (written++ == 0)
-            buf_printf(b, "add rule " CAPTURE_TABLE " output %s daddr . tcp dport {", header_of(family));
+            buf_printf(b, "add rule " CAPTURE_TABLE " output %s daddr . tcp dport {",
+                       header_of(family));
         buf_printf(b, "%s %s . %u", written > 1 ? "," : "", addr_format_ip(&sorted[i], text),
                    sorted[i].port);
     }
@@ -203,7 +209,8 @@ static void add_services(struct buf *b, const struct capture_plan *p, uint8_t fa
 }
 
 /* "{ 80, 8080 }" of all inbound ports or of the strict ones; false and nothing if there is none. */
-static bool add_ports(struct buf *b, const char *before, const struct capture_plan *p, bool only_strict)
+static bool add_ports(struct buf *b, const char *before, const struct capture_plan *p,
+                      bool only_strict)
 {
     size_t written = 0;
 
@@ -225,8 +232,8 @@ static void add_output(struct buf *b, const struct capture_plan *p)
     char text[ADDR_TEXT_MAX];
 
     buf_printf(b, "add rule " CAPTURE_TABLE " output meta mark 0x%08" PRIx32 " return\n", p->mark);
-    /* First, because on some clouds the nameserver is the metadata address, and with systemd-resolved
-     * it is a loopback address. */
+    /* First, because on some clouds the nameserver is the metadata address, and with
+     * systemd-resolved it is a loopback address. */
     for (size_t i = 0; i < p->dns_count; i++)
         buf_printf(b,
                    "add rule " CAPTURE_TABLE
@@ -247,7 +254,8 @@ static void add_output(struct buf *b, const struct capture_plan *p)
     add_services(b, p, 4);
     add_services(b, p, 6);
     /* A call by the host's own address is judged like one from outside. */
-    if (add_ports(b, "add rule " CAPTURE_TABLE " output fib daddr type local tcp dport {", p, false))
+    if (add_ports(b, "add rule " CAPTURE_TABLE " output fib daddr type local tcp dport {", p,
+                  false))
         buf_printf(b, " redirect to :%u\n", p->inbound_port);
 }
 
@@ -292,22 +300,23 @@ int capture_format(const struct capture_plan *p, struct buf *out, struct err *er
 {
     if (check_plan(p, err) < 0)
         return -1;
-    buf_adds(out,
-             "add table " CAPTURE_TABLE " { flags owner; }\n"
-             "add chain " CAPTURE_TABLE " output "
-             "{ type nat hook output priority " NAT_PRIORITY "; policy accept; }\n"
-             "add chain " CAPTURE_TABLE " prerouting "
-             "{ type nat hook prerouting priority " NAT_PRIORITY "; policy accept; }\n"
-             "add table " GUARD_TABLE "\n"
-             "add chain " GUARD_TABLE " input { type filter hook input priority 0; policy accept; }\n"
-             "add chain " GUARD_TABLE
-             " forward { type filter hook forward priority 0; policy accept; }\n"
-             "add chain " GUARD_TABLE " output { type filter hook output priority 0; policy accept; }\n"
-             "flush chain " CAPTURE_TABLE " output\n"
-             "flush chain " CAPTURE_TABLE " prerouting\n"
-             "flush chain " GUARD_TABLE " input\n"
-             "flush chain " GUARD_TABLE " forward\n"
-             "flush chain " GUARD_TABLE " output\n");
+    buf_adds(out, "add table " CAPTURE_TABLE " { flags owner; }\n"
+                  "add chain " CAPTURE_TABLE " output "
+                  "{ type nat hook output priority " NAT_PRIORITY "; policy accept; }\n"
+                  "add chain " CAPTURE_TABLE " prerouting "
+                  "{ type nat hook prerouting priority " NAT_PRIORITY "; policy accept; }\n"
+                  "add table " GUARD_TABLE "\n"
+                  "add chain " GUARD_TABLE
+                  " input { type filter hook input priority 0; policy accept; }\n"
+                  "add chain " GUARD_TABLE
+                  " forward { type filter hook forward priority 0; policy accept; }\n"
+                  "add chain " GUARD_TABLE
+                  " output { type filter hook output priority 0; policy accept; }\n"
+                  "flush chain " CAPTURE_TABLE " output\n"
+                  "flush chain " CAPTURE_TABLE " prerouting\n"
+                  "flush chain " GUARD_TABLE " input\n"
+                  "flush chain " GUARD_TABLE " forward\n"
+                  "flush chain " GUARD_TABLE " output\n");
     add_output(out, p);
     add_prerouting(out, p);
     add_guard(out, p);
@@ -368,7 +377,8 @@ static int route_change(struct capture *c, const struct route_key *key, bool add
     body->rtm_type = RTN_UNICAST;
     mnl_attr_put(h, RTA_DST, is_v4 ? 4 : 16, key->ip);
     mnl_attr_put_u32(h, RTA_OIF, if_nametoindex("lo"));
-    /* A source that always exists: a host without an address to choose would refuse the connection. */
+    /* A source that always exists: a host without an address to choose would refuse the connection.
+     */
     if (add)
         mnl_attr_put(h, RTA_PREFSRC, is_v4 ? 4 : 16,
                      is_v4 ? (const void *)source4 : (const void *)&in6addr_loopback);
@@ -452,7 +462,8 @@ static size_t plan_routes(const struct capture_plan *p, struct route_key keys[2]
     return count;
 }
 
-static int routes_add(struct capture *c, const struct route_key *keys, size_t count, struct err *err)
+static int routes_add(struct capture *c, const struct route_key *keys, size_t count,
+                      struct err *err)
 {
     c->has_ipv6 = false;
     for (size_t i = 0; i < count; i++) {
@@ -491,9 +502,10 @@ static int run(struct capture *c, const char *script, struct err *err)
                        "the nftables table " CAPTURE_TABLE " belongs to another process: "
                        "is another weft agent running on this host?");
     if (str_find(why, STR("Operation not supported"), &at))
-        return err_set(err, ERR_UNSUPPORTED,
-                       "this kernel refuses a table with an owner (Linux 5.12 or later has it): %.*s",
-                       STR_ARG(why));
+        return err_set(
+            err, ERR_UNSUPPORTED,
+            "this kernel refuses a table with an owner (Linux 5.12 or later has it): %.*s",
+            STR_ARG(why));
     return err_set(err, ERR_IO, "nftables: %.*s",
                    STR_ARG(why.n > 0 ? why : STR("refused without a reason")));
 }
@@ -512,8 +524,8 @@ static int check_capability(struct err *err)
                    "AmbientCapabilities=CAP_NET_ADMIN");
 }
 
-/* libnftables opens its socket without CLOEXEC and does not show it. A child that inherited it would
- * keep the redirects alive after our death. */
+/* libnftables opens its socket without CLOEXEC and does not show it. A child that inherited it
+ * would keep the redirects alive after our death. */
 static void close_on_exec(void)
 {
     DIR *dir = opendir("/proc/self/fd");
@@ -526,7 +538,8 @@ static void close_on_exec(void)
 
         if (!str_uint(str_from(entry->d_name), 0, INT32_MAX, &fd))
             continue;
-        if (getsockopt((int)fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_NETLINK &&
+        if (getsockopt((int)fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 &&
+            domain == AF_NETLINK &&
             getsockopt((int)fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 &&
             protocol == NETLINK_NETFILTER)
             fcntl((int)fd, F_SETFD, FD_CLOEXEC);
@@ -653,9 +666,11 @@ void capture_close(struct capture *c, bool remove_guard)
 
     if (!c)
         return;
-    /* Closing the socket would do; asking first makes it certain that the table is gone on return. */
+    /* Closing the socket would do; asking first makes it certain that the table is gone on return.
+     */
     if (c->applied)
-        (void)run(c, "delete table " CAPTURE_TABLE "\n", &ignored); /* the kernel does it otherwise */
+        (void)run(c, "delete table " CAPTURE_TABLE "\n",
+                  &ignored); /* the kernel does it otherwise */
     if (remove_guard)
         (void)remove_guard_of(c, &ignored); /* nothing to be done on the way out */
     release(c);

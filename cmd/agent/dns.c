@@ -1,8 +1,8 @@
-/* A query by UDP that is passed on (struct ask) has a socket of its own: the kernel chooses a random
- * source port, the id can stay as it is, and only the nameserver's datagrams come in.
+/* A query by UDP that is passed on (struct ask) has a socket of its own: the kernel chooses a
+ * random source port, the id can stay as it is, and only the nameserver's datagrams come in.
  *
- * A connection (struct session) has one connection behind it, made with the first query that is passed on.
- * Both directions are cut into messages, because answers from the table go in between.
+ * A connection (struct session) has one connection behind it, made with the first query that is
+ * passed on. Both directions are cut into messages, because answers from the table go in between.
  */
 #include "cmd/agent/dns.h"
 
@@ -17,9 +17,9 @@
 #include "mesh/base/mem.h"
 #include "mesh/dns.h"
 
-#define BATCH        64u                    /* datagrams or connections taken per turn and socket */
-#define ANSWER_MAX   4096u                  /* bytes of an answer made here */
-#define QUEUE_HIGH   (64u << 10)            /* nothing more is read while this much waits to be written */
+#define BATCH        64u         /* datagrams or connections taken per turn and socket */
+#define ANSWER_MAX   4096u       /* bytes of an answer made here */
+#define QUEUE_HIGH   (64u << 10) /* nothing more is read while this much waits to be written */
 #define QUEUE_MAX    (4u * (DNS_MESSAGE_MAX + 2)) /* never reached: QUEUE_HIGH and one message */
 #define LISTENER_MAX (DNS_SERVERS_MAX * 4u)
 
@@ -64,9 +64,9 @@ struct session {
     struct link link;
     struct dns_server *owner;
     struct addr nameserver;
-    struct buf in, out;   /* from and to the client */
-    struct buf up, down;  /* to and from the nameserver */
-    size_t pending;       /* messages passed on and not answered */
+    struct buf in, out;  /* from and to the client */
+    struct buf up, down; /* to and from the nameserver */
+    size_t pending;      /* messages passed on and not answered */
     bool client_eof, server_eof;
 };
 
@@ -182,7 +182,8 @@ static int connect_to(const struct dns_server *d, const struct addr *server, int
     if (fd < 0)
         return -1;
     if (type == SOCK_STREAM)
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* only a matter of speed */
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on,
+                         sizeof(on)); /* only a matter of speed */
     if (connect(fd, (struct sockaddr *)&to, size) < 0 && errno != EINPROGRESS) {
         close(fd);
         return -1;
@@ -199,8 +200,8 @@ static void reply(const struct listener *l, const struct sockaddr_storage *to, s
     (void)sendto(l->watch.fd, p, n, MSG_DONTWAIT, (const struct sockaddr *)to, size);
 }
 
-static void reply_failure(const struct listener *l, const struct sockaddr_storage *to, socklen_t size,
-                          struct str query)
+static void reply_failure(const struct listener *l, const struct sockaddr_storage *to,
+                          socklen_t size, struct str query)
 {
     uint8_t out[DNS_UDP_MAX];
     size_t n = dns_format_failure(query, out, sizeof(out));
@@ -297,7 +298,8 @@ static void take_datagrams(struct listener *l)
     for (unsigned i = 0; i < BATCH; i++) {
         struct sockaddr_storage client;
         socklen_t size = sizeof(client);
-        ssize_t n = recvfrom(l->watch.fd, d->room, DNS_MESSAGE_MAX, 0, (struct sockaddr *)&client, &size);
+        ssize_t n =
+            recvfrom(l->watch.fd, d->room, DNS_MESSAGE_MAX, 0, (struct sockaddr *)&client, &size);
         struct str query = {(const char *)d->room, n < 0 ? 0 : (size_t)n};
         size_t answer;
 
@@ -421,7 +423,8 @@ static void sort_answers(struct session *s)
     }
 }
 
-/* The connection to the nameserver: made when needed, forgotten when it ends idle. False: it failed. */
+/* The connection to the nameserver: made when needed, forgotten when it ends idle. False: it
+ * failed. */
 static bool tend_server(struct session *s, unsigned notes)
 {
     if (s->server.fd < 0 && s->up.n > 0) {
@@ -457,10 +460,10 @@ static bool end_server(struct session *s)
 
 static void rearm(struct session *s)
 {
-    watch_want(&s->client, !s->client_eof && s->in.n < DNS_MESSAGE_MAX + 2u && s->out.n < QUEUE_HIGH,
-               s->out.n > 0);
-    watch_want(&s->server, !s->server_eof && s->down.n < DNS_MESSAGE_MAX + 2u && s->out.n < QUEUE_HIGH,
-               s->up.n > 0);
+    watch_want(&s->client, !s->client_eof && s->in.n < DNS_MESSAGE_MAX + 2u &&
+                               s->out.n<QUEUE_HIGH, s->out.n> 0);
+    watch_want(&s->server, !s->server_eof && s->down.n < DNS_MESSAGE_MAX + 2u &&
+                               s->out.n<QUEUE_HIGH, s->up.n> 0);
     timer_in(&s->timer, s->pending > 0 ? DNS_FORWARD_MS : DNS_SESSION_IDLE_MS);
 }
 
@@ -564,7 +567,10 @@ static int bind_listener(const struct addr *at, bool is_udp)
  * the redirect of the other one leads nowhere near. */
 static int open_port(struct dns_server *d, size_t index, uint8_t must_family, struct err *err)
 {
-    struct addr at[2] = {{.family = 4, .ip = {127, 0, 0, 1}}, {.family = 6, .ip = {[15] = 1}}};
+    struct addr at[2] = {
+        {.family = 4, .ip = {127, 0, 0, 1}},
+        {.family = 6, .ip = {[15] = 1}    }
+    };
     size_t before = d->listener_count;
     char text[ADDR_TEXT_MAX];
 
@@ -621,8 +627,9 @@ static int check_mark(uint32_t mark, struct err *err)
     int fd = new_socket(4, SOCK_DGRAM, mark);
 
     if (fd < 0)
-        return err_errno(err, ERR_DENIED, "cannot mark the sockets towards nameservers "
-                                          "(this needs the capability CAP_NET_ADMIN)");
+        return err_errno(err, ERR_DENIED,
+                         "cannot mark the sockets towards nameservers "
+                         "(this needs the capability CAP_NET_ADMIN)");
     close(fd);
     return 0;
 }

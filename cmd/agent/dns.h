@@ -1,8 +1,8 @@
 /* The agent's name server: answers mesh names, passes everything else on unchanged.
  *
  * Flow:      capture redirects port 53 of each nameserver to a port of its own here; a mesh
- *            name is answered from the table; any other message goes, byte for byte and by the same transport, to
- *            the nameserver that the application had asked, and its answer comes back untouched.
+ *            name is answered from the table; any other message goes, byte for byte and by the same
+ * transport, to the nameserver that the application had asked, and its answer comes back untouched.
  * Ownership: dns_server_apply takes the table over.
  * Errors:    opening reports through struct err. In traffic, when the nameserver is silent for
  *            DNS_FORWARD_MS, refuses, or too many queries are under way: SERVFAIL by UDP, a closed
@@ -32,8 +32,9 @@ struct dns_options {
     size_t nameserver_count;
     uint16_t port; /* of the first nameserver (15053); the others follow it */
     uint32_t mark; /* SO_MARK of sockets towards nameservers, 0: none */
-    /* A mesh name was asked for, on the loop's thread, before the answer is written; may be NULL. It may
-     * call dns_server_apply. `name` and `key` (see dns_table_add) are valid during the call. */
+    /* A mesh name was asked for, on the loop's thread, before the answer is written; may be NULL.
+     * It may call dns_server_apply. `name` and `key` (see dns_table_add) are valid during the call.
+     */
     void (*on_lookup)(void *arg, struct str name, struct str key);
     void *arg;
 };
@@ -43,14 +44,15 @@ struct dns_stats {
     size_t inflight, sessions;            /* now */
 };
 
-/* Listen by UDP and TCP on 127.0.0.1 and ::1, one port per nameserver. A nameserver's own family must
- * succeed, the other one may be missing (a host without IPv6). */
+/* Listen by UDP and TCP on 127.0.0.1 and ::1, one port per nameserver. A nameserver's own family
+ * must succeed, the other one may be missing (a host without IPv6). */
 struct dns_server *dns_server_open(const struct dns_options *o, struct err *err) MUST_USE;
-void dns_server_close(struct dns_server *d); /* NULL is fine; memory goes with the loop's next turn */
+void dns_server_close(
+    struct dns_server *d); /* NULL is fine; memory goes with the loop's next turn */
 
 void dns_server_apply(struct dns_server *d, struct dns_table *t); /* replaces the whole table */
-/* resolv.conf changed: the nth nameserver is again at the nth port, which capture must then be told.
- * Queries under way end as they began. On failure everything stays as it was. */
+/* resolv.conf changed: the nth nameserver is again at the nth port, which capture must then be
+ * told. Queries under way end as they began. On failure everything stays as it was. */
 int dns_server_set_nameservers(struct dns_server *d, const struct addr *servers, size_t count,
                                struct err *err) MUST_USE;
 void dns_server_stats(const struct dns_server *d, struct dns_stats *out);

@@ -17,10 +17,12 @@
 #include <string.h>
 
 #include "cmd/agent/agent.h"
+#include "cmd/agent/capture.h"
 #include "mesh/base/file.h"
 #include "mesh/base/ini.h"
 #include "mesh/base/limits.h"
 #include "mesh/identity.h"
+#include "mesh/kinds/common.h"
 
 #define FILE_BYTES (256u << 10)
 
@@ -72,6 +74,32 @@ static void add_label(struct reading *r, struct local_service *s, struct str key
     s->labels.count++;
 }
 
+/* Labels are held to the syntax of those that selectors name. */
+static void read_label(struct reading *r, struct local_service *s, struct str key,
+                       const struct node *n)
+{
+    struct err err;
+
+    if (common_check_label_key(key, &err) || common_check_label_value(n->text, &err))
+        problem(r, FIND_VALUE, n->line, "%s", err.text);
+    else
+        add_label(r, s, key, n->text);
+}
+
+static void read_protocol(struct reading *r, struct local_service *s, const struct node *n)
+{
+    const struct field_value *v = schema_value(common_protocols, n->text, true);
+
+    s->protocol = n->text;
+    if (!v)
+        problem(r, FIND_VALUE, n->line, "protocol \"%.*s\" is not one of %.*s", STR_ARG(n->text),
+                STR_ARG(schema_values(common_protocols, r->arena)));
+    else if (v->status == FIELD_NOT_YET)
+        problem(r, FIND_NOT_YET, n->line, "protocol %.*s is not supported yet", STR_ARG(n->text));
+    else if (v->status == FIELD_UNSUPPORTED)
+        problem(r, FIND_UNSUPPORTED, n->line, "protocol %.*s: %s", STR_ARG(n->text), v->reason);
+}
+
 static void read_key(struct reading *r, struct local_service *s, const struct node *n)
 {
     static const struct {
@@ -89,14 +117,11 @@ static void read_key(struct reading *r, struct local_service *s, const struct no
     } else if (str_eq(n->key, STR("service_port"))) {
         s->service_port = read_port(r, n);
     } else if (str_eq(n->key, STR("protocol"))) {
-        s->protocol = n->text;
-        if (!identity_label_ok(n->text))
-            problem(r, FIND_VALUE, n->line, "protocol \"%.*s\" is not a word like http or tcp",
-                    STR_ARG(n->text));
+        read_protocol(r, s, n);
     } else if (str_eq(n->key, STR("version"))) {
-        add_label(r, s, STR("version"), n->text);
+        read_label(r, s, STR("version"), n);
     } else if (str_starts(n->key, STR("label."))) {
-        add_label(r, s, str_sub(n->key, strlen("label."), n->key.n), n->text);
+        read_label(r, s, str_sub(n->key, strlen("label."), n->key.n), n);
     } else if (str_eq(n->key, STR("address"))) {
         if (addr_parse_ip(n->text, &ip))
             s->app = ip;
@@ -126,6 +151,8 @@ static void read_key(struct reading *r, struct local_service *s, const struct no
 
 static bool is_own_port(const struct agent_settings *s, uint16_t port)
 {
+    if (s->dns && port >= s->dns_port && port < s->dns_port + CAPTURE_DNS_MAX)
+        return true; /* one for each nameserver */
     return port == s->outbound.port || port == s->inbound.port || port == s->admin.port ||
            port == s->metrics.port || port == s->health.port;
 }

@@ -90,9 +90,9 @@ static int read_key(const struct node *n, struct agent_settings *out, struct err
         }
     }
     if (near)
-        return err_set(err, ERR_INVALID, "%u: unknown setting \"%.*s\": did you mean %s?",
-                       n->key_line, STR_ARG(n->key), near);
-    return err_set(err, ERR_INVALID, "%u: unknown setting \"%.*s\"", n->key_line, STR_ARG(n->key));
+        return err_set(err, ERR_INVALID, "unknown setting \"%.*s\": did you mean %s?",
+                       STR_ARG(n->key), near);
+    return err_set(err, ERR_INVALID, "unknown setting \"%.*s\"", STR_ARG(n->key));
 }
 
 static int read_ini(const char *path, struct agent_settings *out, struct err *err)
@@ -122,7 +122,7 @@ static int read_ini(const char *path, struct agent_settings *out, struct err *er
         }
         for (const struct node *n = s->values->first; n; n = n->next) {
             if (read_key(n, out, err)) {
-                (void)err_wrap(err, "%s", path);
+                (void)err_wrap(err, "%s:%u", path, n->key_line);
                 goto out;
             }
         }

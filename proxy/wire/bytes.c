@@ -1,8 +1,9 @@
 /* Chains of pieces; a piece is a range of a refcounted slice.
  *
- * Small pieces are copied when they move (COPY_ALWAYS, or COPY_ROOM where the tail has room): otherwise a peer that sends
- * single bytes would make each of them hold a slice of 16 KiB, and marks that count bytes would not bound memory.
- * Writing behind a piece is allowed to whoever holds the piece that ends at slice->used; others never see those bytes.
+ * Small pieces are copied when they move (COPY_ALWAYS, or COPY_ROOM where the tail has room):
+ * otherwise a peer that sends single bytes would make each of them hold a slice of 16 KiB, and
+ * marks that count bytes would not bound memory. Writing behind a piece is allowed to whoever holds
+ * the piece that ends at slice->used; others never see those bytes.
  */
 #include "proxy/wire/bytes.h"
 
@@ -98,7 +99,8 @@ static size_t tail_room(const struct bytes *b)
     return p && p->at + p->n == p->slice->used ? p->slice->cap - p->slice->used : 0;
 }
 
-/* Only the last piece may be empty (room asked for and not used); it must not become an inner one. */
+/* Only the last piece may be empty (room asked for and not used); it must not become an inner one.
+ */
 static void drop_empty_tail(struct bytes *b)
 {
     struct piece *p = b->first;
@@ -181,7 +183,8 @@ void bytes_append(struct bytes *b, struct str s)
     }
 }
 
-/* `n` bytes at `at` of a slice go behind `to`: by extending its last piece, by copying, or by reference. */
+/* `n` bytes at `at` of a slice go behind `to`: by extending its last piece, by copying, or by
+ * reference. */
 static void add_range(struct bytes *to, struct slice *s, uint32_t at, uint32_t n)
 {
     struct piece *last = to->last;
@@ -282,7 +285,8 @@ struct str bytes_flat(struct bytes *b, size_t n)
     assert(n <= b->n);
     if (n == 0 || b->first->n >= n)
         return (struct str){bytes_front(b).p, n};
-    s = slice_new(n > BYTES_SLICE ? 2 * n : n); /* room to grow: the next call need not copy again */
+    s = slice_new(n > BYTES_SLICE ? 2 * n
+                                  : n); /* room to grow: the next call need not copy again */
     bytes_copy_out(b, 0, s->data, n);
     s->used = (uint32_t)n;
     bytes_drop(b, n);
@@ -322,7 +326,8 @@ size_t bytes_iov(const struct bytes *b, struct iovec *iov, size_t max)
     return count;
 }
 
-/* Fresh slices take what does not fit behind the tail; those that stay empty go back to the pool. */
+/* Fresh slices take what does not fit behind the tail; those that stay empty go back to the pool.
+ */
 ssize_t bytes_readv(struct bytes *b, int fd, size_t max)
 {
     struct slice *fresh[READ_SLICES] = {NULL};

@@ -90,7 +90,9 @@ static void fail_text(struct fetch *f, enum err_code code, const char *what, str
 
 static void succeed(struct fetch *f)
 {
-    struct fetch_answer a = {.status = f->stream->in_head.status, .head = &f->stream->in_head, .body = buf_str(&f->body)};
+    struct fetch_answer a = {.status = f->stream->in_head.status,
+                             .head = &f->stream->in_head,
+                             .body = buf_str(&f->body)};
     const struct tls *tls = f->http.io.tls;
 
     if (f->http.upgraded) {
@@ -202,7 +204,8 @@ static void exchange_step(struct fetch *f, unsigned notes)
     } else if (s->reset == STREAM_RESET_PROTOCOL) {
         fail_text(f, ERR_IO, "no valid HTTP answer from", str_from(f->http.failure));
     } else if (s->reset != STREAM_RESET_NONE || (notes & FETCH_END)) {
-        fail_text(f, ERR_IO, "the connection broke before the answer was complete, to", io_failure(&f->http.io));
+        fail_text(f, ERR_IO, "the connection broke before the answer was complete, to",
+                  io_failure(&f->http.io));
     }
 }
 
@@ -291,8 +294,8 @@ static void connect_unix(struct fetch *f)
 
     if (n >= sizeof(sa.sun_path)) {
         f->failed_early = true;
-        err_set(&f->early, ERR_INVALID, "socket path is longer than %zu bytes: %s", sizeof(sa.sun_path) - 1,
-                f->r.unix_path);
+        err_set(&f->early, ERR_INVALID, "socket path is longer than %zu bytes: %s",
+                sizeof(sa.sun_path) - 1, f->r.unix_path);
         return;
     }
     memcpy(sa.sun_path, f->r.unix_path, n);
@@ -328,7 +331,8 @@ static void copy_request(struct fetch *f, const struct fetch_request *r)
     f->r.body = arena_str(a, r->body);
     f->r.content_type = arena_str(a, r->content_type);
     for (size_t i = 0; i < r->field_count; i++)
-        fields[i] = (struct http_field){arena_str(a, r->fields[i].name), arena_str(a, r->fields[i].value)};
+        fields[i] =
+            (struct http_field){arena_str(a, r->fields[i].name), arena_str(a, r->fields[i].value)};
     f->r.fields = fields;
     if (r->tls)
         f->r.tls = tls_context_ref(r->tls);
@@ -356,7 +360,8 @@ struct fetch *fetch_start(struct loop *l, const struct fetch_request *r, fetch_f
     if (f->r.unix_path)
         connect_unix(f);
     else
-        io_connect(&f->io, &f->task, FETCH_IO_SHIFT, &f->r.to, f->r.mark); /* io_connected tells what became of it */
+        io_connect(&f->io, &f->task, FETCH_IO_SHIFT, &f->r.to,
+                   f->r.mark); /* io_connected tells what became of it */
     task_note(&f->task, FETCH_START);
     return f;
 }

@@ -1,8 +1,9 @@
-/* Message heads: what every HTTP version shares. Names are lower case; the request line is kept as HTTP/2's
- * pseudo headers are, so that routing and policy never see the version.
+/* Message heads: what every HTTP version shares. Names are lower case; the request line is kept as
+ * HTTP/2's pseudo headers are, so that routing and policy never see the version.
  *
  * Ownership: a head and all its texts live in one arena, given by whoever makes it.
- * Source: RFC 9110, RFC 9112. What is ambiguous is refused by the codec; what is forwarded is re-serialised.
+ * Source: RFC 9110, RFC 9112. What is ambiguous is refused by the codec; what is forwarded is
+ * re-serialised.
  */
 #pragma once
 
@@ -23,28 +24,31 @@ struct http_field {
 struct http_head {
     bool is_request;
     uint8_t version; /* 10, 11 or 20, as received */
-    struct str method, scheme, authority, path; /* request; path holds the query; authority lower case, as sent otherwise */
-    unsigned status;                            /* response */
-    struct http_field *fields;                  /* end-to-end fields only: connection-level ones were taken out */
+    struct str method, scheme, authority,
+        path;        /* request; path holds the query; authority lower case, as sent otherwise */
+    unsigned status; /* response */
+    struct http_field *fields; /* end-to-end fields only: connection-level ones were taken out */
     size_t count, cap;
     enum http_framing framing; /* of the message as received; the writer decides its own */
     uint64_t content_length;   /* HTTP_BODY_LENGTH */
     bool keep_alive;           /* the connection may carry another message after this one */
     bool expect_continue;
-    struct str upgrade;        /* protocols of Upgrade, if Connection named it; else empty */
-    struct arena *arena;       /* where new fields go */
+    struct str upgrade;  /* protocols of Upgrade, if Connection named it; else empty */
+    struct arena *arena; /* where new fields go */
 };
 
 void http_head_init(struct http_head *h, struct arena *a, bool is_request);
 /* First value of a field; false if absent. `name` is lower case. */
 bool http_get(const struct http_head *h, struct str name, struct str *value);
 void http_add(struct http_head *h, struct str name, struct str value); /* copies both */
-void http_set(struct http_head *h, struct str name, struct str value); /* replaces all of that name */
+void http_set(struct http_head *h, struct str name,
+              struct str value); /* replaces all of that name */
 void http_remove(struct http_head *h, struct str name);
 /* A deep copy into another arena (retries and mirrors change their own). */
 void http_head_copy(struct http_head *to, const struct http_head *from, struct arena *a);
-struct str http_path_only(struct str path);  /* without the query */
-bool http_query_get(struct str path, struct str name, struct str *value); /* first value, not decoded */
+struct str http_path_only(struct str path); /* without the query */
+bool http_query_get(struct str path, struct str name,
+                    struct str *value);          /* first value, not decoded */
 struct str http_host_only(struct str authority); /* without the port; brackets of IPv6 stay */
 const char *http_reason(unsigned status);
 bool http_is_token(struct str s);

@@ -1,15 +1,17 @@
-/* HTTP/1.1, both sides. The driver (run) takes notes, steps the state while it changes, then reads more if the state has use
- * for it. `parse` says where the incoming message stands; the outgoing one is written by the owner's calls, which only append
- * to the io and note the driver.
+/* HTTP/1.1, both sides. The driver (run) takes notes, steps the state while it changes, then reads
+ * more if the state has use for it. `parse` says where the incoming message stands; the outgoing
+ * one is written by the owner's calls, which only append to the io and note the driver.
  *
- *   idle ---- head complete | open_stream ----> exchange ---- both messages ended, reusable ----> idle
- *     |                                            |-------- server: answered, not reusable -----> linger ---> over
- *     |---- bad head: answered by ourselves -------+-------- 101 went through --------------------> upgraded
+ *   idle ---- head complete | open_stream ----> exchange ---- both messages ended, reusable ---->
+ * idle |                                            |-------- server: answered, not reusable ----->
+ * linger ---> over
+ *     |---- bad head: answered by ourselves -------+-------- 101 went through -------------------->
+ * upgraded
  *     +---- end, idle too long ----> over <--------+-------- reset, client: not reusable
  *
- * A peer that closes its side during an exchange is gone, as Envoy has it: HTTP knows no half-close worth keeping.
- * After our last answer we shut down and drop what still arrives, for a moment: closing with unread bytes would send a reset
- * that may overtake the answer.
+ * A peer that closes its side during an exchange is gone, as Envoy has it: HTTP knows no half-close
+ * worth keeping. After our last answer we shut down and drop what still arrives, for a moment:
+ * closing with unread bytes would send a reset that may overtake the answer.
  */
 #include "proxy/wire/http1.h"
 
@@ -52,8 +54,8 @@ enum chunk {
 #define BLANK_LINES_MAX   4u
 #define CHUNK_DIGITS_MAX  16u
 #define CHUNK_EXCESS_MAX  (16u << 10)
-#define CHUNK_EXCESS_FREE 16u /* framing bytes of a chunk that nobody minds */
-#define LINGER_POLL_MS    20 /* the peer has ended, our last bytes are not out yet */
+#define CHUNK_EXCESS_FREE 16u  /* framing bytes of a chunk that nobody minds */
+#define LINGER_POLL_MS    20   /* the peer has ended, our last bytes are not out yet */
 #define REQUEST_LINE_REST 128u /* of a request line beside the target */
 
 struct pair {
@@ -112,7 +114,8 @@ static void pair_free(struct pair *p)
     mem_free(p);
 }
 
-/* The connection has no more to do with the pair under way; its owner may keep it as long as it likes. */
+/* The connection has no more to do with the pair under way; its owner may keep it as long as it
+ * likes. */
 static void detach(struct http1 *c)
 {
     struct pair *p;
@@ -141,7 +144,8 @@ static void kick(struct http1 *c)
     task_note(&c->task, N_KICK);
 }
 
-/* Deadlines: the timer stands at the earliest moment that may matter; what is due is decided when it fires. */
+/* Deadlines: the timer stands at the earliest moment that may matter; what is due is decided when
+ * it fires. */
 static void wake_by(struct http1 *c, int64_t at_ms)
 {
     if (c->timer.at_ms == 0 || at_ms < c->timer.at_ms)
@@ -205,7 +209,8 @@ static void answer_self(struct http1 *c, unsigned status)
     buf_done(&text);
 }
 
-/* The peer broke HTTP (or was too slow): the server says so if it still can, and the connection ends. */
+/* The peer broke HTTP (or was too slow): the server says so if it still can, and the connection
+ * ends. */
 static enum state refuse(struct http1 *c, unsigned status, const char *why)
 {
     bool answered = c->stream && c->stream->out_head_sent;
@@ -259,7 +264,8 @@ static enum scan scan_head(struct http1 *c, size_t limit, size_t *end)
     return SCAN_MORE;
 }
 
-/* Empty lines before a request line are skipped (RFC 9112 2.2), a few. False: no bytes to look at yet. */
+/* Empty lines before a request line are skipped (RFC 9112 2.2), a few. False: no bytes to look at
+ * yet. */
 static bool skip_blank_lines(struct http1 *c, const char **why)
 {
     while (c->scanned == 0 && c->in.n > 0) {
@@ -369,7 +375,8 @@ static enum state take_request(struct http1 *c)
     if (scan != SCAN_FOUND)
         return ST_IDLE;
     p = pair_new(c);
-    why = http1_parse_head(bytes_flat(&c->in, end).p, end, true, &p->s.arena, &p->s.in_head, &status);
+    why =
+        http1_parse_head(bytes_flat(&c->in, end).p, end, true, &p->s.arena, &p->s.in_head, &status);
     if (why) {
         pair_free(p);
         return refuse(c, status, why);
@@ -392,8 +399,9 @@ static enum state take_request(struct http1 *c)
 static void frame_response(const struct pair *p, struct http_head *h)
 {
     if (p->is_head || h->status < 200 || h->status == 204 || h->status == 304)
-        h->framing = h->framing == HTTP_BODY_LENGTH && h->status >= 200 && h->status != 204 ? HTTP_BODY_LENGTH
-                                                                                           : HTTP_BODY_NONE;
+        h->framing = h->framing == HTTP_BODY_LENGTH && h->status >= 200 && h->status != 204
+                         ? HTTP_BODY_LENGTH
+                         : HTTP_BODY_NONE;
 }
 
 static bool has_body(const struct pair *p, const struct http_head *h)
@@ -496,12 +504,13 @@ static bool is_token_char(char ch)
     return http_is_token((struct str){&ch, 1});
 }
 
-/* One character of a chunk's first line. The grammar is RFC 9112's without its "bad" blanks; extensions are dropped. */
+/* One character of a chunk's first line. The grammar is RFC 9112's without its "bad" blanks;
+ * extensions are dropped. */
 static bool chunk_char(struct http1 *c, char ch)
 {
     uint8_t u = (uint8_t)ch;
-    bool after = c->chunk == CH_EXT_NAME_MORE || c->chunk == CH_EXT_TOKEN || c->chunk == CH_EXT_AFTER ||
-                 (c->chunk == CH_SIZE && c->digits > 0);
+    bool after = c->chunk == CH_EXT_NAME_MORE || c->chunk == CH_EXT_TOKEN ||
+                 c->chunk == CH_EXT_AFTER || (c->chunk == CH_SIZE && c->digits > 0);
 
     if (after && (ch == '\r' || ch == ';')) {
         c->chunk = ch == '\r' ? CH_LF : CH_EXT_NAME;
@@ -538,7 +547,8 @@ static bool chunk_char(struct http1 *c, char ch)
     return false;
 }
 
-/* Many tiny chunks with long lines cost more than they carry: what the data does not excuse is bounded. */
+/* Many tiny chunks with long lines cost more than they carry: what the data does not excuse is
+ * bounded. */
 static bool chunk_line_done(struct http1 *c)
 {
     uint64_t excuse = CHUNK_EXCESS_FREE + MIN(c->body_left, (uint64_t)CHUNK_EXCESS_MAX) * 2;
@@ -604,7 +614,8 @@ static const char *take_trailers(struct http1 *c, unsigned *status)
         break;
     }
     if (end > 2) {
-        why = http1_parse_trailers(bytes_flat(&c->in, end).p, end, &s->arena, &s->in_trailers, &s->in_trailer_count);
+        why = http1_parse_trailers(bytes_flat(&c->in, end).p, end, &s->arena, &s->in_trailers,
+                                   &s->in_trailer_count);
         if (why)
             return why;
     }
@@ -685,8 +696,8 @@ static void conclude(struct http1 *c)
 /* Where to after a pair: may the connection carry another one? */
 static enum state after_pair(const struct http1 *c)
 {
-    bool reuse = !c->close_after && !c->draining && !c->request_close && !c->io.failed && !c->io.eof_in &&
-                 !c->io.write_error;
+    bool reuse = !c->close_after && !c->draining && !c->request_close && !c->io.failed &&
+                 !c->io.eof_in && !c->io.write_error;
 
     if (c->is_server)
         return reuse ? ST_IDLE : ST_LINGER;
@@ -829,15 +840,16 @@ static enum state on_end_of_input(struct http1 *c)
         return after_pair(c);
     if (!c->is_server && c->parse == P_CLOSE && !failed)
         in_end(c);
-    if (!c->is_server && c->parse == P_DONE) { /* if early, the owner decides what becomes of the request */
+    if (!c->is_server &&
+        c->parse == P_DONE) { /* if early, the owner decides what becomes of the request */
         c->close_after = true;
         if (!c->stream->out_ended)
             return ST_EXCHANGE;
         detach(c);
         return ST_OVER;
     }
-    detach_reset(c, !c->is_server && c->parse == P_HEAD && c->in.n == 0 && c->informational == 0 && c->requests > 1 &&
-                            c->io.bytes_out == c->out_start
+    detach_reset(c, !c->is_server && c->parse == P_HEAD && c->in.n == 0 && c->informational == 0 &&
+                            c->requests > 1 && c->io.bytes_out == c->out_start
                         ? STREAM_RESET_REFUSED
                         : STREAM_RESET_CLOSED);
     return ST_OVER;
@@ -1072,7 +1084,8 @@ static char *put_framing(char *at, const struct framing *f)
 /* The whole head in one run of memory. */
 static void write_head(struct http1 *c, const struct http_head *h, const struct framing *f)
 {
-    size_t max = h->method.n + h->path.n + h->authority.n + f->upgrade.n + HEAD_EXTRA + fields_size(h->fields, h->count);
+    size_t max = h->method.n + h->path.n + h->authority.n + f->upgrade.n + HEAD_EXTRA +
+                 fields_size(h->fields, h->count);
     struct bytes out;
     size_t room;
     char *from, *at, *big = NULL;
@@ -1092,7 +1105,8 @@ static void write_head(struct http1 *c, const struct http_head *h, const struct 
     io_write(&c->io, &out); /* a dead io drops it, and the driver hears of it by note */
 }
 
-static struct framing frame_request_out(struct http1 *c, struct pair *p, const struct http_head *h, bool end)
+static struct framing frame_request_out(struct http1 *c, struct pair *p, const struct http_head *h,
+                                        bool end)
 {
     struct framing f = {.kind = HTTP_BODY_NONE, .close = c->draining};
 
@@ -1115,7 +1129,8 @@ static struct framing frame_request_out(struct http1 *c, struct pair *p, const s
     return f;
 }
 
-static struct framing frame_response_out(struct http1 *c, const struct pair *p, const struct http_head *h, bool end)
+static struct framing frame_response_out(struct http1 *c, const struct pair *p,
+                                         const struct http_head *h, bool end)
 {
     struct framing f = {.kind = HTTP_BODY_NONE};
     bool old = p->s.in_head.version < 11;
@@ -1263,7 +1278,8 @@ static void op_reset(struct stream *s)
     end_now(pair_of(s)->c, STREAM_RESET_LOCAL);
 }
 
-/* Server, answered before the request was over: the client may still be sending, and must be able to read the answer. */
+/* Server, answered before the request was over: the client may still be sending, and must be able
+ * to read the answer. */
 static void op_release(struct stream *s)
 {
     struct http1 *c = pair_of(s)->c;
@@ -1344,8 +1360,8 @@ static const struct codec_ops dead_ops = {
 
 /* Owner's calls */
 
-static void init(struct http1 *c, struct loop *l, struct io *io, const struct http1_owner_ops *ops, void *owner,
-                 bool is_server)
+static void init(struct http1 *c, struct loop *l, struct io *io, const struct http1_owner_ops *ops,
+                 void *owner, bool is_server)
 {
     memset(c, 0, sizeof(*c));
     c->codec = (struct codec){&live_ops, l};
@@ -1369,7 +1385,8 @@ void http1_server_init(struct http1 *c, struct loop *l, struct io *io, struct by
         bytes_move(&c->in, first, first->n);
 }
 
-void http1_client_init(struct http1 *c, struct loop *l, struct io *io, const struct http1_owner_ops *ops, void *owner)
+void http1_client_init(struct http1 *c, struct loop *l, struct io *io,
+                       const struct http1_owner_ops *ops, void *owner)
 {
     init(c, l, io, ops, owner, false);
 }
@@ -1424,7 +1441,8 @@ bool http1_upgrade(struct http1 *c, struct stream *s, struct str protocol)
     return true;
 }
 
-void http1_take_io(struct http1 *c, struct io *to, struct task *task, unsigned note_shift, struct bytes *first)
+void http1_take_io(struct http1 *c, struct io *to, struct task *task, unsigned note_shift,
+                   struct bytes *first)
 {
     bytes_move(first, &c->in, c->in.n);
     io_move(to, &c->io, task, note_shift);

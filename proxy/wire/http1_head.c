@@ -1,7 +1,8 @@
-/* The head parser: one copy of the text into the arena, one pass over the copy, names made lower case in place.
+/* The head parser: one copy of the text into the arena, one pass over the copy, names made lower
+ * case in place.
  *
- * Every loop over characters stops at CR or LF, which belong to no class below, and the text is known to end in CR LF: that is why
- * no loop compares with the end.
+ * Every loop over characters stops at CR or LF, which belong to no class below, and the text is
+ * known to end in CR LF: that is why no loop compares with the end.
  */
 #include <string.h>
 
@@ -92,7 +93,8 @@ static const char *parse_version(struct cursor *c, struct http_head *h, unsigned
 
     if (!take(c, STR("HTTP/")))
         return "no HTTP version";
-    if (c->end - c->at < 4 || !is_digit(c->at[0]) || c->at[1] != '.' || !is_digit(c->at[2]) || is_digit(c->at[3]))
+    if (c->end - c->at < 4 || !is_digit(c->at[0]) || c->at[1] != '.' || !is_digit(c->at[2]) ||
+        is_digit(c->at[3]))
         return "malformed HTTP version";
     major = c->at[0];
     minor = c->at[2];
@@ -114,8 +116,8 @@ static const char *check_port(struct str port)
     return NULL;
 }
 
-/* host[:port], made lower case in place; a colon without digits is cut. Of RFC 3986's reg-name only what a DNS name or a service
- * may hold: letters, digits, '-', '.', '_', '~'. */
+/* host[:port], made lower case in place; a colon without digits is cut. Of RFC 3986's reg-name only
+ * what a DNS name or a service may hold: letters, digits, '-', '.', '_', '~'. */
 static const char *check_authority(char *p, size_t n, struct str *out)
 {
     size_t host = 0;
@@ -226,7 +228,8 @@ static const char *parse_status_line(struct cursor *c, struct http_head *h, unsi
 
     if (why)
         return why;
-    if (!take(c, STR(" ")) || c->end - c->at < 4 || !is_digit(c->at[0]) || !is_digit(c->at[1]) || !is_digit(c->at[2]))
+    if (!take(c, STR(" ")) || c->end - c->at < 4 || !is_digit(c->at[0]) || !is_digit(c->at[1]) ||
+        !is_digit(c->at[2]))
         return "malformed status line";
     h->status = (unsigned)((c->at[0] - '0') * 100 + (c->at[1] - '0') * 10 + (c->at[2] - '0'));
     c->at += 3;
@@ -288,7 +291,8 @@ static const char *once(bool *seen, struct str *slot, struct str value, const ch
 }
 
 /* Fields about the connection and the framing go into `facts`, the others into the head. */
-static const char *sort_field(struct http_head *h, const struct http_field *f, struct facts *facts, unsigned *status)
+static const char *sort_field(struct http_head *h, const struct http_field *f, struct facts *facts,
+                              unsigned *status)
 {
     struct str name = f->name;
 
@@ -330,7 +334,8 @@ static const char *sort_field(struct http_head *h, const struct http_field *f, s
         break;
     case 14:
         if (str_eq(name, STR("content-length")))
-            return once(&facts->has_length, &facts->length, f->value, "more than one Content-Length");
+            return once(&facts->has_length, &facts->length, f->value,
+                        "more than one Content-Length");
         if (str_eq(name, STR("http2-settings")))
             return NULL;
         break;
@@ -340,7 +345,8 @@ static const char *sort_field(struct http_head *h, const struct http_field *f, s
         break;
     case 17:
         if (str_eq(name, STR("transfer-encoding")))
-            return once(&facts->has_coding, &facts->coding, f->value, "more than one Transfer-Encoding");
+            return once(&facts->has_coding, &facts->coding, f->value,
+                        "more than one Transfer-Encoding");
         break;
     default:
         break;
@@ -349,13 +355,14 @@ static const char *sort_field(struct http_head *h, const struct http_field *f, s
     return NULL;
 }
 
-/* Connection may not take these away: they are meant for the recipient (RFC 9110 7.6.1), and naming them is an attack. */
+/* Connection may not take these away: they are meant for the recipient (RFC 9110 7.6.1), and naming
+ * them is an attack. */
 static bool is_end_to_end(struct str name)
 {
     static const struct str names[] = {
-        STR_INIT("authorization"), STR_INIT("cookie"),        STR_INIT("set-cookie"), STR_INIT("content-type"),
-        STR_INIT("cache-control"), STR_INIT("content-range"), STR_INIT("forwarded"),  STR_INIT("expect"),
-        STR_INIT("content-encoding"),
+        STR_INIT("authorization"), STR_INIT("cookie"),        STR_INIT("set-cookie"),
+        STR_INIT("content-type"),  STR_INIT("cache-control"), STR_INIT("content-range"),
+        STR_INIT("forwarded"),     STR_INIT("expect"),        STR_INIT("content-encoding"),
     };
 
     for (size_t i = 0; i < COUNT(names); i++) {
@@ -432,7 +439,8 @@ static const char *apply_host(struct http_head *h, const struct facts *facts)
     return why;
 }
 
-static const char *parse_fields(struct cursor *c, struct http_head *h, struct facts *facts, unsigned *status)
+static const char *parse_fields(struct cursor *c, struct http_head *h, struct facts *facts,
+                                unsigned *status)
 {
     size_t lines = 0;
 
@@ -464,8 +472,8 @@ static bool copy_text(const char *p, size_t n, struct arena *a, struct cursor *c
     return true;
 }
 
-const char *http1_parse_head(const char *p, size_t n, bool is_request, struct arena *a, struct http_head *h,
-                             unsigned *status)
+const char *http1_parse_head(const char *p, size_t n, bool is_request, struct arena *a,
+                             struct http_head *h, unsigned *status)
 {
     struct facts facts = {.connection_count = 0};
     struct cursor c;
@@ -487,17 +495,37 @@ const char *http1_parse_head(const char *p, size_t n, bool is_request, struct ar
     return why;
 }
 
-/* Framing, routing, authentication and what describes the content: never from behind the body (RFC 9110 6.5.1). */
+/* Framing, routing, authentication and what describes the content: never from behind the body (RFC
+ * 9110 6.5.1). */
 static bool may_be_trailer(struct str name)
 {
     static const struct str names[] = {
-        STR_INIT("transfer-encoding"), STR_INIT("host"),       STR_INIT("connection"), STR_INIT("te"),
-        STR_INIT("trailer"),           STR_INIT("upgrade"),    STR_INIT("keep-alive"), STR_INIT("authorization"),
-        STR_INIT("cookie"),            STR_INIT("set-cookie"), STR_INIT("expect"),     STR_INIT("cache-control"),
-        STR_INIT("max-forwards"),      STR_INIT("pragma"),     STR_INIT("range"),      STR_INIT("location"),
-        STR_INIT("retry-after"),       STR_INIT("vary"),       STR_INIT("date"),       STR_INIT("expires"),
-        STR_INIT("age"),               STR_INIT("warning"),    STR_INIT("forwarded"),  STR_INIT("via"),
-        STR_INIT("www-authenticate"),  STR_INIT("server"),
+        STR_INIT("transfer-encoding"),
+        STR_INIT("host"),
+        STR_INIT("connection"),
+        STR_INIT("te"),
+        STR_INIT("trailer"),
+        STR_INIT("upgrade"),
+        STR_INIT("keep-alive"),
+        STR_INIT("authorization"),
+        STR_INIT("cookie"),
+        STR_INIT("set-cookie"),
+        STR_INIT("expect"),
+        STR_INIT("cache-control"),
+        STR_INIT("max-forwards"),
+        STR_INIT("pragma"),
+        STR_INIT("range"),
+        STR_INIT("location"),
+        STR_INIT("retry-after"),
+        STR_INIT("vary"),
+        STR_INIT("date"),
+        STR_INIT("expires"),
+        STR_INIT("age"),
+        STR_INIT("warning"),
+        STR_INIT("forwarded"),
+        STR_INIT("via"),
+        STR_INIT("www-authenticate"),
+        STR_INIT("server"),
     };
     static const struct str prefixes[] = {
         STR_INIT("content-"), STR_INIT("proxy-"), STR_INIT("x-forwarded-"),
@@ -515,7 +543,8 @@ static bool may_be_trailer(struct str name)
     return true;
 }
 
-const char *http1_parse_trailers(const char *p, size_t n, struct arena *a, struct http_field **fields, size_t *count)
+const char *http1_parse_trailers(const char *p, size_t n, struct arena *a,
+                                 struct http_field **fields, size_t *count)
 {
     struct http_head kept;
     struct cursor c;

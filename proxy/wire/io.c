@@ -1,8 +1,9 @@
 /* One peer's bytes.
  *
- * The pump is a task of the io's own: readiness of the descriptor lands there, so that pending output is written whatever the
- * owner does, and the owner hears only what concerns it. Output waits in `out` (TLS: in `plain_out`) until the loop's flush
- * list runs, after every task of the turn: many small writes become one record and one writev.
+ * The pump is a task of the io's own: readiness of the descriptor lands there, so that pending
+ * output is written whatever the owner does, and the owner hears only what concerns it. Output
+ * waits in `out` (TLS: in `plain_out`) until the loop's flush list runs, after every task of the
+ * turn: many small writes become one record and one writev.
  *
  * A pair has no descriptor: an end reads straight out of its peer's `out`.
  */
@@ -22,12 +23,12 @@
 
 enum { PUMP_READ = 1, PUMP_WRITE = 2, PUMP_FLUSH = 4 };
 
-#define SCRATCH_BYTES  (64u << 10)
-#define RECORD_BYTES   16384u /* plain bytes of one TLS record */
-#define WRITE_IOVS     16u
-#define JOB_BYTES      (64u << 10) /* of handshake in either direction */
-#define CIPHER_IN_MAX  (128u << 10)
-#define READ_TRIES     4u /* reads without a plain byte before others get a turn */
+#define SCRATCH_BYTES (64u << 10)
+#define RECORD_BYTES  16384u /* plain bytes of one TLS record */
+#define WRITE_IOVS    16u
+#define JOB_BYTES     (64u << 10) /* of handshake in either direction */
+#define CIPHER_IN_MAX (128u << 10)
+#define READ_TRIES    4u /* reads without a plain byte before others get a turn */
 
 /* Lives in the loop's flush list; the io may die or move before its turn comes. */
 struct io_flush {
@@ -80,10 +81,12 @@ void io_init(struct io *io, struct task *task, unsigned note_shift, int fd)
 
     prepare(io, task, note_shift, task->loop);
     watch_init(&io->watch, &io->pump, fd, PUMP_READ, PUMP_WRITE);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* a Unix socket has no such thing */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one,
+                     sizeof(one)); /* a Unix socket has no such thing */
 }
 
-void io_pair(struct io *a, struct task *a_task, unsigned a_shift, struct io *b, struct task *b_task, unsigned b_shift)
+void io_pair(struct io *a, struct task *a_task, unsigned a_shift, struct io *b, struct task *b_task,
+             unsigned b_shift)
 {
     prepare(a, a_task, a_shift, a_task->loop);
     prepare(b, b_task, b_shift, b_task->loop);
@@ -129,7 +132,8 @@ void io_move(struct io *to, struct io *from, struct task *task, unsigned note_sh
     from->error = EPIPE;
 }
 
-enum io_step io_connect(struct io *io, struct task *task, unsigned note_shift, const struct addr *at, uint32_t mark)
+enum io_step io_connect(struct io *io, struct task *task, unsigned note_shift,
+                        const struct addr *at, uint32_t mark)
 {
     struct sockaddr_storage sa;
     socklen_t sa_bytes = addr_to_sockaddr(at, &sa);
@@ -348,7 +352,8 @@ enum io_step io_handshake(struct io *io)
 }
 
 /* Decrypt from `in` into `into`, at most `max` bytes. */
-static enum tls_step decrypt(struct io *io, struct tls_input *in, struct bytes *into, size_t max, size_t *done)
+static enum tls_step decrypt(struct io *io, struct tls_input *in, struct bytes *into, size_t max,
+                             size_t *done)
 {
     while (*done < max) {
         size_t room, n = 0;
@@ -363,7 +368,8 @@ static enum tls_step decrypt(struct io *io, struct tls_input *in, struct bytes *
     return TLS_OK;
 }
 
-/* Read-ahead goes to the scratch, behind the partial record of last time; what is left over is kept in cipher_in. */
+/* Read-ahead goes to the scratch, behind the partial record of last time; what is left over is kept
+ * in cipher_in. */
 static enum io_step fill_scratch(struct io *io, struct tls_input *in)
 {
     size_t have = in->n;
@@ -711,7 +717,8 @@ void io_want_read(struct io *io, bool wanted)
     if (io->want_read == wanted)
         return;
     want(io, wanted, io->watch.fd >= 0 && io->watch.writing);
-    if (wanted && io->paired && (io->cipher_in.n > 0 || !io->peer || io->peer->out.n > 0 || io->peer->eof_sent))
+    if (wanted && io->paired &&
+        (io->cipher_in.n > 0 || !io->peer || io->peer->out.n > 0 || io->peer->eof_sent))
         note(io, IO_NOTE_READ);
 }
 
@@ -774,7 +781,8 @@ void io_reset(struct io *io)
     struct linger now = {.l_onoff = 1, .l_linger = 0};
 
     if (io->watch.fd >= 0)
-        (void)setsockopt(io->watch.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now)); /* else it is a plain close */
+        (void)setsockopt(io->watch.fd, SOL_SOCKET, SO_LINGER, &now,
+                         sizeof(now)); /* else it is a plain close */
     io_close(io);
 }
 

@@ -1,5 +1,5 @@
-/* Listener, connections, requests. A connection's task hears its io while TLS shakes hands, then its one stream at a time; the
- * handler is called from that task, never from inside the codec.
+/* Listener, connections, requests. A connection's task hears its io while TLS shakes hands, then
+ * its one stream at a time; the handler is called from that task, never from inside the codec.
  */
 #include "proxy/wire/serve.h"
 
@@ -137,7 +137,8 @@ static void answer_error(struct request *q, unsigned status)
     if (s->o.error_body)
         s->o.error_body(status, &text);
     else
-        buf_printf(&text, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u}\n", http_reason(status), status);
+        buf_printf(&text, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u}\n",
+                   http_reason(status), status);
     answer(q, status, "application/problem+json", buf_str(&text));
     buf_done(&text);
 }
@@ -391,7 +392,8 @@ static void serve_run(struct task *t, unsigned notes)
     accept_more(s);
 }
 
-struct serve *serve_new(struct loop *l, int listen_fd, const struct serve_options *o, struct err *err)
+struct serve *serve_new(struct loop *l, int listen_fd, const struct serve_options *o,
+                        struct err *err)
 {
     struct serve *s;
 
@@ -452,12 +454,13 @@ int serve_listen_tcp(const struct addr *at, struct err *err)
     addr_format(at, text);
     if (fd < 0)
         return err_errno(err, ERR_IO, "cannot listen on %s", text);
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 && bind(fd, (struct sockaddr *)&sa, n) == 0 &&
-        listen(fd, BACKLOG) == 0)
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
+        bind(fd, (struct sockaddr *)&sa, n) == 0 && listen(fd, BACKLOG) == 0)
         return fd;
     if (errno == EADDRINUSE)
         err_set(err, ERR_CONFLICT,
-                "port %u is in use on this host (wanted %s): stop the program that has it (ss -ltnp 'sport = %u' "
+                "port %u is in use on this host (wanted %s): stop the program that has it (ss "
+                "-ltnp 'sport = %u' "
                 "names it) or choose another port",
                 at->port, text, at->port);
     else
@@ -475,14 +478,16 @@ static int clear_stale(const char *path, const struct sockaddr_un *sa, struct er
     if (lstat(path, &st) < 0)
         return errno == ENOENT ? 0 : err_errno(err, ERR_IO, "cannot look at %s", path);
     if (!S_ISSOCK(st.st_mode))
-        return err_set(err, ERR_CONFLICT, "%s exists and is not a socket: remove it or choose another path", path);
+        return err_set(err, ERR_CONFLICT,
+                       "%s exists and is not a socket: remove it or choose another path", path);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return err_errno(err, ERR_IO, "cannot make a socket");
     failure = connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) == 0 ? 0 : errno;
     close(fd);
     if (failure != ECONNREFUSED && failure != ENOENT)
-        return err_set(err, ERR_CONFLICT, "another process listens on %s: stop it or choose another path", path);
+        return err_set(err, ERR_CONFLICT,
+                       "another process listens on %s: stop it or choose another path", path);
     if (unlink(path) < 0 && errno != ENOENT)
         return err_errno(err, ERR_IO, "cannot remove the stale socket %s", path);
     return 0;
@@ -495,14 +500,16 @@ int serve_listen_unix(const char *path, unsigned mode, struct err *err)
     int fd;
 
     if (n == 0 || n >= sizeof(sa.sun_path))
-        return err_set(err, ERR_INVALID, "socket path must have 1 to %zu bytes: %s", sizeof(sa.sun_path) - 1, path);
+        return err_set(err, ERR_INVALID, "socket path must have 1 to %zu bytes: %s",
+                       sizeof(sa.sun_path) - 1, path);
     memcpy(sa.sun_path, path, n);
     if (clear_stale(path, &sa, err) < 0)
         return -1;
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return err_errno(err, ERR_IO, "cannot make a socket");
-    /* The mode before bind is what the file is born with (less the umask); chmod then gives what the umask took. */
+    /* The mode before bind is what the file is born with (less the umask); chmod then gives what
+     * the umask took. */
     if (fchmod(fd, (mode_t)mode) == 0 && bind(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 &&
         chmod(path, (mode_t)mode) == 0 && listen(fd, BACKLOG) == 0)
         return fd;
@@ -513,7 +520,8 @@ int serve_listen_unix(const char *path, unsigned mode, struct err *err)
 
 /* Answers */
 
-void serve_answer(struct serve_request *r, unsigned status, const char *content_type, struct str body)
+void serve_answer(struct serve_request *r, unsigned status, const char *content_type,
+                  struct str body)
 {
     answer(request_of(r), status, content_type, body);
 }
@@ -565,8 +573,8 @@ void serve_end(struct serve_request *r)
     request_drop(q);
 }
 
-void serve_upgrade(struct serve_request *r, const char *protocol, struct io *to, struct task *task, unsigned note_shift,
-                   struct bytes *first)
+void serve_upgrade(struct serve_request *r, const char *protocol, struct io *to, struct task *task,
+                   unsigned note_shift, struct bytes *first)
 {
     struct request *q = request_of(r);
     struct conn *c = q->conn;

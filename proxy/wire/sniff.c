@@ -1,5 +1,6 @@
-/* A ClientHello is read through two cursors: the outer one strips TLS record headers from the bytes, the inner one walks the
- * handshake message that remains (it may span records). Both know their ends; nothing is trusted to be as long as it says.
+/* A ClientHello is read through two cursors: the outer one strips TLS record headers from the
+ * bytes, the inner one walks the handshake message that remains (it may span records). Both know
+ * their ends; nothing is trusted to be as long as it says.
  */
 #include "proxy/wire/sniff.h"
 
@@ -37,7 +38,8 @@ static uint32_t get(struct span *s, size_t bytes)
     return value;
 }
 
-/* The next `n` bytes as a range of their own. What is cut short is given as far as it goes; then `s` is bad. */
+/* The next `n` bytes as a range of their own. What is cut short is given as far as it goes; then
+ * `s` is bad. */
 static struct span cut(struct span *s, size_t n)
 {
     struct span part = {s->p, MIN(n, s->n), s->bad};
@@ -134,7 +136,8 @@ static bool take_hello(struct span hello, struct sniff_result *out)
     return !hello.bad && !extensions.bad && hello.n == 0;
 }
 
-/* Records joined into one message. The verdict is that of the bytes; `*whole`: the message is complete. */
+/* Records joined into one message. The verdict is that of the bytes; `*whole`: the message is
+ * complete. */
 static enum sniff_verdict join_records(struct span in, uint8_t *message, size_t *n, bool *whole)
 {
     size_t want = SIZE_MAX;
@@ -171,7 +174,8 @@ static enum sniff_verdict join_records(struct span in, uint8_t *message, size_t 
     return SNIFF_TLS;
 }
 
-static enum sniff_verdict sniff_tls(const uint8_t *p, size_t n, bool final, struct sniff_result *out)
+static enum sniff_verdict sniff_tls(const uint8_t *p, size_t n, bool final,
+                                    struct sniff_result *out)
 {
     static _Thread_local uint8_t message[LIMIT_SNIFF_BYTES];
     size_t have;
@@ -195,7 +199,8 @@ static enum sniff_verdict sniff_http1(const uint8_t *p, size_t n)
 {
     size_t at = 0, blank = 0;
 
-    while (n > 0 && blank < BLANK_MAX && (*p == '\r' || *p == '\n')) { /* some clients send empty lines first */
+    while (n > 0 && blank < BLANK_MAX &&
+           (*p == '\r' || *p == '\n')) { /* some clients send empty lines first */
         p++;
         n--;
         blank++;

@@ -283,7 +283,7 @@ class Bookshop:
             load.wait_for(300)
         seen = load.stop()
         failed = seen["total"] - seen["statuses"].get("200", 0)
-        versions = sorted({v for v in ("v1", "v2", "v3") for b in seen["bodies"] if f'"version": "{v}"' in b})
+        versions = sorted(set(seen["apps"]) - {"-"})
         print()
         s.say(f"{seen['total']:,} requests meanwhile, {failed} failed; versions seen: {', '.join(versions)}.")
         if seen["errors"]:

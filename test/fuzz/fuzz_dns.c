@@ -16,7 +16,10 @@ static void expect(bool ok)
 static void answer(struct str message, const struct dns_query *q, size_t max)
 {
     static const struct addr addrs[] = {
-        {.family = 4, .ip = {240, 240, 0, 1}}, {.family = 6, .ip = {0x20, 1}}, {.family = 4}};
+        {.family = 4,      .ip = {240, 240, 0, 1}},
+        {.family = 6,                .ip = {0x20, 1}},
+        {.family = 4}
+    };
     uint8_t *out = malloc(max + 1);
     size_t n = dns_format_answer(message, q, DNS_NOERROR, addrs, COUNT(addrs), 5, out, max);
 

@@ -82,7 +82,7 @@ def do_many(url, count, threads, headers, timeout):
 
 class Load:
     def __init__(self, url, threads, headers):
-        self.total, self.statuses, self.errors, self.bodies = 0, {}, [], {}
+        self.total, self.statuses, self.errors, self.apps = 0, {}, [], {}
         self.lock, self.stopping = threading.Lock(), threading.Event()
         self.workers = [threading.Thread(target=self.work, args=(url, headers)) for _ in range(threads)]
         for w in self.workers:
@@ -98,13 +98,13 @@ class Load:
                 self.statuses[key] = self.statuses.get(key, 0) + 1
                 if a["status"] != 200 and len(self.errors) < 10:
                     self.errors.append(a["error"] or a["body"][:200])
-                if len(self.bodies) < 50 or a["body"] in self.bodies:
-                    self.bodies[a["body"][:200]] = self.bodies.get(a["body"][:200], 0) + 1
+                app = next((v for k, v in a["headers"] if k.lower() == "x-app"), "-")
+                self.apps[app] = self.apps.get(app, 0) + 1
         c.close()
 
     def look(self):
         with self.lock:
-            return {"total": self.total, "statuses": self.statuses, "errors": self.errors, "bodies": self.bodies}
+            return {"total": self.total, "statuses": self.statuses, "errors": self.errors, "apps": self.apps}
 
     def stop(self):
         self.stopping.set()

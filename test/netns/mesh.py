@@ -230,7 +230,7 @@ class Host:
             return
         lan = self.mesh.lan.ns
         ip("-batch", "-", text=f"link add eth0 netns {self.ns} type veth peer name {self.name} netns {lan}\n")
-        ip("-n", lan, "-batch", "-", text=f"link set {self.name} master br0\nlink set {self.name} up\n")
+        ip("-n", lan, "-batch", "-", text=f"link set dev {self.name} master br0\nlink set dev {self.name} up\n")
         ip("-n", self.ns, "-batch", "-", text="link set lo up\nlink set eth0 up\n"
            f"address add {self.ip4}/24 dev eth0\naddress add {self.ip6}/64 dev eth0 nodad\n")
 
@@ -387,7 +387,7 @@ class Load:
         wait_until(f"{count} more requests pass", lambda: self.seen()["total"] >= start + count, seconds)
 
     def stop(self):
-        """{"total", "statuses": {"200": n}, "errors": [text], "bodies": {text: n}}"""
+        """{"total", "statuses": {"200": n}, "errors": [text], "apps": {"web-v1": n}}; apps by their header x-app"""
         return self.host.hand("load_stop", number=self.number)
 
 

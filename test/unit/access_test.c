@@ -9,7 +9,8 @@
 
 static struct access_line sample(void)
 {
-    struct access_line l = {.start_wall_ms = 1767607872345, .code = 418, .service_time_ms = 2, .duration_ms = 3};
+    struct access_line l = {
+        .start_wall_ms = 1767607872345, .code = 418, .service_time_ms = 2, .duration_ms = 3};
 
     l.method = STR("GET");
     l.path = STR("/status/418");
@@ -35,22 +36,27 @@ TEST(a_request_prints_as_envoy_prints_it)
 
     buf_init(&b, 4096);
     access_format(&l, &b);
-    CHECK_STR(buf_str(&b),
-              "[2026-01-05T10:11:12.345Z] \"GET /status/418 HTTP/1.1\" 418 - via_upstream - \"-\" 0 135 3 2 \"-\" "
-              "\"curl/8.5.0\" \"6e7d0a3c-5b0e-9c1f-8a4b-0f3f6c2d1e00\" \"httpbin:8000\" \"10.0.0.7:80\" "
-              "outbound|8000||httpbin.default.svc.cluster.local 10.0.0.5:41234 240.240.0.9:8000 10.0.0.5:50112 - "
-              "default\n");
+    CHECK_STR(
+        buf_str(&b),
+        "[2026-01-05T10:11:12.345Z] \"GET /status/418 HTTP/1.1\" 418 - via_upstream - \"-\" 0 135 "
+        "3 2 \"-\" "
+        "\"curl/8.5.0\" \"6e7d0a3c-5b0e-9c1f-8a4b-0f3f6c2d1e00\" \"httpbin:8000\" \"10.0.0.7:80\" "
+        "outbound|8000||httpbin.default.svc.cluster.local 10.0.0.5:41234 240.240.0.9:8000 "
+        "10.0.0.5:50112 - "
+        "default\n");
     buf_done(&b);
 }
 
 TEST(what_is_absent_prints_as_a_dash)
 {
-    struct access_line l = {.service_time_ms = -1, .flags = RF_NR, .details = "filter_chain_not_found"};
+    struct access_line l = {
+        .service_time_ms = -1, .flags = RF_NR, .details = "filter_chain_not_found"};
     struct buf b;
 
     buf_init(&b, 4096);
     access_format(&l, &b);
-    CHECK_STR(buf_str(&b), "[1970-01-01T00:00:00.000Z] \"- - -\" 0 NR filter_chain_not_found - \"-\" 0 0 0 - \"-\" \"-\" \"-\" "
+    CHECK_STR(buf_str(&b), "[1970-01-01T00:00:00.000Z] \"- - -\" 0 NR filter_chain_not_found - "
+                           "\"-\" 0 0 0 - \"-\" \"-\" \"-\" "
                            "\"-\" \"-\" - - - - - -\n");
     buf_done(&b);
 }

@@ -41,7 +41,9 @@ TEST(a_view_follows_the_endpoint_set_and_keeps_the_counts)
 {
     struct cluster_table t;
     struct map views;
-    struct cluster *c = cluster_part("c", CLUSTER_ENDPOINTS), *next = cluster_part("c", CLUSTER_ENDPOINTS);
+    struct cluster *c = cluster_part("c", CLUSTER_ENDPOINTS),
+                   *next = cluster_part("c", CLUSTER_ENDPOINTS);
+    struct snapshot *s = snapshot_new();
     struct cluster_view *v;
     struct endpoint_block *b;
 
@@ -61,6 +63,10 @@ TEST(a_view_follows_the_endpoint_set_and_keeps_the_counts)
     CHECK_INT(v->weight_total, 4);
     CHECK(v->blocks[0] == b);
     CHECK_INT(v->blocks[0]->active, 1);
+    snapshot_seal(s, NULL);
+    cluster_views_trim(&views, s); /* no snapshot names it any more */
+    CHECK_INT(views.count, 0);
+    snapshot_unref(s);
     cluster_views_done(&views);
     part_unref(c);
     part_unref(next);

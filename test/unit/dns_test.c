@@ -29,8 +29,7 @@ static void put(struct message *m, const void *p, size_t n)
     m->n += n;
 }
 
-#define PUT(m, ...)                                                                                \
-    put((m), (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
+#define PUT(m, ...) put((m), (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
 
 static struct message question(uint16_t id, const char *name, uint16_t type)
 {
@@ -72,8 +71,8 @@ static unsigned rcode(const struct message *m)
     return m->p[3] & 15u;
 }
 
-static struct message answer(const struct message *query, enum dns_rcode code, const struct addr *addrs,
-                             size_t count, size_t max)
+static struct message answer(const struct message *query, enum dns_rcode code,
+                             const struct addr *addrs, size_t count, size_t max)
 {
     struct message out = {.n = 0};
     struct dns_query q;
@@ -179,7 +178,8 @@ TEST(a_family_that_is_not_there_is_empty_and_no_error)
     static const uint16_t types[] = {DNS_AAAA, 16 /* TXT */, 33 /* SRV */, 65 /* HTTPS */, 255};
 
     for (size_t i = 0; i < COUNT(types); i++) {
-        struct message q = question(7, "reviews", types[i]), a = answer(&q, DNS_NOERROR, &v4, 1, 512);
+        struct message q = question(7, "reviews", types[i]),
+                       a = answer(&q, DNS_NOERROR, &v4, 1, 512);
 
         CHECK_INT(rcode(&a), DNS_NOERROR);
         CHECK_INT(at16(&a, 6), 0);
@@ -314,14 +314,14 @@ TEST(resolv_conf_is_read_as_the_c_library_reads_it)
         const char *text;
         const char *want; /* joined with blanks */
     } rows[] = {
-        {"nameserver 10.0.0.1\n", "10.0.0.1"},
-        {"search x\nnameserver\t10.0.0.1  # first\nnameserver fd00::1\n", "10.0.0.1 fd00::1"},
-        {"nameserver 10.0.0.1\nnameserver 10.0.0.1", "10.0.0.1"},
-        {"#nameserver 10.0.0.1\n nameserver 10.0.0.2\nnameserverx 1.1.1.1\n", "127.0.0.1"},
-        {"", "127.0.0.1"}, /* none at all */
-        {"nameserver fe80::1%eth0\nnameserver 10.0.0.1\n", "10.0.0.1"},
-        {"nameserver fe80::1%eth0\n", ""}, /* one, but none that we can redirect */
-        {"nameserver junk\nnameserver 0.0.0.0\nnameserver 1.2.3.4\n", "1.2.3.4"},
+        {"nameserver 10.0.0.1\n",                                             "10.0.0.1"        },
+        {"search x\nnameserver\t10.0.0.1  # first\nnameserver fd00::1\n",     "10.0.0.1 fd00::1"},
+        {"nameserver 10.0.0.1\nnameserver 10.0.0.1",                          "10.0.0.1"        },
+        {"#nameserver 10.0.0.1\n nameserver 10.0.0.2\nnameserverx 1.1.1.1\n", "127.0.0.1"       },
+        {"",                                                                  "127.0.0.1"       }, /* none at all */
+        {"nameserver fe80::1%eth0\nnameserver 10.0.0.1\n",                    "10.0.0.1"        },
+        {"nameserver fe80::1%eth0\n",                                         ""                }, /* one, but none that we can redirect */
+        {"nameserver junk\nnameserver 0.0.0.0\nnameserver 1.2.3.4\n",         "1.2.3.4"         },
     };
 
     for (size_t i = 0; i < COUNT(rows); i++) {
@@ -344,8 +344,8 @@ struct world {
     struct loop *loop;
     struct dns_server *server;
     uint16_t port;
-    int udp[2], tcp; /* what the nameservers listen on; tcp at the first one */
-    char asked[256]; /* by on_lookup: "name key" */
+    int udp[2], tcp;              /* what the nameservers listen on; tcp at the first one */
+    char asked[256];              /* by on_lookup: "name key" */
     struct dns_table *next_table; /* on_lookup puts it in */
 };
 
@@ -382,7 +382,8 @@ static struct dns_table *small_table(const char *ip)
     struct addr a = address(ip);
 
     CHECK(dns_table_add(t, STR("reviews"), STR("default/reviews"), &a, 1));
-    CHECK(dns_table_add(t, STR("reviews.default.svc.cluster.local"), STR("default/reviews"), &a, 1));
+    CHECK(
+        dns_table_add(t, STR("reviews.default.svc.cluster.local"), STR("default/reviews"), &a, 1));
     return t;
 }
 
@@ -400,7 +401,8 @@ static void world_init(struct world *w)
         struct dns_options o = {.loop = w->loop,
                                 .nameservers = servers,
                                 .nameserver_count = 2,
-                                .port = (uint16_t)(20000 + ((unsigned)getpid() * 16 + i * 640) % 10000),
+                                .port =
+                                    (uint16_t)(20000 + ((unsigned)getpid() * 16 + i * 640) % 10000),
                                 .on_lookup = on_lookup,
                                 .arg = w};
 
@@ -532,7 +534,8 @@ TEST(other_names_pass_unchanged_both_ways)
 TEST(each_port_stands_for_its_nameserver)
 {
     struct world w;
-    struct message q = question(3, "example.org", DNS_A), a = answer(&q, DNS_NXDOMAIN, NULL, 0, 512);
+    struct message q = question(3, "example.org", DNS_A),
+                   a = answer(&q, DNS_NXDOMAIN, NULL, 0, 512);
     struct message got;
     int fd;
 
@@ -549,7 +552,12 @@ TEST(each_port_stands_for_its_nameserver)
 TEST(what_is_no_query_passes_too)
 {
     struct world w;
-    struct message q = {.p = {0, 5, 0x28, 0, 0, 1, 0, 0, 0, 0, 0, 0, 9}, .n = 13}, a = q, got;
+    struct message q =
+                       {
+                           .p = {0, 5, 0x28, 0, 0, 1, 0, 0, 0, 0, 0, 0, 9},
+                             .n = 13
+    },
+                   a = q, got;
     int fd;
 
     a.p[2] |= 0x80;
@@ -754,7 +762,8 @@ TEST(tcp_answers_mesh_names_and_passes_others_on)
 TEST(an_answer_by_tcp_outlives_the_askers_half_close)
 {
     struct world w;
-    struct message other = question(2, "example.org", DNS_A), a = answer(&other, DNS_NXDOMAIN, NULL, 0, 512);
+    struct message other = question(2, "example.org", DNS_A),
+                   a = answer(&other, DNS_NXDOMAIN, NULL, 0, 512);
     struct message got, want = framed(&other);
     struct dns_stats stats;
     int fd, behind;
@@ -805,7 +814,8 @@ TEST(a_port_in_use_is_one_clear_error)
     struct dns_options o;
 
     world_init(&w);
-    o = (struct dns_options){.loop = w.loop, .nameservers = &server, .nameserver_count = 1, .port = w.port};
+    o = (struct dns_options){
+        .loop = w.loop, .nameservers = &server, .nameserver_count = 1, .port = w.port};
     CHECK(dns_server_open(&o, &err) == NULL);
     CHECK(strstr(err.text, "cannot listen for DNS on 127.0.0.1:") != NULL);
     CHECK(strstr(err.text, "in use") != NULL);
@@ -816,7 +826,8 @@ TEST(nameservers_can_change_while_running)
 {
     struct world w;
     struct addr servers[3] = {address("127.0.0.1"), address("127.0.0.1"), address("127.0.0.1")};
-    struct message q = question(3, "example.org", DNS_A), a = answer(&q, DNS_NXDOMAIN, NULL, 0, 512);
+    struct message q = question(3, "example.org", DNS_A),
+                   a = answer(&q, DNS_NXDOMAIN, NULL, 0, 512);
     struct message got;
     struct err err;
     int udp, fd;

@@ -1,4 +1,5 @@
-/* The control plane's client against the control plane's server, and against peers that misbehave. */
+/* The control plane's client against the control plane's server, and against peers that misbehave.
+ */
 #include "test/test.h"
 #include "test/wire.h"
 
@@ -55,7 +56,8 @@ static void on_data(void *arg, struct str part)
 {
     (void)arg; /* checked by done */
     got.parts++;
-    snprintf(got.streamed + strlen(got.streamed), sizeof(got.streamed) - strlen(got.streamed), "%.*s", STR_ARG(part));
+    snprintf(got.streamed + strlen(got.streamed), sizeof(got.streamed) - strlen(got.streamed),
+             "%.*s", STR_ARG(part));
     if (got.cancel_in_data)
         fetch_cancel(got.cancel_in_data);
 }
@@ -94,8 +96,8 @@ static void handle(struct serve_request *r)
 
         http_get(r->head, STR("content-type"), &type);
         http_get(r->head, STR("x-extra"), &extra);
-        snprintf(text, sizeof(text), "%.*s %.*s %.*s %.*s %.*s", STR_ARG(r->method), STR_ARG(r->head->authority), STR_ARG(type),
-                 STR_ARG(extra), STR_ARG(r->body));
+        snprintf(text, sizeof(text), "%.*s %.*s %.*s %.*s %.*s", STR_ARG(r->method),
+                 STR_ARG(r->head->authority), STR_ARG(type), STR_ARG(extra), STR_ARG(r->body));
         serve_answer(r, 201, NULL, str_from(text));
     } else if (str_eq(r->path, STR("/uri"))) {
         serve_answer(r, 200, NULL, r->peer_uri);
@@ -113,7 +115,9 @@ static void handle(struct serve_request *r)
 static void begin(void)
 {
     struct serve_options o = {.handle = handle, .body_max = 1000};
-    struct addr any = {.family = 4, .ip = {127, 0, 0, 1}};
+    struct addr any = {
+        .family = 4, .ip = {127, 0, 0, 1}
+    };
     struct sockaddr_storage sa;
     socklen_t n = sizeof(sa);
     struct err err = {0};
@@ -149,7 +153,8 @@ static void finish(void)
 
 static struct fetch_request request(const char *path)
 {
-    return (struct fetch_request){.to = server_at, .path = str_from(path), .host = STR("cp"), .answer_max = 50};
+    return (struct fetch_request){
+        .to = server_at, .path = str_from(path), .host = STR("cp"), .answer_max = 50};
 }
 
 static struct fetch *go(const struct fetch_request *r)
@@ -196,6 +201,7 @@ TEST(a_large_body_goes_out_whole)
     r = request("/echo");
     r.method = STR("POST");
     r.body = (struct str){block, 1u << 20};
+    r.answer_max = 200;
     go(&r);
     await();
     CHECK_TEXT(got.err.text, "");
@@ -233,7 +239,8 @@ TEST(nobody_there_is_said_with_the_address)
     go(&r);
     await();
     CHECK_INT(got.err.code, ERR_MISSING);
-    CHECK_TEXT(got.err.text, "cannot connect to /tmp/weft-fetch-test-nothing: No such file or directory");
+    CHECK_TEXT(got.err.text,
+               "cannot connect to /tmp/weft-fetch-test-nothing: No such file or directory");
     finish();
 }
 
@@ -378,11 +385,12 @@ TEST(nonsense_and_truncation_are_errors)
     static const struct {
         const char *text, *want;
     } rows[] = {
-        {"SSH-2.0-OpenSSH\r\n", "no valid HTTP answer from"},
-        {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel", "the connection broke"},
-        {"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n", "no valid HTTP answer from"},
-        {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello", "no valid HTTP answer from"},
-        {"", "the connection broke"},
+        {"SSH-2.0-OpenSSH\r\n",                                                    "no valid HTTP answer from"},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel",                        "the connection broke"     },
+        {"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n",                           "no valid HTTP answer from"},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+         "no valid HTTP answer from"                                                                          },
+        {"",                                                                       "the connection broke"     },
     };
 
     for (size_t i = 0; i < COUNT(rows); i++) {

@@ -1,5 +1,6 @@
-/* Every row of corpus http1/requests.jsonl through a relay of our two codecs, whole and dripped; the strict rows of llhttp.jsonl
- * through the parser; and a table of our own. WEFT_CORPUS says where the corpus is.
+/* Every row of corpus http1/requests.jsonl through a relay of our two codecs, whole and dripped;
+ * the strict rows of llhttp.jsonl through the parser; and a table of our own. WEFT_CORPUS says
+ * where the corpus is.
  */
 #include "test/test.h"
 #include "test/wire.h"
@@ -103,8 +104,9 @@ static void origin_data(struct peer *p)
             *strchr(origin.first, '\r') = '\0';
         if (strstr(origin.first, "/evil"))
             origin.evil++;
-        peer_say(p, str_starts(head, STR("HEAD")) ? STR("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
-                                                  : STR("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+        peer_say(p, str_starts(head, STR("HEAD"))
+                        ? STR("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+                        : STR("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
         bytes_drop(&p->in, used);
         free((void *)(uintptr_t)all.p);
     }
@@ -239,8 +241,9 @@ static struct str unbase64(struct str s)
 
 static bool is_refusal(unsigned status)
 {
-    return status == 0 || status == 400 || status == 405 || status == 408 || status == 413 || status == 414 ||
-           status == 417 || status == 422 || status == 431 || status == 501 || status == 502 || status == 505;
+    return status == 0 || status == 400 || status == 405 || status == 408 || status == 413 ||
+           status == 414 || status == 417 || status == 422 || status == 431 || status == 501 ||
+           status == 502 || status == 505;
 }
 
 /* The rules of run_cases.py. NULL is right. */
@@ -284,8 +287,8 @@ static unsigned run_rows(const char *name, bool dripped)
             why = judge(row, &v);
             if (why) {
                 bad++;
-                print_error("%.*s: %s (first %u, complete %u, closed %d)\n", STR_ARG(json_value(row, "id")), why, v.first,
-                            v.complete, v.closed);
+                print_error("%.*s: %s (first %u, complete %u, closed %d)\n",
+                            STR_ARG(json_value(row, "id")), why, v.first, v.complete, v.closed);
             }
         }
         free((void *)(uintptr_t)raw.p);
@@ -305,14 +308,25 @@ TEST(every_request_of_the_corpus_is_judged_right_when_dripped)
     CHECK_INT(run_rows("http1/requests.jsonl", true), 0);
 }
 
-/* llhttp's strict vectors with an error before the first message is complete: no head of ours may come out of them. Vectors that
- * fail for reasons of llhttp's own (its list of methods, data after close, pausing) say nothing about us. */
+/* llhttp's strict vectors with an error before the first message is complete: no head of ours may
+ * come out of them. Vectors that fail for reasons of llhttp's own (its list of methods, data after
+ * close, pausing) say nothing about us. */
 static bool is_about_heads(struct str error)
 {
-    static const char *const about[] = {"Invalid header", "Missing expected", "Expected LF after CR", "Expected LF after headers",
-                                        "Duplicate Content-Length", "Content-Length overflow", "Invalid character in Content-Length",
-                                        "Empty Content-Length", "can't be present with", "Expected HTTP/", "Invalid status code",
-                                        "Expected space after version", "Expected dot", "Unexpected space"};
+    static const char *const about[] = {"Invalid header",
+                                        "Missing expected",
+                                        "Expected LF after CR",
+                                        "Expected LF after headers",
+                                        "Duplicate Content-Length",
+                                        "Content-Length overflow",
+                                        "Invalid character in Content-Length",
+                                        "Empty Content-Length",
+                                        "can't be present with",
+                                        "Expected HTTP/",
+                                        "Invalid status code",
+                                        "Expected space after version",
+                                        "Expected dot",
+                                        "Unexpected space"};
     size_t at;
 
     for (size_t i = 0; i < COUNT(about); i++) {
@@ -336,13 +350,16 @@ TEST(strict_vectors_of_llhttp_that_fail_give_no_head)
         size_t end = 0;
         const char *why = "incomplete";
 
-        if (!str_eq(json_value(row, "strict"), STR("true")) || !is_about_heads(json_value(row, "error")) ||
-            !str_eq(json_value(row, "messages"), STR("0")) || str_find(json_value(row, "id"), STR("CRLF between"), &end))
+        if (!str_eq(json_value(row, "strict"), STR("true")) ||
+            !is_about_heads(json_value(row, "error")) ||
+            !str_eq(json_value(row, "messages"), STR("0")) ||
+            str_find(json_value(row, "id"), STR("CRLF between"), &end))
             continue; /* the last: its error is behind a good head */
         raw = unbase64(json_value(row, "raw_b64"));
         arena_init(&a);
         if (str_find(raw, STR("\r\n\r\n"), &end))
-            why = http1_parse_head(raw.p, end + 4, str_starts(type, STR("request")), &a, &h, &status);
+            why =
+                http1_parse_head(raw.p, end + 4, str_starts(type, STR("request")), &a, &h, &status);
         if (!why)
             print_error("%.*s: accepted\n", STR_ARG(json_value(row, "id")));
         assert_non_null(why);
@@ -363,78 +380,110 @@ static const struct {
     unsigned first, complete;
     const char *seen; /* request line at the origin, or NULL */
 } rows[] = {
-    {"plain get", "GET /a?b=c HTTP/1.1\r\n" H "\r\n", 200, 1, "GET /a?b=c HTTP/1.1"},
-    {"no host in 1.1", "GET / HTTP/1.1\r\n\r\n", 400, 0, NULL},
-    {"no host in 1.0", "GET / HTTP/1.0\r\n\r\n", 200, 1, "GET / HTTP/1.1"},
-    {"two hosts in 1.0", "GET / HTTP/1.0\r\n" H H "\r\n", 400, 0, NULL},
-    {"head", "HEAD / HTTP/1.1\r\n" H "\r\n", 200, 1, "HEAD / HTTP/1.1"},
-    {"options star", "OPTIONS * HTTP/1.1\r\n" H "\r\n", 200, 1, "OPTIONS * HTTP/1.1"},
-    {"absolute options", "OPTIONS http://svc.mesh HTTP/1.1\r\n" H "\r\n", 200, 1, "OPTIONS * HTTP/1.1"},
-    {"absolute query", "GET http://svc.mesh?q HTTP/1.1\r\n" H "\r\n", 200, 1, "GET /?q HTTP/1.1"},
-    {"absolute https", "GET HTTPS://SVC.mesh:443/x HTTP/1.1\r\n" H "\r\n", 200, 1, "GET /x HTTP/1.1"},
-    {"absolute ftp", "GET ftp://svc.mesh/x HTTP/1.1\r\n" H "\r\n", 400, 0, NULL},
-    {"absolute user", "GET http://a@svc.mesh/x HTTP/1.1\r\n" H "\r\n", 400, 0, NULL},
-    {"absolute no host", "GET http:///x HTTP/1.1\r\n" H "\r\n", 400, 0, NULL},
-    {"absolute without Host field", "GET http://svc.mesh/x HTTP/1.1\r\n\r\n", 400, 0, NULL},
-    {"connect", "CONNECT svc.mesh:443 HTTP/1.1\r\n" H "\r\n", 501, 0, NULL},
-    {"http2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, 0, NULL},
-    {"version 1.2", "GET / HTTP/1.2\r\n" H "\r\n", 505, 0, NULL},
-    {"version 0.9", "GET / HTTP/0.9\r\n" H "\r\n", 505, 0, NULL},
-    {"version 11", "GET / HTTP/1.11\r\n" H "\r\n", 400, 0, NULL},
-    {"tls to plain", "\x16\x03\x01\x02\x00", 400, 0, NULL},
-    {"five blank lines", "\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\n" H "\r\n", 400, 0, NULL},
-    {"method too long", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA / HTTP/1.1\r\n" H "\r\n", 501, 0, NULL},
-    {"own method", "PURGE /x HTTP/1.1\r\n" H "\r\n", 200, 1, "PURGE /x HTTP/1.1"},
-    {"fragment", "GET /a#b HTTP/1.1\r\n" H "\r\n", 400, 0, NULL},
-    {"tab after method", "GET\t/ HTTP/1.1\r\n" H "\r\n", 400, 0, NULL},
-    {"tab before version", "GET /\tHTTP/1.1\r\n" H "\r\n", 400, 0, NULL},
-    {"blank after version", "GET / HTTP/1.1 \r\n" H "\r\n", 400, 0, NULL},
-    {"host star", "GET / HTTP/1.1\r\nHost: *\r\n\r\n", 400, 0, NULL},
-    {"host empty port", "GET / HTTP/1.1\r\nHost: svc.mesh:\r\n\r\n", 200, 1, NULL},
-    {"host big port", "GET / HTTP/1.1\r\nHost: svc.mesh:65536\r\n\r\n", 400, 0, NULL},
-    {"host negative port", "GET / HTTP/1.1\r\nHost: svc.mesh:-1\r\n\r\n", 400, 0, NULL},
-    {"host v6 junk", "GET / HTTP/1.1\r\nHost: [::1]x\r\n\r\n", 400, 0, NULL},
-    {"host v6 empty", "GET / HTTP/1.1\r\nHost: []\r\n\r\n", 400, 0, NULL},
-    {"host v4 in brackets", "GET / HTTP/1.1\r\nHost: [1.2.3.4]\r\n\r\n", 400, 0, NULL},
-    {"host only port", "GET / HTTP/1.1\r\nHost: :80\r\n\r\n", 400, 0, NULL},
-    {"host utf8", "GET / HTTP/1.1\r\nHost: sv\xc3\xa9\r\n\r\n", 400, 0, NULL},
-    {"length and body", "POST / HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\nabc", 200, 1, NULL},
-    {"length zero", "POST / HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n", 200, 1, NULL},
-    {"length plus", "POST / HTTP/1.1\r\n" H "Content-Length: +3\r\n\r\nabc", 400, 0, NULL},
-    {"length empty", "POST / HTTP/1.1\r\n" H "Content-Length:\r\n\r\n", 400, 0, NULL},
-    {"length overflow", "POST / HTTP/1.1\r\n" H "Content-Length: 18446744073709551617\r\n\r\nx", 400, 0, NULL},
-    {"length sign bit", "POST / HTTP/1.1\r\n" H "Content-Length: 9223372036854775808\r\n\r\nx", 400, 0, NULL},
-    {"coding unknown", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: br\r\n\r\n", 400, 0, NULL},
-    {"coding stacked", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: gzip, chunked\r\n\r\n", 501, 0, NULL},
-    {"length hidden by connection", "POST / HTTP/1.1\r\n" H "Connection: content-length\r\nContent-Length: 3\r\n\r\nabc", 200, 1,
-     NULL},
+    {"plain get",                     "GET /a?b=c HTTP/1.1\r\n" H "\r\n",                                          200, 1, "GET /a?b=c HTTP/1.1"},
+    {"no host in 1.1",                "GET / HTTP/1.1\r\n\r\n",                                                    400, 0, NULL                 },
+    {"no host in 1.0",                "GET / HTTP/1.0\r\n\r\n",                                                    200, 1, "GET / HTTP/1.1"     },
+    {"two hosts in 1.0",              "GET / HTTP/1.0\r\n" H H "\r\n",                                             400, 0, NULL                 },
+    {"head",                          "HEAD / HTTP/1.1\r\n" H "\r\n",                                              200, 1, "HEAD / HTTP/1.1"    },
+    {"options star",                  "OPTIONS * HTTP/1.1\r\n" H "\r\n",                                           200, 1, "OPTIONS * HTTP/1.1" },
+    {"absolute options",              "OPTIONS http://svc.mesh HTTP/1.1\r\n" H "\r\n",                             200, 1,
+     "OPTIONS * HTTP/1.1"                                                                                                                       },
+    {"absolute query",                "GET http://svc.mesh?q HTTP/1.1\r\n" H "\r\n",                               200, 1, "GET /?q HTTP/1.1"   },
+    {"absolute https",                "GET HTTPS://SVC.mesh:443/x HTTP/1.1\r\n" H "\r\n",                          200, 1,
+     "GET /x HTTP/1.1"                                                                                                                          },
+    {"absolute ftp",                  "GET ftp://svc.mesh/x HTTP/1.1\r\n" H "\r\n",                                400, 0, NULL                 },
+    {"absolute user",                 "GET http://a@svc.mesh/x HTTP/1.1\r\n" H "\r\n",                             400, 0, NULL                 },
+    {"absolute no host",              "GET http:///x HTTP/1.1\r\n" H "\r\n",                                       400, 0, NULL                 },
+    {"absolute without Host field",   "GET http://svc.mesh/x HTTP/1.1\r\n\r\n",                                    400, 0, NULL                 },
+    {"connect",                       "CONNECT svc.mesh:443 HTTP/1.1\r\n" H "\r\n",                                501, 0, NULL                 },
+    {"http2 preface",                 "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",                                          505, 0, NULL                 },
+    {"version 1.2",                   "GET / HTTP/1.2\r\n" H "\r\n",                                               505, 0, NULL                 },
+    {"version 0.9",                   "GET / HTTP/0.9\r\n" H "\r\n",                                               505, 0, NULL                 },
+    {"version 11",                    "GET / HTTP/1.11\r\n" H "\r\n",                                              400, 0, NULL                 },
+    {"tls to plain",                  "\x16\x03\x01\x02\x00",                                                      400, 0, NULL                 },
+    {"five blank lines",              "\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\n" H "\r\n",                           400, 0, NULL                 },
+    {"method too long",
+     "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA / HTTP/1.1\r\n" H "\r\n",
+     501,                                                                                                               0, NULL                 },
+    {"own method",                    "PURGE /x HTTP/1.1\r\n" H "\r\n",                                            200, 1, "PURGE /x HTTP/1.1"  },
+    {"fragment",                      "GET /a#b HTTP/1.1\r\n" H "\r\n",                                            400, 0, NULL                 },
+    {"tab after method",              "GET\t/ HTTP/1.1\r\n" H "\r\n",                                              400, 0, NULL                 },
+    {"tab before version",            "GET /\tHTTP/1.1\r\n" H "\r\n",                                              400, 0, NULL                 },
+    {"blank after version",           "GET / HTTP/1.1 \r\n" H "\r\n",                                              400, 0, NULL                 },
+    {"host star",                     "GET / HTTP/1.1\r\nHost: *\r\n\r\n",                                         400, 0, NULL                 },
+    {"host empty port",               "GET / HTTP/1.1\r\nHost: svc.mesh:\r\n\r\n",                                 200, 1, NULL                 },
+    {"host big port",                 "GET / HTTP/1.1\r\nHost: svc.mesh:65536\r\n\r\n",                            400, 0, NULL                 },
+    {"host negative port",            "GET / HTTP/1.1\r\nHost: svc.mesh:-1\r\n\r\n",                               400, 0, NULL                 },
+    {"host v6 junk",                  "GET / HTTP/1.1\r\nHost: [::1]x\r\n\r\n",                                    400, 0, NULL                 },
+    {"host v6 empty",                 "GET / HTTP/1.1\r\nHost: []\r\n\r\n",                                        400, 0, NULL                 },
+    {"host v4 in brackets",           "GET / HTTP/1.1\r\nHost: [1.2.3.4]\r\n\r\n",                                 400, 0, NULL                 },
+    {"host only port",                "GET / HTTP/1.1\r\nHost: :80\r\n\r\n",                                       400, 0, NULL                 },
+    {"host utf8",                     "GET / HTTP/1.1\r\nHost: sv\xc3\xa9\r\n\r\n",                                400, 0, NULL                 },
+    {"length and body",               "POST / HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\nabc",                      200, 1, NULL                 },
+    {"length zero",                   "POST / HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n",                         200, 1, NULL                 },
+    {"length plus",                   "POST / HTTP/1.1\r\n" H "Content-Length: +3\r\n\r\nabc",                     400, 0, NULL                 },
+    {"length empty",                  "POST / HTTP/1.1\r\n" H "Content-Length:\r\n\r\n",                           400, 0, NULL                 },
+    {"length overflow",               "POST / HTTP/1.1\r\n" H "Content-Length: 18446744073709551617\r\n\r\nx",
+     400,                                                                                                               0, NULL                 },
+    {"length sign bit",               "POST / HTTP/1.1\r\n" H "Content-Length: 9223372036854775808\r\n\r\nx",      400,
+     0,                                                                                                                    NULL                 },
+    {"coding unknown",                "POST / HTTP/1.1\r\n" H "Transfer-Encoding: br\r\n\r\n",                     400, 0, NULL                 },
+    {"coding stacked",                "POST / HTTP/1.1\r\n" H "Transfer-Encoding: gzip, chunked\r\n\r\n",          501, 0,
+     NULL                                                                                                                                       },
+    {"length hidden by connection",
+     "POST / HTTP/1.1\r\n" H "Connection: content-length\r\nContent-Length: 3\r\n\r\nabc",                         200, 1,
+     NULL                                                                                                                                       },
     {"coding hidden by connection",
-     "POST / HTTP/1.1\r\n" H "Connection: transfer-encoding\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", 200, 1, NULL},
-    {"connection junk", "GET / HTTP/1.1\r\n" H "Connection: a b\r\n\r\n", 400, 0, NULL},
-    {"connection many", "GET / HTTP/1.1\r\n" H "Connection: a\r\nConnection: a\r\nConnection: a\r\nConnection: a\r\nConnection: a\r\n"
-                        "Connection: a\r\nConnection: a\r\nConnection: a\r\nConnection: a\r\n\r\n",
-     400, 0, NULL},
-    {"expect other", "POST / HTTP/1.1\r\n" H "Expect: tea\r\nContent-Length: 1\r\n\r\nx", 417, 0, NULL},
-    {"chunk size of 17 digits", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n00000000000000001\r\nx\r\n0\r\n\r\n", 400, 0,
-     NULL},
-    {"chunk size sign bit", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF\r\nx", 400, 0, NULL},
-    {"chunk size blank", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1 \r\nx\r\n0\r\n\r\n", 400, 0, NULL},
-    {"chunk extension empty", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1;\r\nx\r\n0\r\n\r\n", 400, 0, NULL},
-    {"chunk extension value empty", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1;a=\r\nx\r\n0\r\n\r\n", 400, 0, NULL},
-    {"chunk extension quoted escape", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1;a=\"\\\"\"\r\nx\r\n0\r\n\r\n", 200, 1,
-     NULL},
-    {"chunk extension after quote", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1;a=\"b\"c\r\nx\r\n0\r\n\r\n", 400, 0, NULL},
-    {"chunk extension open quote", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1;a=\"b\r\nx\r\n0\r\n\r\n", 400, 0, NULL},
-    {"chunk data with bare CR", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r0\r\n\r\n", 400, 0, NULL},
-    {"trailer folded", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\nA: b\r\n c\r\n\r\n", 400, 0, NULL},
-    {"trailer bare LF", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\nA: b\n\r\n", 400, 0, NULL},
-    {"get with chunked", "GET / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", 200, 1, NULL},
-    {"empty name", "GET / HTTP/1.1\r\n" H ": x\r\n\r\n", 400, 0, NULL},
-    {"name in utf8", "GET / HTTP/1.1\r\n" H "\xc3\xa9: x\r\n\r\n", 400, 0, NULL},
-    {"value in utf8", "GET / HTTP/1.1\r\n" H "X: \xc3\xa9\r\n\r\n", 200, 1, NULL},
-    {"two then bad", "GET /1 HTTP/1.1\r\n" H "\r\nGET /2 HTTP/1.1\r\n" H "\r\nBAD\r\n\r\n", 200, 2, "GET /2 HTTP/1.1"},
-    {"1.0 does not go on", "GET /1 HTTP/1.0\r\n" H "Connection: keep-alive\r\n\r\nGET /evil HTTP/1.1\r\n" H "\r\n", 200, 1,
-     "GET /1 HTTP/1.1"},
+     "POST / HTTP/1.1\r\n" H
+     "Connection: transfer-encoding\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",                     200, 1, NULL                 },
+    {"connection junk",               "GET / HTTP/1.1\r\n" H "Connection: a b\r\n\r\n",                            400, 0, NULL                 },
+    {"connection many",
+     "GET / HTTP/1.1\r\n" H
+     "Connection: a\r\nConnection: a\r\nConnection: a\r\nConnection: a\r\nConnection: a\r\n"
+     "Connection: a\r\nConnection: a\r\nConnection: a\r\nConnection: a\r\n\r\n",                                   400, 0, NULL                 },
+    {"expect other",                  "POST / HTTP/1.1\r\n" H "Expect: tea\r\nContent-Length: 1\r\n\r\nx",         417, 0,
+     NULL                                                                                                                                       },
+    {"chunk size of 17 digits",
+     "POST / HTTP/1.1\r\n" H
+     "Transfer-Encoding: chunked\r\n\r\n00000000000000001\r\nx\r\n0\r\n\r\n",                                      400, 0, NULL                 },
+    {"chunk size sign bit",
+     "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF\r\nx",                            400, 0,
+     NULL                                                                                                                                       },
+    {"chunk size blank",
+     "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1 \r\nx\r\n0\r\n\r\n",                             400, 0,
+     NULL                                                                                                                                       },
+    {"chunk extension empty",
+     "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1;\r\nx\r\n0\r\n\r\n",                             400, 0,
+     NULL                                                                                                                                       },
+    {"chunk extension value empty",
+     "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1;a=\r\nx\r\n0\r\n\r\n",                           400, 0,
+     NULL                                                                                                                                       },
+    {"chunk extension quoted escape",
+     "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1;a=\"\\\"\"\r\nx\r\n0\r\n\r\n",
+     200,                                                                                                               1, NULL                 },
+    {"chunk extension after quote",
+     "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1;a=\"b\"c\r\nx\r\n0\r\n\r\n",                     400,
+     0,                                                                                                                    NULL                 },
+    {"chunk extension open quote",
+     "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1;a=\"b\r\nx\r\n0\r\n\r\n",                        400, 0,
+     NULL                                                                                                                                       },
+    {"chunk data with bare CR",
+     "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r0\r\n\r\n",                                400, 0, NULL                 },
+    {"trailer folded",
+     "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\nA: b\r\n c\r\n\r\n",                          400, 0,
+     NULL                                                                                                                                       },
+    {"trailer bare LF",               "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\nA: b\n\r\n",
+     400,                                                                                                               0, NULL                 },
+    {"get with chunked",
+     "GET / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",                               200, 1, NULL                 },
+    {"empty name",                    "GET / HTTP/1.1\r\n" H ": x\r\n\r\n",                                        400, 0, NULL                 },
+    {"name in utf8",                  "GET / HTTP/1.1\r\n" H "\xc3\xa9: x\r\n\r\n",                                400, 0, NULL                 },
+    {"value in utf8",                 "GET / HTTP/1.1\r\n" H "X: \xc3\xa9\r\n\r\n",                                200, 1, NULL                 },
+    {"two then bad",                  "GET /1 HTTP/1.1\r\n" H "\r\nGET /2 HTTP/1.1\r\n" H "\r\nBAD\r\n\r\n",       200, 2,
+     "GET /2 HTTP/1.1"                                                                                                                          },
+    {"1.0 does not go on",
+     "GET /1 HTTP/1.0\r\n" H "Connection: keep-alive\r\n\r\nGET /evil HTTP/1.1\r\n" H "\r\n",                      200,
+     1,                                                                                                                    "GET /1 HTTP/1.1"    },
 };
 
 static void run_table(bool dripped)
@@ -445,11 +494,13 @@ static void run_table(bool dripped)
         struct verdict v = play(str_from(rows[i].raw), dripped);
 
         if (v.first == rows[i].first && v.complete == rows[i].complete &&
-            (!rows[i].seen || strcmp(origin.first, rows[i].seen) == 0) && (v.first < 400 || v.closed))
+            (!rows[i].seen || strcmp(origin.first, rows[i].seen) == 0) &&
+            (v.first < 400 || v.closed))
             continue;
         bad++;
-        print_error("%s: first %u (want %u), complete %u (want %u), seen \"%s\", closed %d\n", rows[i].name, v.first, rows[i].first,
-                    v.complete, rows[i].complete, origin.first, v.closed);
+        print_error("%s: first %u (want %u), complete %u (want %u), seen \"%s\", closed %d\n",
+                    rows[i].name, v.first, rows[i].first, v.complete, rows[i].complete,
+                    origin.first, v.closed);
     }
     CHECK_INT(bad, 0);
 }
@@ -466,7 +517,8 @@ TEST(our_own_table_is_judged_right_when_dripped)
 
 TEST(what_is_forwarded_is_written_anew)
 {
-    play(STR("GET http://SVC.Mesh/x HTTP/1.1\r\nHost: other\r\nConnection: X-Secret, close\r\nX-Secret: 1\r\nTE: gzip\r\n"
+    play(STR("GET http://SVC.Mesh/x HTTP/1.1\r\nHost: other\r\nConnection: X-Secret, "
+             "close\r\nX-Secret: 1\r\nTE: gzip\r\n"
              "Keep-Alive: 3\r\nUpgrade: foo\r\nProxy-Connection: x\r\nX-Kept:  a b \r\n\r\n"),
          false);
     CHECK_TEXT(origin.head, "GET /x HTTP/1.1\r\nhost: svc.mesh\r\nx-kept: a b\r\n");
@@ -474,7 +526,10 @@ TEST(what_is_forwarded_is_written_anew)
 
 TEST(chunked_bodies_are_chunked_again)
 {
-    play(STR("POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nX-Sum: 1\r\nHost: evil\r\n\r\n"), false);
+    play(STR("POST / HTTP/1.1\r\n" H
+             "Transfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nX-Sum: 1\r\nHost: "
+             "evil\r\n\r\n"),
+         false);
     CHECK_INT(origin.complete, 1);
     CHECK_INT(origin.body_bytes, 5);
     CHECK(memcmp(origin.body, "hello", 5) == 0);

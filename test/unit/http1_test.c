@@ -79,29 +79,38 @@ static const struct {
     bool ends; /* the origin closes behind it */
     const char *seen;
 } answers[] = {
-    {"length", GET, OK "Content-Length: 2\r\nX: y\r\n\r\nok", false, OK "x: y\r\ncontent-length: 2\r\n\r\nok"},
-    {"no content", GET, "HTTP/1.1 204 No Content\r\nX: y\r\n\r\n", false, "HTTP/1.1 204 No Content\r\nx: y\r\n\r\n"},
-    {"not modified with length", GET, "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", false,
-     "HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n"},
-    {"head", "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", OK "Content-Length: 9\r\n\r\n", false, OK "content-length: 9\r\n\r\n"},
-    {"empty", GET, OK "Content-Length: 0\r\n\r\n", false, OK "content-length: 0\r\n\r\n"},
-    {"chunked with nothing in it", "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", OK "Transfer-Encoding: chunked\r\n\r\n", false, OK "\r\n"},
-    {"no reason", GET, "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", false, OK "content-length: 0\r\n\r\n"},
-    {"close, announced", GET, OK "Connection: close\r\nContent-Length: 2\r\n\r\nok", true, OK "content-length: 2\r\n\r\nok"},
-    {"both framings", GET, OK "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", false, BAD},
-    {"two lengths", GET, OK "Content-Length: 2\r\nContent-Length: 2\r\n\r\nok", false, BAD},
-    {"bad length", GET, OK "Content-Length: -2\r\n\r\nok", false, BAD},
-    {"folded", GET, OK "X: a\r\n b\r\nContent-Length: 0\r\n\r\n", false, BAD},
-    {"bare LF", GET, "HTTP/1.1 200 OK\nContent-Length: 0\n\n", false, BAD},
-    {"not HTTP", GET, "SSH-2.0-OpenSSH_9\r\n", false, BAD},
-    {"blank line first", GET, "\r\n" OK "Content-Length: 0\r\n\r\n", false, BAD},
-    {"bad status", GET, "HTTP/1.1 20 OK\r\n\r\n", false, BAD},
-    {"other version", GET, "HTTP/2.0 200 OK\r\n\r\n", false, BAD},
-    {"coding in 1.0", GET, "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", false, BAD},
-    {"closed at once", GET, "", true, BAD},
-    {"closed in the head", GET, OK "Content-Le", true, BAD},
-    {"upgrade nobody asked for", GET, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", false, BAD},
-    {"name with a blank", GET, OK "X : a\r\nContent-Length: 0\r\n\r\n", false, BAD},
+    {"length",                     GET,                                  OK "Content-Length: 2\r\nX: y\r\n\r\nok",                              false,
+     OK "x: y\r\ncontent-length: 2\r\n\r\nok"                                                                                                                                                                  },
+    {"no content",                 GET,                                  "HTTP/1.1 204 No Content\r\nX: y\r\n\r\n",                             false,
+     "HTTP/1.1 204 No Content\r\nx: y\r\n\r\n"                                                                                                                                                                 },
+    {"not modified with length",   GET,                                  "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",
+     false,                                                                                                                                            "HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n"},
+    {"head",                       "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", OK "Content-Length: 9\r\n\r\n",                                        false,
+     OK "content-length: 9\r\n\r\n"                                                                                                                                                                            },
+    {"empty",                      GET,                                  OK "Content-Length: 0\r\n\r\n",                                        false, OK "content-length: 0\r\n\r\n"                          },
+    {"chunked with nothing in it", "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n",
+     OK "Transfer-Encoding: chunked\r\n\r\n",                                                                                                   false, OK "\r\n"                                               },
+    {"no reason",                  GET,                                  "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n",                           false,
+     OK "content-length: 0\r\n\r\n"                                                                                                                                                                            },
+    {"close, announced",           GET,                                  OK "Connection: close\r\nContent-Length: 2\r\n\r\nok",                 true,
+     OK "content-length: 2\r\n\r\nok"                                                                                                                                                                          },
+    {"both framings",              GET,                                  OK "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+     false,                                                                                                                                            BAD                                                     },
+    {"two lengths",                GET,                                  OK "Content-Length: 2\r\nContent-Length: 2\r\n\r\nok",                 false, BAD                                                     },
+    {"bad length",                 GET,                                  OK "Content-Length: -2\r\n\r\nok",                                     false, BAD                                                     },
+    {"folded",                     GET,                                  OK "X: a\r\n b\r\nContent-Length: 0\r\n\r\n",                          false, BAD                                                     },
+    {"bare LF",                    GET,                                  "HTTP/1.1 200 OK\nContent-Length: 0\n\n",                              false, BAD                                                     },
+    {"not HTTP",                   GET,                                  "SSH-2.0-OpenSSH_9\r\n",                                               false, BAD                                                     },
+    {"blank line first",           GET,                                  "\r\n" OK "Content-Length: 0\r\n\r\n",                                 false, BAD                                                     },
+    {"bad status",                 GET,                                  "HTTP/1.1 20 OK\r\n\r\n",                                              false, BAD                                                     },
+    {"other version",              GET,                                  "HTTP/2.0 200 OK\r\n\r\n",                                             false, BAD                                                     },
+    {"coding in 1.0",              GET,                                  "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",      false,
+     BAD                                                                                                                                                                                                       },
+    {"closed at once",             GET,                                  "",                                                                    true,  BAD                                                     },
+    {"closed in the head",         GET,                                  OK "Content-Le",                                                       true,  BAD                                                     },
+    {"upgrade nobody asked for",   GET,
+     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",                                                           false, BAD                                                     },
+    {"name with a blank",          GET,                                  OK "X : a\r\nContent-Length: 0\r\n\r\n",                               false, BAD                                                     },
 };
 
 static void run_answers(bool drips)
@@ -171,7 +180,8 @@ TEST(chunked_answers_keep_body_and_trailers)
     for (int d = 0; d < 2; d++) {
         struct relay *r = begin();
 
-        script = OK "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;a=b\r\n world\r\n0\r\nX-Sum: 1\r\nSet-Cookie: no\r\n\r\n";
+        script = OK "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;a=b\r\n "
+                    "world\r\n0\r\nX-Sum: 1\r\nSet-Cookie: no\r\n\r\n";
         script_drips = d;
         peer_say(&r->client, STR(GET));
         if (d)
@@ -213,7 +223,9 @@ TEST(informational_answers_are_relayed)
 {
     struct relay *r = begin();
 
-    peer_say(&r->client, STR("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"));
+    peer_say(
+        &r->client,
+        STR("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"));
     turns(r->loop, 20);
     peer_say(&r->origins[0], STR("HTTP/1.1 100 Continue\r\n\r\n"));
     check_client(r, "HTTP/1.1 100 Continue\r\n\r\n");
@@ -243,7 +255,8 @@ TEST(pipelined_requests_are_answered_in_order_on_one_upstream_connection)
 
     script = OK "Content-Length: 1\r\n\r\nx";
     peer_say(&r->client, STR(GET GET GET));
-    check_client(r, OK "content-length: 1\r\n\r\nx" OK "content-length: 1\r\n\r\nx" OK "content-length: 1\r\n\r\nx");
+    check_client(r, OK "content-length: 1\r\n\r\nx" OK "content-length: 1\r\n\r\nx" OK
+                       "content-length: 1\r\n\r\nx");
     CHECK_INT(r->origin_count, 1);
     CHECK_INT(r->up.requests, 3);
     finish(r);
@@ -344,7 +357,8 @@ TEST(a_slow_head_is_answered_408)
     peer_say(&r->client, STR("T"));
     check_client(r, "");
     loop_advance(r->loop, 1000);
-    check_client(r, "HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    check_client(r,
+                 "HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     CHECK(r->client.ended);
     finish(r);
 }
@@ -547,8 +561,10 @@ TEST(a_stream_outlives_its_connection)
 
 TEST(the_parser_gives_what_routing_needs)
 {
-    static const char text[] = "POST /a/b?c=d HTTP/1.1\r\nHOST: Web.Example:8080\r\nContent-Length: 12\r\nX-Two:  a \r\nx-two: b\r\n"
-                               "Expect: 100-Continue\r\nConnection: Upgrade\r\nUpgrade: weft-sync/1\r\n\r\n";
+    static const char text[] =
+        "POST /a/b?c=d HTTP/1.1\r\nHOST: Web.Example:8080\r\nContent-Length: 12\r\nX-Two:  a "
+        "\r\nx-two: b\r\n"
+        "Expect: 100-Continue\r\nConnection: Upgrade\r\nUpgrade: weft-sync/1\r\n\r\n";
     struct http_head h;
     struct arena a;
     struct str value;
@@ -573,8 +589,9 @@ TEST(the_parser_gives_what_routing_needs)
 
 TEST(connection_cannot_take_away_what_the_recipient_needs)
 {
-    static const char text[] = "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: x\r\nX-Forwarded-For: y\r\nX-Hop: z\r\n"
-                               "Connection: authorization, x-forwarded-for, x-hop, host\r\n\r\n";
+    static const char text[] =
+        "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: x\r\nX-Forwarded-For: y\r\nX-Hop: z\r\n"
+        "Connection: authorization, x-forwarded-for, x-hop, host\r\n\r\n";
     struct http_head h;
     struct arena a;
     struct str value;
@@ -595,8 +612,12 @@ TEST(limits_of_a_head_have_their_own_status)
         size_t target, field, fields;
         unsigned status;
     } cases[] = {
-        {LIMIT_TARGET_BYTES + 1, 1, 1, 414}, {LIMIT_TARGET_BYTES, 1, 1, 0},     {10, LIMIT_HEAD_BYTES, 1, 431},
-        {10, 1, LIMIT_HEADERS, 431},         {10, 1, LIMIT_HEADERS - 1, 0}, {60000, 1, 1, 414},
+        {LIMIT_TARGET_BYTES + 1, 1,                1,                 414},
+        {LIMIT_TARGET_BYTES,     1,                1,                 0  },
+        {10,                     LIMIT_HEAD_BYTES, 1,                 431},
+        {10,                     1,                LIMIT_HEADERS,     431},
+        {10,                     1,                LIMIT_HEADERS - 1, 0  },
+        {60000,                  1,                1,                 414},
     };
 
     for (size_t i = 0; i < COUNT(cases); i++) {

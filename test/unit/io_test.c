@@ -225,7 +225,9 @@ TEST(an_io_may_change_hands_with_what_it_holds)
 
 TEST(a_reset_is_seen_as_such)
 {
-    struct addr at = {.family = 4, .ip = {127, 0, 0, 1}};
+    struct addr at = {
+        .family = 4, .ip = {127, 0, 0, 1}
+    };
     struct sockaddr_storage sa;
     socklen_t n = addr_to_sockaddr(&at, &sa);
     int listener = socket(AF_INET, SOCK_STREAM, 0), fd;
@@ -260,7 +262,9 @@ TEST(a_reset_is_seen_as_such)
 
 TEST(a_refused_connect_says_so)
 {
-    struct addr at = {.family = 4, .port = 1, .ip = {127, 0, 0, 1}};
+    struct addr at = {
+        .family = 4, .port = 1, .ip = {127, 0, 0, 1}
+    };
 
     begin();
     if (io_connect(&a.io, &a.task, 0, &at, 0) == IO_AGAIN) {
@@ -304,7 +308,8 @@ struct tls_world {
 
 static void tls_world_init(struct tls_world *w, unsigned version)
 {
-    struct tls_options o = {.peer = TLS_PEER_REQUIRED, .min_version = version, .max_version = version};
+    struct tls_options o = {
+        .peer = TLS_PEER_REQUIRED, .min_version = version, .max_version = version};
     struct err err = {0};
 
     pki_world_init(&w->pki, "cluster.local");
@@ -328,7 +333,8 @@ static void tls_world_done(struct tls_world *w)
 static void start_tls(struct tls_world *w, const char *expect)
 {
     struct err err = {0};
-    struct tls *ct = tls_new(w->client, STR(""), STR(""), &err), *st = tls_new(w->server, STR(""), STR(""), &err);
+    struct tls *ct = tls_new(w->client, STR(""), STR(""), &err),
+               *st = tls_new(w->server, STR(""), STR(""), &err);
 
     assert_non_null(ct);
     assert_non_null(st);

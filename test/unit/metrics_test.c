@@ -8,7 +8,8 @@ static struct metric_labels some_labels(void)
 {
     struct metric_labels l = {.is_source = true, .protocol = STR("http"), .code = 200};
 
-    l.source = (struct metric_peer){.workload = STR("caller"), .workload_ns = STR("default"), .app = STR("caller")};
+    l.source = (struct metric_peer){
+        .workload = STR("caller"), .workload_ns = STR("default"), .app = STR("caller")};
     l.destination = (struct metric_peer){.workload = STR("web-v1"), .version = STR("v1")};
     l.service = STR("web.default.svc.cluster.local");
     l.service_name = STR("web");
@@ -51,17 +52,22 @@ TEST(labels_come_in_the_order_of_istios_goldens)
     struct metric_labels l = some_labels();
 
     metrics_request(metrics_series(m, NULL, &l), 3, 10, 20);
-    CHECK(prints(&m, 1,
-                 "istio_requests_total{reporter=\"source\",source_workload=\"caller\",source_canonical_service=\"unknown\","
-                 "source_canonical_revision=\"latest\",source_workload_namespace=\"default\",source_principal=\"unknown\","
-                 "source_app=\"caller\",source_version=\"unknown\",source_cluster=\"unknown\","
-                 "destination_workload=\"web-v1\",destination_workload_namespace=\"unknown\","
-                 "destination_principal=\"unknown\",destination_app=\"unknown\",destination_version=\"v1\","
-                 "destination_service=\"web.default.svc.cluster.local\",destination_canonical_service=\"unknown\","
-                 "destination_canonical_revision=\"latest\",destination_service_name=\"web\","
-                 "destination_service_namespace=\"default\",destination_cluster=\"unknown\",request_protocol=\"http\","
-                 "response_code=\"200\",grpc_response_status=\"\",response_flags=\"-\","
-                 "connection_security_policy=\"unknown\"} 1\n"));
+    CHECK(prints(
+        &m, 1,
+        "istio_requests_total{reporter=\"source\",source_workload=\"caller\",source_canonical_"
+        "service=\"unknown\","
+        "source_canonical_revision=\"latest\",source_workload_namespace=\"default\",source_"
+        "principal=\"unknown\","
+        "source_app=\"caller\",source_version=\"unknown\",source_cluster=\"unknown\","
+        "destination_workload=\"web-v1\",destination_workload_namespace=\"unknown\","
+        "destination_principal=\"unknown\",destination_app=\"unknown\",destination_version=\"v1\","
+        "destination_service=\"web.default.svc.cluster.local\",destination_canonical_service="
+        "\"unknown\","
+        "destination_canonical_revision=\"latest\",destination_service_name=\"web\","
+        "destination_service_namespace=\"default\",destination_cluster=\"unknown\",request_"
+        "protocol=\"http\","
+        "response_code=\"200\",grpc_response_status=\"\",response_flags=\"-\","
+        "connection_security_policy=\"unknown\"} 1\n"));
     table_free(m);
 }
 
@@ -75,9 +81,11 @@ TEST(tables_of_workers_are_summed_by_label_set)
     l.code = 503;
     l.flags = RF_UF | RF_URX;
     metrics_request(metrics_series(tables[1], NULL, &l), 1, 1, 1);
-    CHECK(prints(tables, 2, "response_code=\"200\",grpc_response_status=\"\",response_flags=\"-\","
-                            "connection_security_policy=\"unknown\"} 2\n"));
-    CHECK(prints(tables, 2, "response_flags=\"UF,URX\",connection_security_policy=\"unknown\"} 1\n"));
+    CHECK(prints(tables, 2,
+                 "response_code=\"200\",grpc_response_status=\"\",response_flags=\"-\","
+                 "connection_security_policy=\"unknown\"} 2\n"));
+    CHECK(
+        prints(tables, 2, "response_flags=\"UF,URX\",connection_security_policy=\"unknown\"} 1\n"));
     CHECK(prints(tables, 2, "# TYPE istio_request_duration_milliseconds histogram\n"));
     CHECK(prints(tables, 2, "connection_security_policy=\"unknown\",le=\"0.5\"} 1\n"));
     CHECK(prints(tables, 2, "connection_security_policy=\"unknown\",le=\"10\"} 2\n"));
@@ -146,7 +154,9 @@ TEST(tcp_series_have_no_response_code)
     metrics_tcp(s, 1, 0, 0, 0);
     metrics_tcp(s, 0, 1, 70, 30);
     CHECK(prints(&m, 1, "istio_tcp_connections_opened_total{reporter=\"destination\""));
-    CHECK(prints(&m, 1, "request_protocol=\"tcp\",response_flags=\"-\",connection_security_policy=\"mutual_tls\"} 70\n"));
+    CHECK(prints(&m, 1,
+                 "request_protocol=\"tcp\",response_flags=\"-\",connection_security_policy="
+                 "\"mutual_tls\"} 70\n"));
     table_free(m);
 }
 

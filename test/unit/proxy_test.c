@@ -12,8 +12,8 @@ static bool has(const char *text, const char *part)
 }
 
 /* A caller's host with one service in plaintext at `ports`. */
-static struct snapshot *plain_snapshot(const struct node *n, const uint16_t *ports, size_t count, enum app_protocol protocol,
-                                       struct route **route)
+static struct snapshot *plain_snapshot(const struct node *n, const uint16_t *ports, size_t count,
+                                       enum app_protocol protocol, struct route **route)
 {
     struct snapshot *s = snapshot_new();
     struct cluster *c = cluster_part(CLUSTER, CLUSTER_ENDPOINTS);
@@ -31,7 +31,8 @@ static struct snapshot *plain_snapshot(const struct node *n, const uint16_t *por
     return s;
 }
 
-static void start_plain(struct node *n, struct origin *o, enum origin_mode mode, enum app_protocol protocol)
+static void start_plain(struct node *n, struct origin *o, enum origin_mode mode,
+                        enum app_protocol protocol)
 {
     origin_start(o, "one", mode);
     node_start(n, 2, 0, NULL, NULL);
@@ -127,7 +128,8 @@ TEST(bodies_stream_both_ways_whatever_their_framing)
     CHECK(has(m.text, "transfer-encoding: chunked\r\n"));
     message_free(&m);
     memset(big, 'x', sizeof(big));
-    h = snprintf(text, 200, "POST /echo HTTP/1.1\r\nHost: svc.test\r\nContent-Length: %zu\r\n\r\n", sizeof(big));
+    h = snprintf(text, 200, "POST /echo HTTP/1.1\r\nHost: svc.test\r\nContent-Length: %zu\r\n\r\n",
+                 sizeof(big));
     memcpy(text + h, big, sizeof(big));
     CHECK_INT(call(fd, text, (size_t)h + sizeof(big), &m), 200);
     CHECK_INT(m.body_n, sizeof(big));
@@ -203,7 +205,8 @@ TEST(a_try_that_finds_nobody_goes_to_another_endpoint)
     ports[0] = free_port();
     ports[1] = o.port;
     s = plain_snapshot(&n, ports, 2, APP_HTTP, &r);
-    r->retry = (struct retry_policy){.attempts = 2, .on = RETRY_CONNECT_FAILURE, .backoff_base_ms = 5, .avoid_previous = true};
+    r->retry = (struct retry_policy){
+        .attempts = 2, .on = RETRY_CONNECT_FAILURE, .backoff_base_ms = 5, .avoid_previous = true};
     node_apply(&n, s);
     for (int i = 0; i < 10; i++) {
         CHECK_INT(get_once(n.outbound, "/", &m), 200);
@@ -249,12 +252,14 @@ TEST(failures_have_envoys_answers)
     CHECK_INT(ask(fd, "GET / HTTP/1.1\r\nHost: other.test\r\n\r\n", &m), 404);
     message_free(&m);
     CHECK_INT(get(fd, "/drop", &m), 503);
-    CHECK_TEXT(m.body, "upstream connect error or disconnect/reset before headers. reset reason: connection termination");
+    CHECK_TEXT(m.body, "upstream connect error or disconnect/reset before headers. reset reason: "
+                       "connection termination");
     message_free(&m);
     nobody = free_port();
     node_apply(&n, plain_snapshot(&n, &nobody, 1, APP_HTTP, NULL));
     CHECK_INT(get(fd, "/", &m), 503);
-    CHECK(has(m.body, "reset reason: connection failure, transport failure reason: Connection refused"));
+    CHECK(has(m.body,
+              "reset reason: connection failure, transport failure reason: Connection refused"));
     message_free(&m);
     node_apply(&n, plain_snapshot(&n, &nobody, 0, APP_HTTP, NULL));
     CHECK_INT(get(fd, "/", &m), 503);
@@ -269,7 +274,8 @@ TEST(failures_have_envoys_answers)
     node_log(&n, log, sizeof(log));
     CHECK(has(log, " 404 NR route_not_found "));
     CHECK(has(log, " 503 UC upstream_reset_before_response_started{connection_termination} "));
-    CHECK(has(log, " 503 UF upstream_reset_before_response_started{connection_failure} - \"Connection refused\""));
+    CHECK(has(log, " 503 UF upstream_reset_before_response_started{connection_failure} - "
+                   "\"Connection refused\""));
     CHECK(has(log, " 503 UH no_healthy_upstream "));
     CHECK(has(log, " 503 NC cluster_not_found "));
     stop_plain(&n, &o);
@@ -293,7 +299,8 @@ TEST(a_slow_answer_meets_the_routes_timeout)
     message_free(&m);
     CHECK(has(node_log(&n, log, sizeof(log)), " 504 UT response_timeout "));
     s = plain_snapshot(&n, &o.port, 1, APP_HTTP, &r);
-    r->retry = (struct retry_policy){.attempts = 1, .on = RETRY_RESET, .per_try_timeout_ms = 100, .backoff_base_ms = 1};
+    r->retry = (struct retry_policy){
+        .attempts = 1, .on = RETRY_RESET, .per_try_timeout_ms = 100, .backoff_base_ms = 1};
     node_apply(&n, s);
     CHECK_INT(get_once(n.outbound, "/slow", &m), 504);
     message_free(&m);
@@ -360,7 +367,8 @@ TEST(a_tunnel_keeps_half_a_connection_open)
     proxy_metrics(n.proxy, &numbers);
     buf_addc(&numbers, 0);
     CHECK(has(numbers.p, "istio_tcp_connections_opened_total{reporter=\"source\""));
-    CHECK(has(numbers.p, "request_protocol=\"tcp\",response_flags=\"-\",connection_security_policy=\"unknown\"} 7\n"));
+    CHECK(has(numbers.p, "request_protocol=\"tcp\",response_flags=\"-\",connection_security_policy="
+                         "\"unknown\"} 7\n"));
     buf_done(&numbers);
     stop_plain(&n, &o);
 }
@@ -403,7 +411,8 @@ TEST(a_tunnel_looks_for_an_endpoint_that_is_there)
 /* ---- mutual TLS ---- */
 
 /* The serving host: an inbound listener in front of the origin. */
-static struct snapshot *inbound_snapshot(const struct node *n, uint16_t app, enum mtls_mode mtls, enum app_protocol protocol)
+static struct snapshot *inbound_snapshot(const struct node *n, uint16_t app, enum mtls_mode mtls,
+                                         enum app_protocol protocol)
 {
     struct snapshot *s = snapshot_new();
     struct cluster *c = cluster_part("inbound|80||", CLUSTER_LOCAL);
@@ -418,7 +427,8 @@ static struct snapshot *inbound_snapshot(const struct node *n, uint16_t app, enu
     return s;
 }
 
-static struct snapshot *mesh_snapshot(const struct node *n, uint16_t peer, const char *expect, enum app_protocol protocol)
+static struct snapshot *mesh_snapshot(const struct node *n, uint16_t peer, const char *expect,
+                                      enum app_protocol protocol)
 {
     struct snapshot *s = snapshot_new();
     struct cluster *c = cluster_part(CLUSTER, CLUSTER_ENDPOINTS);
@@ -439,8 +449,8 @@ struct mesh {
     struct origin o;
 };
 
-static void mesh_start(struct mesh *w, unsigned crypto_threads, enum origin_mode mode, enum app_protocol protocol,
-                       enum mtls_mode mtls)
+static void mesh_start(struct mesh *w, unsigned crypto_threads, enum origin_mode mode,
+                       enum app_protocol protocol, enum mtls_mode mtls)
 {
     struct creds *web, *db;
 
@@ -495,20 +505,49 @@ TEST(two_proxies_speak_mutual_tls_and_tell_the_app_who_called)
     mesh_stop(&w);
 }
 
-TEST(a_second_connection_resumes_its_session)
+TEST(later_connections_resume_the_session_of_the_first)
 {
     struct mesh w;
     struct message m;
+    uint64_t full;
 
     mesh_start(&w, 0, ORIGIN_HTTP, APP_HTTP, MTLS_STRICT);
-    for (int i = 0; i < 12; i++) {
-        CHECK_INT(get_once(w.client.outbound, "/drop", &m), 503);
-        message_free(&m);
+    for (int i = 0; i < 8; i++) {
         CHECK_INT(get_once(w.client.outbound, "/", &m), 200);
         message_free(&m);
+        /* The endpoint goes, and its pooled connections with it; then it is back. */
+        node_apply(&w.client, mesh_snapshot(&w.client, free_port(), WEB_URI, APP_HTTP));
+        node_apply(&w.client, mesh_snapshot(&w.client, w.server.inbound, WEB_URI, APP_HTTP));
     }
-    proxy_set_creds(w.client.proxy, STR("spiffe://cluster.local/ns/default/sa/none"),
-                    pki_world_creds(&w.pki, "spiffe://cluster.local/ns/default/sa/none", w.pki.now_ms));
+    full = proxy_live(w.server.proxy, "weft_handshakes_full_total");
+    CHECK(full >= 1 && full <= 2); /* one for each of the caller's workers */
+    CHECK_INT(full + proxy_live(w.server.proxy, "weft_handshakes_resumed_total"), 8);
+    mesh_stop(&w);
+}
+
+TEST(a_renewed_certificate_replaces_pooled_connections)
+{
+    struct mesh w;
+    struct message m;
+    struct creds *c;
+    char *first;
+
+    mesh_start(&w, 0, ORIGIN_HTTP, APP_HTTP, MTLS_STRICT);
+    CHECK_INT(get_once(w.client.outbound, "/headers", &m), 200);
+    first = strdup(strstr(m.body, ";Hash="));
+    first[6 + 64] = 0;
+    message_free(&m);
+    c = pki_world_creds(&w.pki, DB_URI, w.pki.now_ms);
+    proxy_set_creds(w.client.proxy, STR(DB_URI), c);
+    creds_unref(c);
+    nap_ms(30);
+    for (int i = 0; i < 4; i++) {
+        CHECK_INT(get_once(w.client.outbound, "/headers", &m), 200);
+        CHECK(!strstr(m.body, first));
+        CHECK(has(m.body, ";Hash="));
+        message_free(&m);
+    }
+    free(first);
     mesh_stop(&w);
 }
 
@@ -519,7 +558,8 @@ TEST(a_peer_with_another_name_is_not_spoken_to)
     char log[4096];
 
     mesh_start(&w, 0, ORIGIN_HTTP, APP_HTTP, MTLS_STRICT);
-    node_apply(&w.client, mesh_snapshot(&w.client, w.server.inbound, "spiffe://cluster.local/ns/default/sa/evil", APP_HTTP));
+    node_apply(&w.client, mesh_snapshot(&w.client, w.server.inbound,
+                                        "spiffe://cluster.local/ns/default/sa/evil", APP_HTTP));
     CHECK_INT(get_once(w.client.outbound, "/", &m), 503);
     CHECK_INT(atomic_load(&w.o.requests), 0);
     message_free(&m);
@@ -542,7 +582,10 @@ TEST(a_strict_port_refuses_plaintext_and_a_permissive_one_takes_it)
     CHECK(has(node_log(&w.server, log, sizeof(log)), " 0 NR filter_chain_not_found "));
     node_apply(&w.server, inbound_snapshot(&w.server, w.o.port, MTLS_PERMISSIVE, APP_HTTP));
     fd = dial(w.server.inbound);
-    CHECK_INT(ask(fd, "GET /headers HTTP/1.1\r\nHost: svc.test\r\nX-Forwarded-Client-Cert: By=me;URI=spiffe://a/b\r\n\r\n", &m),
+    CHECK_INT(ask(fd,
+                  "GET /headers HTTP/1.1\r\nHost: svc.test\r\nX-Forwarded-Client-Cert: "
+                  "By=me;URI=spiffe://a/b\r\n\r\n",
+                  &m),
               200);
     CHECK(!strstr(m.body, "x-forwarded-client-cert"));
     CHECK(has(m.text, "server: istio-envoy\r\n"));

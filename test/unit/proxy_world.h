@@ -1,4 +1,5 @@
-/* A small mesh in one process: origins in threads of their own, snapshots by hand, blocking client sockets. */
+/* A small mesh in one process: origins in threads of their own, snapshots by hand, blocking client
+ * sockets. */
 #pragma once
 
 #include <arpa/inet.h>
@@ -33,7 +34,9 @@ UNUSED static void nap_ms(int ms)
 
 UNUSED static struct addr loopback(uint16_t port)
 {
-    return (struct addr){.family = 4, .port = port, .ip = {127, 0, 0, 1}};
+    return (struct addr){
+        .family = 4, .port = port, .ip = {127, 0, 0, 1}
+    };
 }
 
 static int listen_any(uint16_t *port)
@@ -63,7 +66,8 @@ static void set_patience(int fd)
     struct timeval t = {.tv_sec = 10};
     int on = 1;
 
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* heads and bodies are written apart */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on,
+               sizeof(on)); /* heads and bodies are written apart */
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t));
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof(t));
 }
@@ -136,7 +140,8 @@ static bool more(struct reader *r)
 static bool line_end(struct reader *r, const char *mark, size_t *end)
 {
     for (;;) {
-        const char *at = r->n > r->at ? memmem(r->p + r->at, r->n - r->at, mark, strlen(mark)) : NULL;
+        const char *at =
+            r->n > r->at ? memmem(r->p + r->at, r->n - r->at, mark, strlen(mark)) : NULL;
 
         if (at) {
             *end = (size_t)(at - r->p) + strlen(mark);
@@ -235,8 +240,9 @@ struct origin_conn {
 static void answer(int fd, int status, const char *body, size_t n)
 {
     char head[160];
-    int h = snprintf(head, sizeof(head), "HTTP/1.1 %d X\r\ncontent-length: %zu\r\ncontent-type: text/plain\r\n\r\n", status,
-                     n);
+    int h = snprintf(head, sizeof(head),
+                     "HTTP/1.1 %d X\r\ncontent-length: %zu\r\ncontent-type: text/plain\r\n\r\n",
+                     status, n);
 
     put_all(fd, head, (size_t)h);
     put_all(fd, body, n);
@@ -396,7 +402,8 @@ UNUSED static int ask(int fd, const char *text, struct message *m)
 UNUSED static int get(int fd, const char *path, struct message *m)
 {
     char text[256];
-    int n = snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: svc.test:80\r\nUser-Agent: tester\r\n\r\n", path);
+    int n = snprintf(text, sizeof(text),
+                     "GET %s HTTP/1.1\r\nHost: svc.test:80\r\nUser-Agent: tester\r\n\r\n", path);
 
     return call(fd, text, (size_t)n, m);
 }
@@ -446,7 +453,8 @@ UNUSED static struct cluster *cluster_part(const char *name, enum cluster_kind k
     return c;
 }
 
-UNUSED static void cluster_endpoints(struct cluster *c, const uint16_t *ports, size_t count, const char *identity)
+UNUSED static void cluster_endpoints(struct cluster *c, const uint16_t *ports, size_t count,
+                                     const char *identity)
 {
     struct endpoint_set *set = part_new(sizeof(*set));
 
@@ -469,7 +477,8 @@ UNUSED static void cluster_endpoints(struct cluster *c, const uint16_t *ports, s
     c->endpoints = set;
 }
 
-UNUSED static struct listener *listener_part(enum listener_kind kind, uint16_t port, enum app_protocol protocol)
+UNUSED static struct listener *listener_part(enum listener_kind kind, uint16_t port,
+                                             enum app_protocol protocol)
 {
     struct listener *l = part_new(sizeof(*l));
 
@@ -542,7 +551,8 @@ UNUSED static void node_start(struct node *n, unsigned workers, unsigned crypto_
                               void (*need)(void *, struct str), void *need_arg)
 {
     struct err err = {0};
-    struct proxy_options o = {.workers = workers, .crypto_threads = crypto_threads, .trust_local_addr = true};
+    struct proxy_options o = {
+        .workers = workers, .crypto_threads = crypto_threads, .trust_local_addr = true};
 
     signal(SIGPIPE, SIG_IGN);
     n->control = loop_new(&err);
@@ -585,7 +595,8 @@ UNUSED static void node_apply(struct node *n, struct snapshot *s)
 UNUSED static bool node_is_quiet(struct node *n)
 {
     for (int i = 0; i < 600; i++) {
-        if (proxy_live(n->proxy, "weft_connections") == 0 && proxy_live(n->proxy, "weft_requests") == 0 &&
+        if (proxy_live(n->proxy, "weft_connections") == 0 &&
+            proxy_live(n->proxy, "weft_requests") == 0 &&
             proxy_live(n->proxy, "weft_attempts") == 0 && proxy_live(n->proxy, "weft_tunnels") == 0)
             return true;
         nap_ms(10);

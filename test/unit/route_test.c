@@ -60,10 +60,18 @@ TEST(no_match_is_no_route)
 
 TEST(headers_queries_and_their_absence_decide)
 {
-    static struct header_match jason = {STR_INIT("end-user"), {.kind = MATCH_EXACT, .text = STR_INIT("jason")}, false};
+    static struct header_match jason = {
+        STR_INIT("end-user"), {.kind = MATCH_EXACT, .text = STR_INIT("jason")},
+         false
+    };
     static struct header_match without = {STR_INIT("end-user"), {.kind = MATCH_PRESENT}, true};
-    static struct header_match method = {STR_INIT(":method"), {.kind = MATCH_EXACT, .text = STR_INIT("GET")}, false};
-    static struct query_match query = {STR_INIT("v"), {.kind = MATCH_EXACT, .text = STR_INIT("2")}};
+    static struct header_match method = {
+        STR_INIT(":method"), {.kind = MATCH_EXACT, .text = STR_INIT("GET")},
+         false
+    };
+    static struct query_match query = {
+        STR_INIT("v"), {.kind = MATCH_EXACT, .text = STR_INIT("2")}
+    };
     struct world w;
 
     for (int who = 0; who < 3; who++) {
@@ -85,7 +93,10 @@ TEST(headers_queries_and_their_absence_decide)
 TEST(a_tcp_route_is_chosen_by_the_original_address)
 {
     struct cidr ten, any6;
-    struct tcp_route routes[2] = {{.subnets = &ten, .subnet_count = 1, .name = STR("ten")}, {.name = STR("rest")}};
+    struct tcp_route routes[2] = {
+        {.subnets = &ten,     .subnet_count = 1, .name = STR("ten")},
+        {.name = STR("rest")}
+    };
     struct listener l = {.tcp = routes, .tcp_count = 2};
     struct addr a;
 
@@ -102,7 +113,11 @@ TEST(a_tcp_route_is_chosen_by_the_original_address)
 
 TEST(weights_share_the_traffic_exactly)
 {
-    const struct weighted_cluster c[] = {{STR("v1"), 90}, {STR("v2"), 0}, {STR("v3"), 10}};
+    const struct weighted_cluster c[] = {
+        {STR("v1"), 90},
+        {STR("v2"), 0 },
+        {STR("v3"), 10}
+    };
     size_t v1 = 0, v3 = 0;
 
     for (uint64_t r = 0; r < 1000; r++) {
@@ -118,7 +133,8 @@ TEST(weights_share_the_traffic_exactly)
 
 TEST(the_default_policy_repeats_what_never_began_and_no_answer)
 {
-    struct retry_policy p = {.attempts = 2, .on = RETRY_CONNECT_FAILURE | RETRY_REFUSED_STREAM | RETRY_STATUS_CODES};
+    struct retry_policy p = {
+        .attempts = 2, .on = RETRY_CONNECT_FAILURE | RETRY_REFUSED_STREAM | RETRY_STATUS_CODES};
     struct arena a;
     struct http_head h;
 

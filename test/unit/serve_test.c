@@ -49,7 +49,8 @@ static void handle(struct serve_request *r)
     CHECK_STR(str_from(r->owner), "owner");
     if (str_eq(r->path, STR("/echo"))) {
         buf_init(&text, 1u << 20);
-        buf_printf(&text, "%.*s %.*s?%.*s ", STR_ARG(r->method), STR_ARG(r->path), STR_ARG(r->query));
+        buf_printf(&text, "%.*s %.*s?%.*s ", STR_ARG(r->method), STR_ARG(r->path),
+                   STR_ARG(r->query));
         buf_add(&text, r->body);
         serve_header(r, "etag", STR("\"7\""));
         serve_answer(r, 200, "text/plain", buf_str(&text));
@@ -57,7 +58,8 @@ static void handle(struct serve_request *r)
     } else if (str_eq(r->path, STR("/who"))) {
         char who[64];
 
-        snprintf(who, sizeof(who), "%lld %lld %d", (long long)r->uid, (long long)r->pid, r->peer.family);
+        snprintf(who, sizeof(who), "%lld %lld %d", (long long)r->uid, (long long)r->pid,
+                 r->peer.family);
         serve_answer(r, 200, NULL, str_from(who));
     } else if (str_eq(r->path, STR("/hold"))) {
         held = r;
@@ -143,7 +145,8 @@ static void check_peer(struct peer *p, const char *want)
 
 TEST(a_request_is_handled_with_its_whole_body)
 {
-    static const char request[] = "POST /echo?a=b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+    static const char request[] =
+        "POST /echo?a=b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
     struct peer p;
 
     for (int dripped = 0; dripped < 2; dripped++) {
@@ -153,7 +156,8 @@ TEST(a_request_is_handled_with_its_whole_body)
             peer_say(&p, str_sub(STR(request), i, dripped ? 1 : sizeof(request)));
             turns(loop, 3);
         }
-        check_peer(&p, OK "etag: \"7\"\r\ncontent-type: text/plain\r\ncontent-length: 20\r\n\r\nPOST /echo?a=b hello");
+        check_peer(&p, OK "etag: \"7\"\r\ncontent-type: text/plain\r\ncontent-length: "
+                          "20\r\n\r\nPOST /echo?a=b hello");
         CHECK_INT(handled, 1);
         peer_done(&p);
         finish();
@@ -166,11 +170,14 @@ TEST(requests_may_be_pipelined_and_chunked)
 
     begin(0);
     dial(&p);
-    peer_say(&p, STR("GET /x HTTP/1.1\r\n" HOST "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    peer_say(&p, STR("GET /x HTTP/1.1\r\n" HOST
+                     "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
                      "2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\nHEAD /echo HTTP/1.1\r\n" HOST));
-    check_peer(&p, "HTTP/1.1 404 Not Found\r\nserver: weft\r\ncontent-length: 0\r\n\r\n" OK
-                   "etag: \"7\"\r\ncontent-type: text/plain\r\ncontent-length: 17\r\n\r\nPOST /echo? hello" OK
-                   "etag: \"7\"\r\ncontent-type: text/plain\r\ncontent-length: 12\r\n\r\n");
+    check_peer(
+        &p,
+        "HTTP/1.1 404 Not Found\r\nserver: weft\r\ncontent-length: 0\r\n\r\n" OK
+        "etag: \"7\"\r\ncontent-type: text/plain\r\ncontent-length: 17\r\n\r\nPOST /echo? hello" OK
+        "etag: \"7\"\r\ncontent-type: text/plain\r\ncontent-length: 12\r\n\r\n");
     CHECK_INT(handled, 3);
     CHECK(!p.ended);
     peer_done(&p);
@@ -181,7 +188,8 @@ TEST(a_body_that_is_too_long_is_a_problem_document)
 {
     static const char *const requests[] = {
         "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n",
-        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nhello \r\n6\r\nworld!\r\n",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nhello "
+        "\r\n6\r\nworld!\r\n",
     };
     struct peer p;
 
@@ -189,8 +197,10 @@ TEST(a_body_that_is_too_long_is_a_problem_document)
         begin(0);
         dial(&p);
         peer_say(&p, str_from(requests[i]));
-        check_peer(&p, "HTTP/1.1 413 Content Too Large\r\nserver: weft\r\ncontent-type: application/problem+json\r\n"
-                       "content-length: 64\r\n\r\n{\"type\":\"about:blank\",\"title\":\"Content Too Large\",\"status\":413}\n");
+        check_peer(&p, "HTTP/1.1 413 Content Too Large\r\nserver: weft\r\ncontent-type: "
+                       "application/problem+json\r\n"
+                       "content-length: 64\r\n\r\n{\"type\":\"about:blank\",\"title\":\"Content "
+                       "Too Large\",\"status\":413}\n");
         CHECK_INT(handled, 0);
         CHECK(p.ended);
         peer_done(&p);
@@ -204,11 +214,13 @@ TEST(the_bound_may_differ_by_path)
 
     begin(0);
     dial(&p);
-    peer_say(&p, STR("POST /echo?large HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\nExpect: 100-continue\r\n\r\n"));
+    peer_say(&p, STR("POST /echo?large HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\nExpect: "
+                     "100-continue\r\n\r\n"));
     check_peer(&p, "HTTP/1.1 100 Continue\r\n\r\n");
     peer_say(&p, STR("hello world"));
     check_peer(&p, "HTTP/1.1 100 Continue\r\n\r\n" OK
-                   "etag: \"7\"\r\ncontent-type: text/plain\r\ncontent-length: 28\r\n\r\nPOST /echo?large hello world");
+                   "etag: \"7\"\r\ncontent-type: text/plain\r\ncontent-length: 28\r\n\r\nPOST "
+                   "/echo?large hello world");
     peer_done(&p);
     finish();
 }
@@ -246,7 +258,8 @@ TEST(an_answer_may_come_later)
 
 TEST(a_waiting_handler_hears_that_its_peer_has_gone)
 {
-    static const char *const requests[] = {"GET /hold HTTP/1.1\r\n" HOST, "GET /stream HTTP/1.1\r\n" HOST};
+    static const char *const requests[] = {"GET /hold HTTP/1.1\r\n" HOST,
+                                           "GET /stream HTTP/1.1\r\n" HOST};
     struct peer p;
 
     for (size_t i = 0; i < COUNT(requests); i++) {
@@ -289,11 +302,13 @@ TEST(an_answer_may_be_streamed)
     begin(0);
     dial(&p);
     peer_say(&p, STR("GET /stream HTTP/1.1\r\n" HOST));
-    check_peer(&p, OK "content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n");
+    check_peer(&p, OK
+               "content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n");
     serve_more(held, STR("two"));
     turns(loop, 5);
     serve_end(held);
-    check_peer(&p, OK "content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n");
+    check_peer(&p, OK "content-type: text/event-stream\r\ntransfer-encoding: "
+                      "chunked\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n");
     CHECK_INT(gone, 0);
     peer_done(&p);
     finish();
@@ -327,10 +342,13 @@ TEST(a_connection_may_be_upgraded)
 
     begin(0);
     dial(&p);
-    peer_say(&p, STR("GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: weft-sync/1\r\n\r\nearly"));
-    check_peer(&p, "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: weft-sync/1\r\n\r\nearly");
+    peer_say(&p, STR("GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: "
+                     "weft-sync/1\r\n\r\nearly"));
+    check_peer(&p, "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: "
+                   "weft-sync/1\r\n\r\nearly");
     peer_say(&p, STR(" late"));
-    check_peer(&p, "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: weft-sync/1\r\n\r\nearly late");
+    check_peer(&p, "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: "
+                   "weft-sync/1\r\n\r\nearly late");
     serve_free(server); /* no longer the server's connection */
     turns(loop, 5);
     CHECK(!p.ended);
@@ -368,7 +386,8 @@ TEST(bad_requests_are_answered_by_the_codec)
     begin(0);
     dial(&p);
     peer_say(&p, STR("GET / HTTP/1.1\r\n\r\n"));
-    check_peer(&p, "HTTP/1.1 400 Bad Request\r\nserver: weft\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    check_peer(&p, "HTTP/1.1 400 Bad Request\r\nserver: weft\r\ncontent-length: 0\r\nconnection: "
+                   "close\r\n\r\n");
     CHECK(p.ended);
     CHECK_INT(handled, 0);
     peer_done(&p);
@@ -406,7 +425,9 @@ TEST(a_stale_socket_is_replaced_and_a_live_one_is_not)
 
 TEST(a_port_in_use_is_named)
 {
-    struct addr at = {.family = 4, .ip = {127, 0, 0, 1}};
+    struct addr at = {
+        .family = 4, .ip = {127, 0, 0, 1}
+    };
     struct sockaddr_storage sa;
     socklen_t n = sizeof(sa);
     struct err err = {0};

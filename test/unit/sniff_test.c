@@ -16,31 +16,32 @@ TEST(plain_protocols_are_told_by_their_first_bytes)
         const char *bytes;
         enum sniff_verdict more, final;
     } rows[] = {
-        {"", SNIFF_MORE, SNIFF_OPAQUE}, /* a server-first protocol says nothing */
-        {"G", SNIFF_MORE, SNIFF_OPAQUE},
-        {"GET", SNIFF_MORE, SNIFF_OPAQUE},
-        {"GET ", SNIFF_MORE, SNIFF_OPAQUE},
-        {"GET /", SNIFF_HTTP1, SNIFF_HTTP1},
-        {"GET http://a/ HTTP/1.1\r\n", SNIFF_HTTP1, SNIFF_HTTP1},
-        {"\r\nPOST /x HTTP/1.1\r\n", SNIFF_HTTP1, SNIFF_HTTP1},
-        {"VERSION-CONTROL /x", SNIFF_HTTP1, SNIFF_HTTP1},
-        {"P", SNIFF_MORE, SNIFF_OPAQUE},
-        {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", SNIFF_HTTP2_PREFACE, SNIFF_HTTP2_PREFACE},
+        {"",                                     SNIFF_MORE,          SNIFF_OPAQUE       }, /* a server-first protocol says nothing */
+        {"G",                                    SNIFF_MORE,          SNIFF_OPAQUE       },
+        {"GET",                                  SNIFF_MORE,          SNIFF_OPAQUE       },
+        {"GET ",                                 SNIFF_MORE,          SNIFF_OPAQUE       },
+        {"GET /",                                SNIFF_HTTP1,         SNIFF_HTTP1        },
+        {"GET http://a/ HTTP/1.1\r\n",           SNIFF_HTTP1,         SNIFF_HTTP1        },
+        {"\r\nPOST /x HTTP/1.1\r\n",             SNIFF_HTTP1,         SNIFF_HTTP1        },
+        {"VERSION-CONTROL /x",                   SNIFF_HTTP1,         SNIFF_HTTP1        },
+        {"P",                                    SNIFF_MORE,          SNIFF_OPAQUE       },
+        {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",     SNIFF_HTTP2_PREFACE, SNIFF_HTTP2_PREFACE},
         {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n....", SNIFF_HTTP2_PREFACE, SNIFF_HTTP2_PREFACE},
-        {"PRI * HTTP/2.0\r\n\r\nS", SNIFF_MORE, SNIFF_OPAQUE},
-        {"PRI * HTTP/2.1", SNIFF_HTTP1, SNIFF_HTTP1},
-        {"PROPFIND /", SNIFF_HTTP1, SNIFF_HTTP1},
-        {"SSH-2.0-x\r\n", SNIFF_OPAQUE, SNIFF_OPAQUE},
-        {"get /", SNIFF_OPAQUE, SNIFF_OPAQUE},
-        {"GET  /", SNIFF_OPAQUE, SNIFF_OPAQUE},
-        {"*1\r\n$4\r\nPING\r\n", SNIFF_OPAQUE, SNIFF_OPAQUE},
-        {"PING\r\n", SNIFF_OPAQUE, SNIFF_OPAQUE},
-        {"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", SNIFF_OPAQUE, SNIFF_OPAQUE},
-        {"\x17\x03\x03", SNIFF_OPAQUE, SNIFF_OPAQUE},
+        {"PRI * HTTP/2.0\r\n\r\nS",              SNIFF_MORE,          SNIFF_OPAQUE       },
+        {"PRI * HTTP/2.1",                       SNIFF_HTTP1,         SNIFF_HTTP1        },
+        {"PROPFIND /",                           SNIFF_HTTP1,         SNIFF_HTTP1        },
+        {"SSH-2.0-x\r\n",                        SNIFF_OPAQUE,        SNIFF_OPAQUE       },
+        {"get /",                                SNIFF_OPAQUE,        SNIFF_OPAQUE       },
+        {"GET  /",                               SNIFF_OPAQUE,        SNIFF_OPAQUE       },
+        {"*1\r\n$4\r\nPING\r\n",                 SNIFF_OPAQUE,        SNIFF_OPAQUE       },
+        {"PING\r\n",                             SNIFF_OPAQUE,        SNIFF_OPAQUE       },
+        {"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",       SNIFF_OPAQUE,        SNIFF_OPAQUE       },
+        {"\x17\x03\x03",                         SNIFF_OPAQUE,        SNIFF_OPAQUE       },
     };
 
     for (size_t i = 0; i < COUNT(rows); i++) {
-        if (text(rows[i].bytes, true) != rows[i].more || text(rows[i].bytes, false) != rows[i].final)
+        if (text(rows[i].bytes, true) != rows[i].more ||
+            text(rows[i].bytes, false) != rows[i].final)
             fail_msg("row %zu: %s", i, rows[i].bytes);
     }
 }
@@ -90,9 +91,9 @@ static struct hello wrap(const struct hello *extensions, size_t record)
 
     put(&body, "\001\0\0\0\003\003", 6);
     put(&body, zeros, 32);
-    put(&body, "\0", 1);              /* no session */
+    put(&body, "\0", 1);             /* no session */
     put(&body, "\0\002\x13\x01", 4); /* one suite */
-    put(&body, "\001\0", 2);          /* no compression */
+    put(&body, "\001\0", 2);         /* no compression */
     put16(&body, extensions->n);
     put(&body, extensions->p, extensions->n);
     body.p[2] = (uint8_t)((body.n - 4) >> 8);

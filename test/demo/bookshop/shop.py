@@ -79,6 +79,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-App", knob("VERSION"))
         self.end_headers()
         self.wfile.write(body)
 
