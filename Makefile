@@ -100,8 +100,11 @@ demo: deps
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)KEEP=$(KEEP) test/demo/demo.sh
 
+# Units are installed disabled: `systemctl enable --now weft-server` after init, weft-agent after join.
 install: all
 	install -D -m 755 $(B)/$(NAME) $(DESTDIR)$(PREFIX)/bin/$(NAME)
+	for u in systemd/*.service; do install -d $(DESTDIR)$(PREFIX)/lib/systemd/system; \
+	  sed 's,@BIN@,$(PREFIX)/bin,' $$u > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${u##*/}; done
 
 layers:
 	$(Q)test/layers.sh $(DIRS)

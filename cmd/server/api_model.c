@@ -425,7 +425,7 @@ static bool long_poll(struct api_call *c, const struct kind *k)
         reply_problem(c->r, 400, "Bad Request", "after is a revision, wait a duration up to 10m");
         return true;
     }
-    return api_park(c, k->id, revision, ns / 1000000);
+    return api_park(c, (int)k->id, revision, ns / 1000000);
 }
 
 void api_list(struct api_call *c)

@@ -189,6 +189,7 @@ static void close_parts(struct server *s)
     store_close(s->store);
 }
 
+/* Before threads start: they inherit the mask, or a signal would find one of them and end us. */
 static int catch_signals(struct err *err)
 {
     sigset_t set;
@@ -203,16 +204,13 @@ static int catch_signals(struct err *err)
     return fd;
 }
 
-static int serve_until_stopped(struct server *s, struct err *err)
+static void serve_until_stopped(struct server *s, int signal_fd)
 {
     struct watch signals;
     char at[ADDR_TEXT_MAX];
-    int fd = catch_signals(err);
 
-    if (fd < 0)
-        return -1;
     task_init(&s->task, s->loop, run);
-    watch_init(&signals, &s->task, fd, NOTE_SIGNAL, 0);
+    watch_init(&signals, &s->task, signal_fd, NOTE_SIGNAL, 0);
     watch_want(&signals, true, false);
     timer_init(&s->renew_timer, &s->task, NOTE_RENEW);
     timer_in(&s->renew_timer, MIN(SWEEP_MS, s->settings.leaf_ms / 6));
@@ -223,7 +221,6 @@ static int serve_until_stopped(struct server *s, struct err *err)
     watch_close(&signals);
     timer_stop(&s->renew_timer);
     task_forget(&s->task);
-    return 0;
 }
 
 static int run_server(const struct args *a)
@@ -231,7 +228,7 @@ static int run_server(const struct args *a)
     struct server s = {0};
     struct arena arena;
     struct err err;
-    int rc = -1;
+    int rc = -1, fd;
 
     arena_init(&arena);
     log_name("weft-server");
@@ -242,11 +239,14 @@ static int run_server(const struct args *a)
     if (server_settings_read(config_path(a, &arena), &s.settings, &err))
         goto out;
     s.loop = loop_new(&err);
-    if (!s.loop || crypto_start(1, 4096, &err))
+    fd = s.loop ? catch_signals(&err) : -1;
+    if (fd < 0 || crypto_start(1, 4096, &err))
         goto out;
     s.started_ms = loop_now_ms(s.loop);
-    if (open_parts(&s, &err) == 0 && open_faces(&s, &err) == 0)
-        rc = serve_until_stopped(&s, &err);
+    if (open_parts(&s, &err) == 0 && open_faces(&s, &err) == 0) {
+        serve_until_stopped(&s, fd);
+        rc = 0;
+    }
     close_parts(&s);
     crypto_stop();
 out:

@@ -344,7 +344,11 @@ static void take_hello(struct session *x, const struct node *msg)
     if (same) {
         x->held = want;
         (void)snprintf(x->held_digest, sizeof(x->held_digest), "%s", digest);
-        x->revision_sent = x->revision_acked = publish_catalog(s->publish)->revision;
+        /* It may hold the same content under an older number: the push then tells it the new one. */
+        if (!str_uint(node_text(msg, "revision"), 0, UINT64_MAX, &x->revision_sent))
+            x->revision_sent = UINT64_MAX;
+        x->revision_acked = x->revision_sent;
+        session_push(x);
     } else {
         resources_done(&want);
         x->revision_sent = UINT64_MAX; /* so that an empty view is committed too */

@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "mesh/base/file.h"
 #include "mesh/base/limits.h"
 #include "mesh/base/mem.h"
 #include "proxy/wire/tls.h"
@@ -493,6 +494,18 @@ static int clear_stale(const char *path, const struct sockaddr_un *sa, struct er
     return 0;
 }
 
+/* /run is empty after a boot, so the socket's folder is made when it is not there. */
+static int make_folder(const char *path, struct err *err)
+{
+    const char *slash = strrchr(path, '/');
+    char folder[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+
+    if (!slash || slash == path)
+        return 0;
+    (void)snprintf(folder, sizeof(folder), "%.*s", (int)(slash - path), path);
+    return file_mkdirs(folder, 0755, err);
+}
+
 int serve_listen_unix(const char *path, unsigned mode, struct err *err)
 {
     struct sockaddr_un sa = {.sun_family = AF_UNIX};
@@ -503,7 +516,7 @@ int serve_listen_unix(const char *path, unsigned mode, struct err *err)
         return err_set(err, ERR_INVALID, "socket path must have 1 to %zu bytes: %s",
                        sizeof(sa.sun_path) - 1, path);
     memcpy(sa.sun_path, path, n);
-    if (clear_stale(path, &sa, err) < 0)
+    if (make_folder(path, err) || clear_stale(path, &sa, err) < 0)
         return -1;
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
