@@ -72,6 +72,8 @@ unit: $(TESTS) $(FUZZ)
 	@set -e; for t in $(TESTS); do $$t; done; \
 	for f in $(FUZZ); do n=$${f##*/fuzz_}; $$f test/corpus/$$n/*; done
 
+unit-programs: $(TESTS) $(FUZZ)
+
 asan:  ; $(Q)$(MAKE) --no-print-directory MODE=asan unit
 tsan:  ; $(Q)$(MAKE) --no-print-directory MODE=tsan unit
 FUZZ_SECONDS ?= 20
@@ -114,6 +116,6 @@ format:
 
 clean: ; rm -rf build/release build/asan build/tsan build/fuzz
 
-.PHONY: all unit check check-all asan tsan fuzz fuzzers deps e2e demo install layers format clean
+.PHONY: all unit unit-programs check check-all asan tsan fuzz fuzzers deps e2e demo install layers format clean
 .SECONDARY:
 -include $(OBJ:.o=.d) $(TESTS:=.d) $(FUZZ:=.d)

@@ -77,7 +77,7 @@ static int usage(FILE *to, int code)
             "  control# weft server run\n"
             "  host#    weft join TOKEN            makes this host a member\n"
             "  host#    weft agent run\n"
-            "  any#     weft apply -f rules.yaml\n");
+            "  control# weft apply -f rules.yaml\n");
     return code;
 }
 

@@ -217,26 +217,32 @@ static int apply_capture(struct agent *a, struct err *err)
     return rc;
 }
 
+struct naming {
+    struct dns_table *table;
+    bool has_ipv6; /* a virtual IPv6 address is of no use to a host without IPv6 */
+};
+
 static void add_name(void *arg, struct str name, const struct addr *vip4, const struct addr *vip6,
                      struct str key)
 {
+    const struct naming *to = arg;
     struct addr addrs[2];
     size_t n = 0;
 
     if (vip4 && vip4->family)
         addrs[n++] = *vip4;
-    if (vip6 && vip6->family)
+    if (to->has_ipv6 && vip6 && vip6->family)
         addrs[n++] = *vip6;
     if (n)
-        (void)dns_table_add(arg, name, key, addrs, n); /* false: an older entry has the name */
+        (void)dns_table_add(to->table, name, key, addrs, n); /* false: an older entry has the name */
 }
 
 static void apply_names(struct agent *a)
 {
-    struct dns_table *t = dns_table_new();
+    struct naming to = {dns_table_new(), !a->capture || capture_has_ipv6(a->capture)};
 
-    compile_names(&a->catalog, &a->self, add_name, t);
-    dns_server_apply(a->dns, t);
+    compile_names(&a->catalog, &a->self, add_name, &to);
+    dns_server_apply(a->dns, to.table);
 }
 
 /* After a snapshot is in force; failing here is not a nack: the proxy serves, and the check tries
@@ -245,10 +251,10 @@ static void apply_host(struct agent *a)
 {
     struct err err;
 
+    if (a->capture && !a->is_stopping && apply_capture(a, &err))
+        log_error("capture rules were not changed, will try again: %s", err.text);
     if (a->dns)
         apply_names(a);
-    if (a->capture && apply_capture(a, &err))
-        log_error("capture rules were not changed, will try again: %s", err.text);
 }
 
 /* ---- putting configuration into force ---- */
@@ -420,6 +426,23 @@ static void check(struct agent *a)
         log_error("capture rules are not as wanted, will try again: %s", err.text);
 }
 
+/* Redirect nothing more. The empty chains stay until the drain is over: without any NAT chain the kernel stops translating the
+ * connections that were redirected, and answers under way would never arrive. close_parts removes the rest. */
+static void stop_capture(struct agent *a)
+{
+    struct capture_plan none;
+    struct err err;
+
+    a->is_stopping = true;
+    if (!a->capture)
+        return;
+    timer_stop(&a->check_timer); /* it would put the rules back */
+    capture_plan_init(&none);
+    none.range4 = none.range6 = (struct cidr){0};
+    if (capture_apply(a->capture, &none, &err))
+        log_warn("redirects stay until the end of the drain: %s", err.text);
+}
+
 static void begin_stop(struct running *r)
 {
     struct agent *a = &r->agent;
@@ -429,8 +452,7 @@ static void begin_stop(struct running *r)
         return;
     }
     log_info("stopping");
-    capture_close(a->capture, true);
-    a->capture = NULL;
+    stop_capture(a);
     proxy_drain(a->proxy);
     r->drain_until_ms = loop_now_ms(a->loop) + DRAIN_MS;
     timer_in(&r->drain_timer, 1);

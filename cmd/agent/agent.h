@@ -71,6 +71,7 @@ struct agent {
     struct admin *admin;
     int access_fd;
     bool is_ready;
+    bool is_stopping; /* draining: nothing is redirected any more */
     int64_t started_ms;
 };
 
