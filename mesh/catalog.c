@@ -483,7 +483,8 @@ struct viewing {
     const struct catalog *all;
     const struct viewer *v;
     struct resources *out;
-    struct map wanted; /* service keys whose rules and endpoints go along */
+    struct map wanted;           /* service keys whose rules and endpoints go along */
+    struct workload **endpoints; /* room for those of one service */
     struct arena arena;
     struct buf text;
 };
@@ -525,7 +526,8 @@ static void put_object(struct viewing *x, const struct object *o)
         return;
     buf_clear(&x->text);
     json_write(encode_object(o, &x->arena), 0, &x->text);
-    resources_put(x->out, key, buf_str(&x->text));
+    if (!x->text.failed) /* apply holds documents to LIMIT_OBJECT_BYTES, far below */
+        resources_put(x->out, key, buf_str(&x->text));
 }
 
 /* Add the visible services of that host name to the wanted ones. */
@@ -580,21 +582,29 @@ static const struct str *export_list(const struct object *o, size_t *count)
     return dr->export_to;
 }
 
+static void put_endpoints(struct viewing *x, const struct service *s)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < x->all->workload_count; i++) {
+        if (str_eq(x->all->workloads[i]->service, s->key))
+            x->endpoints[n++] = x->all->workloads[i];
+    }
+    do { /* more than one message can carry: fewer endpoints still serve, a cut text does not */
+        buf_clear(&x->text);
+        catalog_write_endpoints(x->endpoints, n, &x->text);
+        n -= n / 8;
+    } while (x->text.failed);
+    resources_put(x->out, arena_printf(&x->arena, "endpoints/%.*s", STR_ARG(s->key)),
+                  buf_str(&x->text));
+}
+
 /* Everything about one wanted service; may want more services. */
 static void put_service_rules(struct viewing *x, const struct service *s)
 {
     const struct catalog *all = x->all;
-    struct workload **list = ARENA_ARRAY(&x->arena, all->workload_count + 1, struct workload *);
-    size_t n = 0;
 
-    for (size_t i = 0; i < all->workload_count; i++) {
-        if (str_eq(all->workloads[i]->service, s->key))
-            list[n++] = all->workloads[i];
-    }
-    buf_clear(&x->text);
-    catalog_write_endpoints(list, n, &x->text);
-    resources_put(x->out, arena_printf(&x->arena, "endpoints/%.*s", STR_ARG(s->key)),
-                  buf_str(&x->text));
+    put_endpoints(x, s);
     for (size_t i = 0; i < all->object_count; i++) {
         const struct object *o = all->objects[i];
         enum kind_id kind = o->meta.kind->id;
@@ -736,7 +746,8 @@ void catalog_view(const struct catalog *all, const struct viewer *v, struct reso
 
     arena_init(&x.arena);
     map_init(&x.wanted);
-    buf_init(&x.text, LIMIT_SYNC_FRAME_BYTES);
+    buf_init(&x.text, LIMIT_RESOURCE_BYTES);
+    x.endpoints = ARENA_ARRAY(&x.arena, all->workload_count + 1, struct workload *);
     put_mesh(&x);
     put_services(&x);
     put_policies(&x);

@@ -10,6 +10,7 @@
 #include "mesh/base/mem.h"
 #include "mesh/base/text.h"
 #include "mesh/decode.h"
+#include "mesh/kinds/common.h"
 
 /* ---- framing ---- */
 
@@ -23,20 +24,28 @@ void sync_frame(struct buf *out, struct str body)
     buf_add(out, body);
 }
 
+size_t sync_frame_size(const char head[SYNC_HEAD_BYTES])
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < SYNC_HEAD_BYTES; i++)
+        n = n << 8 | (unsigned char)head[i];
+    return n;
+}
+
 int sync_frame_next(struct str in, struct str *body, size_t *used)
 {
-    const unsigned char *p = (const unsigned char *)in.p;
     size_t n;
 
-    if (in.n < 4)
+    if (in.n < SYNC_HEAD_BYTES)
         return 0;
-    n = (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | (size_t)p[3];
+    n = sync_frame_size(in.p);
     if (n > LIMIT_SYNC_FRAME_BYTES)
         return -1;
-    if (in.n - 4 < n)
+    if (in.n - SYNC_HEAD_BYTES < n)
         return 0;
-    *body = (struct str){in.p + 4, n};
-    *used = 4 + n;
+    *body = (struct str){in.p + SYNC_HEAD_BYTES, n};
+    *used = SYNC_HEAD_BYTES + n;
     return 1;
 }
 
@@ -518,6 +527,23 @@ void sync_write_registration(const struct local_service *s, struct buf *b)
     buf_addc(b, '}');
 }
 
+/* Labels and protocol of one host reach every other: they are held to the syntax of documents. */
+static int check_registration(const struct local_service *s, struct err *err)
+{
+    const struct field_value *v = schema_value(common_protocols, s->protocol, true);
+
+    if (s->protocol.n && (!v || v->status != FIELD_BUILT))
+        return err_set(err, ERR_INVALID,
+                       "service %.*s: protocol \"%.*s\" is not known or not built",
+                       STR_ARG(s->name), STR_ARG(s->protocol));
+    for (size_t i = 0; i < s->labels.count; i++) {
+        if (common_check_label_key(s->labels.items[i].key, err) ||
+            common_check_label_value(s->labels.items[i].value, err))
+            return err_wrap(err, "service %.*s", STR_ARG(s->name));
+    }
+    return 0;
+}
+
 int sync_read_registration(const struct node *n, struct arena *a, struct local_service *out,
                            struct err *err)
 {
@@ -540,6 +566,8 @@ int sync_read_registration(const struct node *n, struct arena *a, struct local_s
     for (size_t i = 0; i < l.count; i++)
         l.items[i] = (struct label){arena_str(a, l.items[i].key), arena_str(a, l.items[i].value)};
     s.labels = l;
+    if (check_registration(&s, err))
+        return -1;
     *out = s;
     return 0;
 }

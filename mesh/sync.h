@@ -7,14 +7,15 @@
  *   {"type":"register","services":[REGISTRATION...]}   the whole set of this host, replacing the
  * former
  *   {"type":"subscribe","services":["ns/fqdn",...]}     adds
- *   {"type":"ack","seq":N,"revision":R,"digest":HEX} |
+ *   {"type":"ack","seq":N,"revision":R} |
  * {"type":"nack","seq":N,"revision":R,"errors":[FINDING...]}
  *   {"type":"ping"}
  * Server to agent:
  *   {"type":"welcome","epoch":E,"server":NAME,"reset":BOOL}   reset: forget what you hold,
  * everything follows
- *   {"type":"registered","services":[{"key":...,"vip4":...,"vip6":...}]} |
- * {"type":"refused","service":NAME,"detail":TEXT}
+ *   {"type":"refused","namespace":NS,"service":NAME,"detail":TEXT}   for each of a registration,
+ * then
+ *   {"type":"registered"}                                     the others stand
  *   {"type":"changes","items":[{"key":RESOURCE KEY,"value":{...} or null}...]}   null deletes; not
  * yet in force
  *   {"type":"commit","seq":N,"revision":R,"digest":HEX}       now in force, if it can be built
@@ -35,8 +36,10 @@
 #include "mesh/base/map.h"
 #include "mesh/model.h"
 
-/* Framing. sync_frame_next: 1 and *body when a whole frame is at the front of `in` (cut it with
- * *used), 0 for more, -1 when it is too long. */
+/* Framing. sync_frame_size: bytes of the body behind these four. sync_frame_next: 1 and *body when
+ * a whole frame is at the front of `in` (cut it with *used), 0 for more, -1 when it is too long. */
+#define SYNC_HEAD_BYTES 4
+size_t sync_frame_size(const char head[SYNC_HEAD_BYTES]);
 void sync_frame(struct buf *out, struct str body);
 int sync_frame_next(struct str in, struct str *body, size_t *used);
 

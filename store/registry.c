@@ -234,6 +234,7 @@ static struct str encode_service(struct arena *a, const struct registry_service 
     row_str(&b, "ns", s->ns);
     row_str(&b, "name", s->name);
     row_str(&b, "account", s->account);
+    row_opt(&b, "owner", s->owner);
     encode_ports(&b, s->ports, s->port_count);
     row_int(&b, "created_ms", s->created_ms);
     buf_addc(&b, '}');
@@ -416,6 +417,7 @@ static void apply_service(struct registry *r, struct str key, const struct store
     s->seen.ns = node_text(m, "ns");
     s->seen.name = node_text(m, "name");
     s->seen.account = node_text(m, "account");
+    s->seen.owner = node_text(m, "owner");
     s->seen.created_ms = row_number(m, "created_ms");
     s->seen.fqdn = arena_printf(&s->arena, "%.*s.%.*s.svc.%s", STR_ARG(s->seen.name),
                                 STR_ARG(s->seen.ns), r->domain);
@@ -1054,6 +1056,27 @@ static int outside(const struct registry_host *h, struct str ns, struct str serv
     return -1;
 }
 
+/* Without a grant a host may take only what nobody has: neither the name of another's service nor the account, which
+ * is the identity that others trust. */
+static int claimed(const struct registry *r, const struct registry_host *h, struct str ns, struct str service,
+                   struct str account, struct err *err)
+{
+    const struct registry_service *s;
+
+    for (size_t i = 0; (s = registry_service_each(r, &i));) {
+        bool same_name = str_eq(s->name, service);
+
+        if (!str_eq(s->ns, ns) || str_eq(s->owner, h->id) || (!same_name && !str_eq(s->account, account)))
+            continue;
+        return err_set(err, ERR_DENIED,
+                       "host %.*s may not offer %.*s/%.*s as account %.*s: the %s belongs to others; let it join with "
+                       "a token for it (weft token create --service %.*s/%.*s)",
+                       STR_ARG(h->name), STR_ARG(ns), STR_ARG(service), STR_ARG(account),
+                       same_name ? "name" : "account", STR_ARG(ns), STR_ARG(service));
+    }
+    return 0;
+}
+
 int registry_may(const struct registry *r, struct str host, struct str ns, struct str service,
                  struct str account, struct err *err)
 {
@@ -1073,6 +1096,9 @@ int registry_may(const struct registry *r, struct str host, struct str ns, struc
     if (!registry_granted(h->seen.unrestricted, h->seen.grants, h->seen.grant_count, ns, service,
                           wanted))
         return outside(&h->seen, ns, service, wanted, err);
+    if (str_starts(wanted, STR("host-")))
+        return err_set(err, ERR_DENIED, "account %.*s is not for services: host-... is what callers of a host are",
+                       STR_ARG(wanted));
     s = find_service(r, ns, service);
     if (s && !str_eq(s->seen.account, wanted))
         return err_set(err, ERR_DENIED,
@@ -1080,7 +1106,9 @@ int registry_may(const struct registry *r, struct str host, struct str ns, struc
                        "in its definition, or choose another name",
                        STR_ARG(ns), STR_ARG(service), STR_ARG(s->seen.account), STR_ARG(wanted),
                        STR_ARG(s->seen.account));
-    return 0;
+    if (registry_granted(false, h->seen.grants, h->seen.grant_count, ns, service, wanted))
+        return 0;
+    return claimed(r, &h->seen, ns, service, wanted, err);
 }
 
 /* --------------------------------------------------------- virtual addresses */
@@ -1396,6 +1424,10 @@ static int note_service(struct registration *g, struct str ns, struct str name,
         (s.port_count == 0 || same_ports(s.ports, s.port_count, old->known, old->known_count)))
         return 0;
     s.account = old ? old->seen.account : mine ? mine->account : name;
+    s.owner = old ? old->seen.owner : STR_NONE;
+    if (!old && mine &&
+        !registry_granted(false, g->host->seen.grants, g->host->seen.grant_count, ns, name, mine->account))
+        s.owner = g->host->seen.id;
     if (old)
         s.created_ms = old->seen.created_ms;
     g->seen_seq[g->service_count] = old ? old->mod_seq : 0;

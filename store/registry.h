@@ -44,7 +44,7 @@ struct registry_host {
     struct str pin;  /* SHA-256 of the bound public key (SPKI), 64 hex digits */
     struct str address;
     enum registry_state state;
-    bool unrestricted; /* may claim names nobody owns; grants are empty then */
+    bool unrestricted; /* may claim names and accounts that nobody owns; grants are empty then */
     struct registry_grant *grants;
     size_t grant_count;
     struct registry_label *labels;
@@ -79,7 +79,8 @@ struct registry_workload {
 struct registry_service {
     struct str ns, name;         /* short name */
     struct str fqdn;             /* NAME.NS.svc.DOMAIN */
-    struct str account;          /* who owns the name */
+    struct str account;          /* what all its workloads are */
+    struct str owner;            /* host that claimed the free name; empty: it was granted */
     struct registry_port *ports; /* of all workloads; service_port is what counts */
     size_t port_count;
     struct addr vip4, vip6;

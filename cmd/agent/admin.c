@@ -131,12 +131,13 @@ static void page_status(struct agent *a, struct serve_request *r)
     buf_init(&b, LIMIT_APPLY_BYTES);
     buf_printf(&b, "{\"version\":\"%s\",\"host\":", WEFT_VERSION);
     buf_json(&b, str_from(a->member.name));
-    buf_printf(&b,
-               ",\"id\":\"%s\",\"trustDomain\":\"%s\",\"ready\":%s,\"revision\":%llu,\"capture\":%"
-               "s,\"dns\":%s,\"link\":",
-               a->member.host_id, a->member.trust_domain, a->is_ready ? "true" : "false",
-               (unsigned long long)a->revision, a->capture ? "true" : "false",
-               a->dns ? "true" : "false");
+    buf_adds(&b, ",\"id\":");
+    buf_json(&b, str_from(a->member.host_id));
+    buf_adds(&b, ",\"trustDomain\":");
+    buf_json(&b, str_from(a->member.trust_domain));
+    buf_printf(&b, ",\"ready\":%s,\"revision\":%llu,\"capture\":%s,\"dns\":%s,\"link\":",
+               a->is_ready ? "true" : "false", (unsigned long long)a->revision,
+               a->capture ? "true" : "false", a->dns ? "true" : "false");
     link_json(a->link, &b);
     buf_adds(&b, ",\"certificateNotAfter\":\"");
     text_time(&b, certs_earliest_ms(a->certs), false);
@@ -150,7 +151,7 @@ static void page_status(struct agent *a, struct serve_request *r)
             &b,
             "{\"namespace\":\"%.*s\",\"name\":\"%.*s\",\"port\":%u,\"gateway\":%s,\"refused\":%s}",
             STR_ARG(s->ns), STR_ARG(s->name), s->port, s->is_gateway ? "true" : "false",
-            map_get(&a->refused, s->name) ? "true" : "false");
+            agent_is_refused(a, s) ? "true" : "false");
     }
     buf_adds(&b, "],\"subscriptions\":[");
     for (size_t i = 0; (e = map_each(&a->subscriptions, &i));) {
@@ -176,8 +177,10 @@ static void page_logging(struct agent *a, struct serve_request *r)
         serve_answer(r, 400, "text/plain", STR("write ?level=error, warn, info or debug\n"));
         return;
     }
-    if (query.n && !str_eq(r->method, STR("POST"))) {
-        serve_answer(r, 405, "text/plain", STR("changing the level needs POST\n"));
+    if (query.n && (!str_eq(r->method, STR("POST")) || r->uid < 0)) {
+        /* A web page may POST to a loopback port, and any user of this host may. */
+        serve_answer(r, r->uid < 0 ? 403 : 405, "text/plain",
+                     STR("changing the level needs POST on the agent's socket\n"));
         return;
     }
     if (query.n)
@@ -212,7 +215,8 @@ static const struct {
     {"/config_dump",      ON(SOCKET) | ON(ADMIN),                            page_dump,     "the snapshot in force"                  },
     {"/clusters",         ON(SOCKET) | ON(ADMIN),                            page_clusters, "clusters, endpoints and their counters" },
     {"/certs",            ON(SOCKET) | ON(ADMIN),                            page_certs,    "certificates by fingerprint"            },
-    {"/logging",          ON(SOCKET) | ON(ADMIN),                            page_logging,  "log level; POST ?level=debug changes it"},
+    {"/logging",          ON(SOCKET) | ON(ADMIN),                            page_logging,
+     "log level; on the socket POST ?level=debug changes it"                                                                         },
 };
 
 static void page_index(struct agent *a, struct serve_request *r)

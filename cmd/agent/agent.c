@@ -28,7 +28,8 @@
 #define CONFIG_DIR     "/etc/weft"
 #define STATE_DIR      "/var/lib/weft"
 #define SOCKET_PATH    "/run/weft/agent.sock"
-#define SAVE_MS        100  /* after a change, so that a burst is written once */
+#define SAVE_MS        100 /* after a change, so that a burst is written once */
+#define SAVE_AGAIN_MS  30000
 #define CHECK_MS       5000 /* capture rules still there? resolv.conf changed? */
 #define DRAIN_MS       5000
 #define DRAIN_LOOK_MS  20
@@ -58,6 +59,25 @@ static struct str service_identity(struct agent *a, struct str ns, struct str ac
     return out;
 }
 
+static void service_name(struct str ns, struct str name, struct buf *out)
+{
+    buf_init(out, 2048);
+    buf_add(out, ns);
+    buf_addc(out, '/');
+    buf_add(out, name);
+}
+
+bool agent_is_refused(const struct agent *a, const struct local_service *s)
+{
+    struct buf name;
+    bool refused;
+
+    service_name(s->ns, s->name, &name);
+    refused = map_get(&a->refused, buf_str(&name));
+    buf_done(&name);
+    return refused;
+}
+
 /* self: the services the server lets us offer. */
 static void rebuild_self(struct agent *a)
 {
@@ -68,7 +88,7 @@ static void rebuild_self(struct agent *a)
     for (size_t i = 0; i < a->service_count; i++) {
         struct local_service s = a->services[i];
 
-        if (map_get(&a->refused, s.name))
+        if (agent_is_refused(a, &s))
             continue;
         s.fqdn = model_fqdn(arena, s.name, s.ns, str_from(a->member.domain));
         s.key = model_service_key(arena, s.ns, s.fqdn);
@@ -112,6 +132,7 @@ static int read_services(struct agent *a, struct err *err)
     a->services_arena = arena;
     a->services = services;
     a->service_count = count;
+    map_done(&a->refused); /* a changed file may be acceptable now */
     rebuild_self(a);
     return 0;
 }
@@ -158,8 +179,7 @@ static int init_self(struct agent *a, struct err *err)
 
         buf_init(&b, 4096);
         identity_service(&b, str_from(a->member.trust_domain), a->self.ns, str_from(name));
-        a->self.identity =
-            (struct str){str_dup(buf_str(&b)), b.n}; /* for the life of the process */
+        a->self.identity = (struct str){str_dup(buf_str(&b)), b.n}; /* close_parts frees it */
         buf_done(&b);
     }
     return read_services(a, err);
@@ -234,7 +254,8 @@ static void add_name(void *arg, struct str name, const struct addr *vip4, const 
     if (to->has_ipv6 && vip6 && vip6->family)
         addrs[n++] = *vip6;
     if (n)
-        (void)dns_table_add(to->table, name, key, addrs, n); /* false: an older entry has the name */
+        (void)dns_table_add(to->table, name, key, addrs,
+                            n); /* false: an older entry has the name */
 }
 
 static void apply_names(struct agent *a)
@@ -338,12 +359,36 @@ void agent_subscribe(struct agent *a, struct str key)
     timer_in(&a->save_timer, SAVE_MS);
 }
 
-void agent_refused(struct agent *a, struct str service, struct str why)
+void agent_refused(struct agent *a, struct str ns, struct str service, struct str why)
 {
-    log_error("service is not offered name=%.*s: %.*s", STR_ARG(service), STR_ARG(why));
-    if (map_get(&a->refused, service))
+    struct buf name;
+
+    service_name(ns, service, &name);
+    if (!map_get(&a->refused, buf_str(&name)))
+        log_error("service is not offered name=%.*s: %.*s", STR_ARG(buf_str(&name)), STR_ARG(why));
+    map_put(&a->refusing, buf_str(&name), a);
+    buf_done(&name);
+}
+
+static bool same_names(const struct map *a, const struct map *b)
+{
+    const struct map_entry *e;
+    bool same = a->count == b->count;
+
+    for (size_t i = 0; same && (e = map_each(a, &i));)
+        same = map_get(b, e->key);
+    return same;
+}
+
+void agent_registered(struct agent *a)
+{
+    bool same = same_names(&a->refused, &a->refusing);
+
+    map_done(&a->refused);
+    a->refused = a->refusing;
+    map_init(&a->refusing);
+    if (same)
         return;
-    map_put(&a->refused, service, a);
     rebuild_self(a);
     agent_recompile(a);
 }
@@ -369,9 +414,6 @@ static void reload_services(struct agent *a)
         log_error("services.d was not reloaded, keeping what runs: %s", err.text);
         return;
     }
-    map_done(&a->refused); /* a changed file may be acceptable now */
-    map_init(&a->refused);
-    rebuild_self(a);
     agent_recompile(a);
     link_register(a->link);
     certs_want(a->certs);
@@ -385,7 +427,7 @@ static int open_access_log(const struct agent_settings *s, struct err *err)
     if (!s->access_log || strcmp(s->access_log, "off") == 0)
         return -1;
     if (strcmp(s->access_log, "-") == 0)
-        return dup(STDOUT_FILENO);
+        return fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
     fd = open(s->access_log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
     if (fd < 0)
         (void)err_errno(err, ERR_IO, "access_log %s", s->access_log);
@@ -426,8 +468,9 @@ static void check(struct agent *a)
         log_error("capture rules are not as wanted, will try again: %s", err.text);
 }
 
-/* Redirect nothing more. The empty chains stay until the drain is over: without any NAT chain the kernel stops translating the
- * connections that were redirected, and answers under way would never arrive. close_parts removes the rest. */
+/* Redirect nothing more. The table stays until the drain is over: without it the kernel stops
+ * translating the connections that were redirected, and answers under way would never arrive.
+ * close_parts removes it. */
 static void stop_capture(struct agent *a)
 {
     struct capture_plan none;
@@ -478,10 +521,12 @@ static void run(struct task *t, unsigned notes)
     struct running *r = CONTAINER(a, struct running, agent);
     struct err err;
 
-    if (notes & NOTE_SAVE && a->epoch && cache_save(a, &err))
-        log_error(
-            "the state was not saved, a restart without a server would serve an older one: %s",
-            err.text);
+    if (notes & NOTE_SAVE && a->epoch && cache_save(a, &err)) {
+        log_error("the state was not saved, a restart without a server would serve an older one; "
+                  "trying again: %s",
+                  err.text);
+        timer_in(&a->save_timer, SAVE_AGAIN_MS);
+    }
     if (notes & NOTE_CHECK)
         check(a);
     if (notes & NOTE_SIGNAL)
@@ -614,8 +659,10 @@ static void close_parts(struct agent *a)
     resources_done(&a->held);
     map_done(&a->subscriptions);
     map_done(&a->refused);
+    map_done(&a->refusing);
     arena_done(&a->services_arena);
     mem_free(a->epoch);
+    mem_free((void *)(uintptr_t)a->self.identity.p);
 }
 
 static int catch_signals(struct running *r, struct err *err)
@@ -683,6 +730,7 @@ static int agent_run(const struct args *args)
     resources_init(&a->held);
     map_init(&a->subscriptions);
     map_init(&a->refused);
+    map_init(&a->refusing);
     arena_init(&a->services_arena);
     a->access_fd = -1;
     a->started_ms = text_wall_ms();

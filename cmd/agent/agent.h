@@ -53,7 +53,9 @@ struct agent {
     struct arena services_arena;
     struct local_service *services; /* from services.d, all of them */
     size_t service_count;
-    struct map refused; /* service name -> agent: the server does not let this host offer it */
+    /* "NS/NAME" -> agent: what the server does not let this host offer; and the same of the answer
+     * that is under way, in force with agent_registered. */
+    struct map refused, refusing;
     struct addr nameservers[8];
     size_t nameserver_count;
     struct self self;      /* services without the refused ones */
@@ -96,7 +98,10 @@ int services_read(const char *config_dir, const struct agent_settings *s, const 
 int agent_commit(struct agent *a, struct resources *r, struct str epoch, uint64_t revision,
                  struct findings *f);
 void agent_subscribe(struct agent *a, struct str service_key);
-void agent_refused(struct agent *a, struct str service, struct str why);
+/* The server's answer to a registration: each service that it refuses, then that this is all. */
+void agent_refused(struct agent *a, struct str ns, struct str service, struct str why);
+void agent_registered(struct agent *a);
+bool agent_is_refused(const struct agent *a, const struct local_service *s);
 void agent_recompile(struct agent *a); /* after a change of own services or credentials */
 
 /* certs.c: one key and SVID per identity; renewal at a sixth of their life. */

@@ -231,6 +231,10 @@ static void add_output(struct buf *b, const struct capture_plan *p)
     const struct cidr *ranges[] = {&p->range4, &p->range6};
     char text[ADDR_TEXT_MAX];
 
+    /* Matches nothing here (NAT chains see only first packets), but holds connection tracking: with
+     * the last rule that needs it the kernel ends tracking, and with it the translation of
+     * connections that a drain still serves. */
+    buf_adds(b, "add rule " CAPTURE_TABLE " output ct state established return\n");
     buf_printf(b, "add rule " CAPTURE_TABLE " output meta mark 0x%08" PRIx32 " return\n", p->mark);
     /* First, because on some clouds the nameserver is the metadata address, and with
      * systemd-resolved it is a loopback address. */

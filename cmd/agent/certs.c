@@ -20,6 +20,7 @@
 #include "proxy/wire/fetch.h"
 
 #define FILE_BYTES   (1u << 20)
+#define REQUESTS_MAX 100 /* in one call: the server's bound */
 #define RETRY_MIN_MS 1000
 #define RETRY_MAX_MS 300000
 
@@ -75,9 +76,17 @@ static struct creds *build(const struct svid *v, struct str chain, struct str ro
                            struct err *err)
 {
     char pem[KEY_PEM_MAX];
-    struct creds *made = creds_new(chain, (struct str){pem, key_pem(v->key, pem)}, roots, err);
+    struct creds *made = NULL;
 
+    if (roots.n == 0)
+        (void)err_set(err, ERR_INVALID, "there are no roots with the certificate");
+    else
+        made = creds_new(chain, (struct str){pem, key_pem(v->key, pem)}, roots, err);
     key_wipe(pem, sizeof(pem));
+    if (made && !str_eq(creds_uri(made), str_from(v->identity))) {
+        (void)err_set(err, ERR_INVALID, "it is of another identity");
+        made = creds_unref(made);
+    }
     return made;
 }
 
@@ -105,12 +114,9 @@ static int load(struct certs *c, struct svid *v, struct err *err)
         if (file_read(path, &chain, err) || read_roots(c, &roots, err))
             goto out;
         v->creds = build(v, buf_str(&chain), buf_str(&roots), err);
-        if (!v->creds) {
+        if (!v->creds)
             log_warn("stored certificate of %s is not usable, asking for another: %s", v->identity,
                      err->text);
-            rc = 0;
-            goto out;
-        }
     }
     rc = 0;
 out:
@@ -123,17 +129,13 @@ static int store(struct certs *c, struct svid *v, struct str chain, struct str r
                  struct err *err)
 {
     struct creds *fresh = build(v, chain, roots, err);
-    char path[4096];
+    char path[4096], roots_path[4096];
 
     if (!fresh)
         return -1;
-    (void)snprintf(path, sizeof(path), "%s/roots.pem", c->agent->settings.state_dir);
-    if (file_write(path, roots, 0644, err)) {
-        creds_unref(fresh);
-        return -1;
-    }
+    (void)snprintf(roots_path, sizeof(roots_path), "%s/roots.pem", c->agent->settings.state_dir);
     file_path(c, v, "crt", path, sizeof(path));
-    if (file_write(path, chain, 0644, err)) {
+    if (file_write(roots_path, roots, 0644, err) || file_write(path, chain, 0644, err)) {
         creds_unref(fresh);
         return -1;
     }
@@ -182,6 +184,37 @@ static struct svid *find(const struct certs *c, struct str identity)
     return NULL;
 }
 
+/* Does a local service need it? The host's own and that of callers always stay. */
+static bool is_wanted(const struct certs *c, const struct svid *v)
+{
+    const struct self *self = &c->agent->self;
+
+    if (strcmp(v->kind, "service") != 0)
+        return true;
+    for (size_t i = 0; i < self->service_count; i++) {
+        const struct local_service *s = &self->services[i];
+
+        if (str_eq(s->identity, str_from(v->identity)) && str_eq(s->name, str_from(v->service)))
+            return true;
+    }
+    return false;
+}
+
+/* Nobody renews what no service needs any more: the server might refuse it. */
+static void drop_services(struct certs *c)
+{
+    for (struct svid **at = &c->list; *at;) {
+        struct svid *v = *at;
+
+        if (is_wanted(c, v)) {
+            at = &v->next;
+        } else {
+            *at = v->next;
+            svid_free(v);
+        }
+    }
+}
+
 /* Identities of the local services that have no row yet. */
 static void add_services(struct certs *c)
 {
@@ -196,7 +229,8 @@ static void add_services(struct certs *c)
         if (find(c, s->identity))
             continue;
         buf_init(&file, 1024);
-        buf_printf(&file, "svid-%.*s-%.*s", STR_ARG(s->ns), STR_ARG(s->account));
+        /* No label has a dot: a-b of c and a of b-c must not share a key. */
+        buf_printf(&file, "svid-%.*s.%.*s", STR_ARG(s->ns), STR_ARG(s->account));
         v = add(c, "service", s->ns, s->name, s->account, buf_str(&file), &err);
         if (!v)
             log_error("no key for %.*s, it cannot serve: %s", STR_ARG(s->name), err.text);
@@ -237,21 +271,29 @@ static void schedule(struct certs *c, bool failed)
     timer_in(&c->timer, wait);
 }
 
-static void take(struct certs *c, const struct node *root)
+/* False if something was not got, and has to be asked for again later. */
+static bool take(struct certs *c, const struct node *root)
 {
-    struct str roots = node_text(root, "roots");
+    struct str roots = node_text(root, "roots"), problem;
     const struct node *list = node_get(root, STR("certificates"));
-    bool host_changed = false;
+    bool host_changed = false, good = true;
     struct err err;
 
     for (const struct node *n = list ? list->first : NULL; n; n = n->next) {
         struct svid *v = find(c, node_text(n, "identity"));
 
+        problem = node_text(n, "problem");
+        if (problem.n) {
+            log_error("no certificate for service %.*s, trying again: %.*s",
+                      STR_ARG(node_text(n, "service")), STR_ARG(problem));
+            good = false;
+        }
         if (!v)
             continue;
         if (store(c, v, node_text(n, "certificate"), roots, &err)) {
             log_error("the certificate of %s was not taken, keeping the old one: %s", v->identity,
                       err.text);
+            good = false;
             continue;
         }
         log_info("certificate renewed identity=%s serial=%.*s", v->identity,
@@ -263,6 +305,7 @@ static void take(struct certs *c, const struct node *root)
     }
     if (host_changed)
         link_restart(c->agent->link);
+    return good;
 }
 
 static void answered(void *arg, const struct fetch_answer *answer, const struct err *err)
@@ -285,14 +328,16 @@ static void answered(void *arg, const struct fetch_answer *answer, const struct 
         log_warn("certificates were not renewed, trying again: %s", bad.text);
         schedule(c, true);
     } else if (c->recovering) {
-        if (store(c, c->list, node_text(root, "certificate"), node_text(root, "roots"), &bad))
-            log_error("this host's new certificate was not taken: %s", bad.text);
-        else
+        bool stored =
+            store(c, c->list, node_text(root, "certificate"), node_text(root, "roots"), &bad) == 0;
+
+        if (stored)
             link_restart(c->agent->link);
-        schedule(c, false);
+        else
+            log_error("this host's new certificate was not taken, trying again: %s", bad.text);
+        schedule(c, !stored);
     } else {
-        take(c, root);
-        schedule(c, false);
+        schedule(c, !take(c, root));
     }
     arena_done(&a);
 }
@@ -305,22 +350,18 @@ static int add_request(const struct svid *v, struct buf *out, struct err *err)
     buf_init(&csr, FILE_BYTES);
     rc = key_csr(v->key, &csr, err);
     if (rc == 0) {
-        buf_printf(
-            out,
-            "{\"kind\":\"%s\",\"namespace\":\"%s\",\"service\":\"%s\",\"account\":\"%s\",\"csr\":",
-            v->kind, v->ns, v->service, v->account);
+        buf_printf(out, "{\"kind\":\"%s\",\"namespace\":", v->kind);
+        buf_json(out, str_from(v->ns));
+        buf_adds(out, ",\"service\":");
+        buf_json(out, str_from(v->service));
+        buf_adds(out, ",\"account\":");
+        buf_json(out, str_from(v->account));
+        buf_adds(out, ",\"csr\":");
         buf_json(out, buf_str(&csr));
         buf_addc(out, '}');
     }
     buf_done(&csr);
     return rc;
-}
-
-/* Is this service one that the server refused? Asking for its SVID would spoil the whole request.
- */
-static bool is_refused(const struct certs *c, const struct svid *v)
-{
-    return strcmp(v->kind, "service") == 0 && map_get(&c->agent->refused, str_from(v->service));
 }
 
 static void recover(struct certs *c)
@@ -331,7 +372,9 @@ static void recover(struct certs *c)
     buf_init(&body, FILE_BYTES);
     buf_init(&csr, FILE_BYTES);
     if (key_csr(c->list->key, &csr, &err) == 0) {
-        buf_printf(&body, "{\"host\":\"%s\",\"csr\":", c->agent->member.host_id);
+        buf_adds(&body, "{\"host\":");
+        buf_json(&body, str_from(c->agent->member.host_id));
+        buf_adds(&body, ",\"csr\":");
         buf_json(&body, buf_str(&csr));
         buf_addc(&body, '}');
         c->recovering = true;
@@ -349,6 +392,7 @@ static void ask(struct certs *c)
     int64_t now = loop_wall_ms(c->agent->loop);
     struct buf body;
     struct err err;
+    bool failed = false;
     size_t n = 0;
 
     if (c->fetch)
@@ -359,17 +403,19 @@ static void ask(struct certs *c)
     }
     buf_init(&body, LIMIT_API_BODY_BYTES);
     buf_adds(&body, "{\"requests\":[");
-    for (const struct svid *v = c->list; v && n < 100; v = v->next) {
-        if (!is_due(v, now) || is_refused(c, v))
+    for (const struct svid *v = c->list; v && n < REQUESTS_MAX && !failed; v = v->next) {
+        if (!is_due(v, now))
             continue;
         if (n)
             buf_addc(&body, ',');
-        if (add_request(v, &body, &err) == 0)
-            n++;
+        failed = add_request(v, &body, &err) != 0;
+        n++;
     }
     buf_adds(&body, "]}");
     c->recovering = false;
-    if (n)
+    if (failed)
+        log_error("no request for a certificate can be made, trying again: %s", err.text);
+    else if (n)
         c->fetch = link_call(c->agent->link, true, "POST", "/v1/agent/certificates", buf_str(&body),
                              answered, c);
     if (!c->fetch)
@@ -387,6 +433,7 @@ static void run(struct task *t, unsigned notes)
 
 void certs_want(struct certs *c)
 {
+    drop_services(c);
     add_services(c);
     timer_in(&c->timer, 1);
 }

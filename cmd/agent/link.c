@@ -2,11 +2,13 @@
  * hold, take commits, answer ack or nack. Lost sessions are tried again for ever, jittered, over
  * all known servers. Traffic does not wait for any of it. */
 #include <netdb.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cmd/agent/agent.h"
+#include "cmd/frame.h"
 #include "mesh/base/json.h"
 #include "mesh/base/limits.h"
 #include "mesh/base/log.h"
@@ -24,6 +26,15 @@
 
 enum { NOTE_IO = 7, NOTE_RETRY = 8, NOTE_PING = 16, NOTE_SILENCE = 32 };
 
+/* Looking names up blocks, so a thread does it. Its questions go through our own DNS server. */
+struct lookup {
+    pthread_t thread;
+    struct post post;
+    bool running; /* until its post came */
+    struct addr found[AGENT_SERVERS_MAX];
+    size_t found_count;
+};
+
 struct link {
     struct agent *agent;
     struct task task;
@@ -32,7 +43,9 @@ struct link {
     struct io io;
     struct bytes in;
     bool up, is_new; /* up: upgraded; is_new: no hello answered yet */
-    struct addr servers[AGENT_SERVERS_MAX];
+    bool closing;    /* the look-up's post, which is under way, frees it */
+    struct lookup lookup;
+    struct addr servers[AGENT_SERVERS_MAX]; /* none until the first look-up is done */
     size_t server_count, server_next;
     struct tls_context *tls;      /* with the host certificate */
     struct tls_context *tls_bare; /* without: to come back after expiry */
@@ -45,32 +58,104 @@ struct link {
 
 /* ---- servers ---- */
 
-/* Blocking, at start only: names of servers are looked up before the loop runs. */
-static void resolve(struct link *l, const char *host_port)
+static void add_found(struct lookup *k, const struct addr *server)
+{
+    if (k->found_count < AGENT_SERVERS_MAX)
+        k->found[k->found_count++] = *server;
+}
+
+static void resolve(struct lookup *k, const char *host_port)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-    struct addrinfo *list = NULL;
-    struct str rest = str_from(host_port), host;
     const char *colon = strrchr(host_port, ':');
+    struct addrinfo *list = NULL;
+    struct addr server;
     char name[256];
 
-    if (addr_parse(rest, &l->servers[l->server_count])) {
-        l->server_count++;
+    if (addr_parse(str_from(host_port), &server)) {
+        add_found(k, &server);
         return;
     }
     if (!colon)
         return;
-    host = str_sub(rest, 0, (size_t)(colon - host_port));
-    (void)snprintf(name, sizeof(name), "%.*s", STR_ARG(host));
-    if (getaddrinfo(name, colon + 1, &hints, &list)) {
-        log_warn("server %s cannot be looked up, trying the others", host_port);
+    (void)snprintf(name, sizeof(name), "%.*s", (int)(colon - host_port), host_port);
+    if (getaddrinfo(name, colon + 1, &hints, &list))
         return;
-    }
-    for (struct addrinfo *a = list; a && l->server_count < AGENT_SERVERS_MAX; a = a->ai_next) {
-        if (addr_from_sockaddr(a->ai_addr, &l->servers[l->server_count]))
-            l->server_count++;
+    for (struct addrinfo *a = list; a; a = a->ai_next) {
+        if (addr_from_sockaddr(a->ai_addr, &server))
+            add_found(k, &server);
     }
     freeaddrinfo(list);
+}
+
+static void *look_up(void *arg)
+{
+    struct link *l = arg;
+    const struct agent_member *m = &l->agent->member; /* does not change while we run */
+
+    l->lookup.found_count = 0;
+    for (size_t i = 0; i < m->server_count; i++)
+        resolve(&l->lookup, m->servers[i]);
+    loop_post(l->agent->loop, &l->lookup.post);
+    return NULL;
+}
+
+static void end_lookup(struct link *l)
+{
+    if (l->lookup.running)
+        (void)pthread_join(l->lookup.thread, NULL); /* it was started */
+    l->lookup.running = false;
+}
+
+static void retry_later(struct link *l)
+{
+    int64_t jitter = (int64_t)(text_random_u64() % (uint64_t)(l->backoff_ms / 2 + 1));
+
+    timer_in(&l->retry, l->backoff_ms / 2 + jitter);
+    l->backoff_ms = MIN(l->backoff_ms * 2, BACKOFF_MAX);
+}
+
+/* There is no session: say so once, and try again. */
+static void failed(struct link *l, const char *why)
+{
+    if (l->up || strncmp(l->problem, why, sizeof(l->problem) - 1) != 0)
+        log_warn("no server, serving revision %llu and trying again: %s",
+                 (unsigned long long)l->agent->revision, why);
+    (void)snprintf(l->problem, sizeof(l->problem), "%s", why);
+    retry_later(l);
+}
+
+static void looked_up(struct post *p)
+{
+    struct link *l = CONTAINER(p, struct link, lookup.post);
+
+    end_lookup(l);
+    if (l->closing) {
+        mem_free(l);
+        return;
+    }
+    if (l->lookup.found_count == 0) { /* what is known stays; the next failure looks again */
+        if (l->server_count == 0)
+            failed(l, "no address of the server can be found; check its name");
+        return;
+    }
+    if (l->server_count == 0) {
+        l->server_next = (size_t)(text_random_u64() % l->lookup.found_count);
+        timer_in(&l->retry, 1);
+    }
+    memcpy(l->servers, l->lookup.found, sizeof(l->servers));
+    l->server_count = l->lookup.found_count;
+}
+
+static void start_lookup(struct link *l)
+{
+    if (!l->lookup.running)
+        l->lookup.running = pthread_create(&l->lookup.thread, NULL, look_up, l) == 0;
+}
+
+static const struct addr *server_now(const struct link *l)
+{
+    return &l->servers[l->server_count ? l->server_next % l->server_count : 0];
 }
 
 static void server_uri(const struct link *l, struct buf *out)
@@ -104,7 +189,7 @@ static int make_tls(struct link *l, struct err *err)
 struct fetch *link_call(struct link *l, bool with_certificate, const char *method, const char *path,
                         struct str body, fetch_fn *done, void *arg)
 {
-    struct fetch_request r = {.to = l->servers[l->server_next % l->server_count],
+    struct fetch_request r = {.to = *server_now(l),
                               .tls = with_certificate ? l->tls : l->tls_bare,
                               .method = str_from(method),
                               .path = str_from(path),
@@ -116,6 +201,8 @@ struct fetch *link_call(struct link *l, bool with_certificate, const char *metho
     struct buf uri;
     struct fetch *f;
 
+    if (l->server_count == 0)
+        return NULL;
     buf_init(&uri, 4096);
     server_uri(l, &uri);
     r.expect_uris = buf_str(&uri);
@@ -126,19 +213,9 @@ struct fetch *link_call(struct link *l, bool with_certificate, const char *metho
 
 /* ---- down and up ---- */
 
-static void retry_later(struct link *l)
-{
-    int64_t jitter = (int64_t)(text_random_u64() % (uint64_t)(l->backoff_ms / 2 + 1));
-
-    timer_in(&l->retry, l->backoff_ms / 2 + jitter);
-    l->backoff_ms = MIN(l->backoff_ms * 2, BACKOFF_MAX);
-}
-
 static void down(struct link *l, const char *why)
 {
-    bool changed = l->up || strncmp(l->problem, why, sizeof(l->problem) - 1) != 0;
-
-    (void)snprintf(l->problem, sizeof(l->problem), "%s", why);
+    failed(l, why);
     if (l->up) {
         io_close(&l->io);
         bytes_done(&l->in);
@@ -148,22 +225,14 @@ static void down(struct link *l, const char *why)
     timer_stop(&l->ping);
     timer_stop(&l->silence);
     l->server_next++;
-    if (changed)
-        log_warn("no server, serving revision %llu and trying again: %s",
-                 (unsigned long long)l->agent->revision, l->problem);
-    retry_later(l);
+    start_lookup(l); /* its name may have another address by now */
 }
 
-static void send_text(struct link *l, struct str body)
+static void send_message(struct link *l, struct buf *body)
 {
-    struct buf frame;
-
-    if (!l->up)
-        return;
-    buf_init(&frame, LIMIT_SYNC_FRAME_BYTES + 16u);
-    sync_frame(&frame, body);
-    (void)io_write_str(&l->io, buf_str(&frame)); /* a dead io is seen by the next read */
-    buf_done(&frame);
+    if (l->up && !frame_send(&l->io, body))
+        log_error("a message to the server is too long and was not sent");
+    buf_done(body);
 }
 
 static void write_services(const struct link *l, struct buf *b)
@@ -202,8 +271,7 @@ static void send_hello(struct link *l)
     buf_adds(&b, "],");
     write_services(l, &b);
     buf_addc(&b, '}');
-    send_text(l, buf_str(&b));
-    buf_done(&b);
+    send_message(l, &b);
 }
 
 static void connected(void *arg, const struct fetch_answer *answer, const struct err *err)
@@ -230,6 +298,7 @@ static void connected(void *arg, const struct fetch_answer *answer, const struct
     l->since_ms = loop_wall_ms(l->agent->loop);
     resources_done(&l->pending);
     resources_copy(&l->pending, &l->agent->held);
+    map_done(&l->agent->refusing); /* of an answer that was cut off */
     io_want_read(&l->io, true);
     timer_in(&l->ping, PING_MS);
     timer_in(&l->silence, SILENCE_MS);
@@ -250,7 +319,11 @@ static void connect_now(struct link *l)
 
     if (l->fetch || l->up)
         return;
-    r.to = l->servers[l->server_next % l->server_count];
+    if (l->server_count == 0) {
+        start_lookup(l);
+        return;
+    }
+    r.to = *server_now(l);
     buf_init(&uri, 4096);
     server_uri(l, &uri);
     r.expect_uris = buf_str(&uri);
@@ -271,7 +344,8 @@ static void take_welcome(struct link *l, const struct node *msg)
         resources_init(&l->pending);
     }
     l->is_new = false;
-    l->backoff_ms = BACKOFF_MIN;
+    if (!node_is_true(msg, "reset")) /* else once we agree: not everything again and again */
+        l->backoff_ms = BACKOFF_MIN;
     l->problem[0] = 0;
     log_info("server connected server=%s in_sync=%d", l->server_name, !node_is_true(msg, "reset"));
     certs_want(l->agent->certs);
@@ -298,20 +372,19 @@ static void take_changes(struct link *l, const struct node *msg)
     buf_done(&text);
 }
 
-static void answer_commit(struct link *l, const struct node *msg, const struct findings *f)
+static void answer_commit(struct link *l, uint64_t seq, uint64_t revision, const struct findings *f)
 {
     struct buf b;
 
-    buf_init(&b, LIMIT_API_BODY_BYTES);
-    buf_printf(&b, "{\"type\":\"%s\",\"seq\":%.*s,\"revision\":%.*s", f ? "nack" : "ack",
-               STR_ARG(node_text(msg, "seq")), STR_ARG(node_text(msg, "revision")));
+    buf_init(&b, LIMIT_SYNC_FRAME_BYTES);
+    buf_printf(&b, "{\"type\":\"%s\",\"seq\":%llu,\"revision\":%llu", f ? "nack" : "ack",
+               (unsigned long long)seq, (unsigned long long)revision);
     if (f) {
         buf_adds(&b, ",\"errors\":");
         findings_json(f, SEVERITY_ERROR, &b);
     }
     buf_addc(&b, '}');
-    send_text(l, buf_str(&b));
-    buf_done(&b);
+    send_message(l, &b);
 }
 
 static void take_commit(struct link *l, const struct node *msg)
@@ -320,18 +393,18 @@ static void take_commit(struct link *l, const struct node *msg)
     struct arena a;
     struct buf digest;
     struct resources copy;
-    uint64_t revision = 0;
+    uint64_t seq = 0, revision = 0;
 
     arena_init(&a);
     findings_init(&f, &a);
     buf_init(&digest, 128);
     resources_digest(&l->pending, &digest);
-    if (!str_uint(node_text(msg, "revision"), 0, UINT64_MAX, &revision) ||
+    if (!str_uint(node_text(msg, "seq"), 0, UINT64_MAX, &seq) ||
+        !str_uint(node_text(msg, "revision"), 0, UINT64_MAX, &revision) ||
         !str_eq(buf_str(&digest), node_text(msg, "digest"))) {
-        down(l, "the server and this agent do not agree on what was sent; asking for everything");
-        l->agent->revision =
-            0; /* the digest told at the next hello differs from what the server means: reset */
+        down(l, "the server and this agent do not agree on what was sent; asking again");
     } else {
+        l->backoff_ms = BACKOFF_MIN;
         resources_init(&copy);
         resources_copy(&copy, &l->pending);
         if (agent_commit(l->agent, &copy, str_from(l->epoch), revision, &f)) {
@@ -342,9 +415,9 @@ static void take_commit(struct link *l, const struct node *msg)
                       (unsigned long long)revision, (unsigned long long)l->agent->revision,
                       err.text);
             resources_done(&copy);
-            answer_commit(l, msg, &f);
+            answer_commit(l, seq, revision, &f);
         } else {
-            answer_commit(l, msg, NULL);
+            answer_commit(l, seq, revision, NULL);
         }
     }
     buf_done(&digest);
@@ -373,9 +446,11 @@ static void take_message(struct link *l, struct str body)
     } else if (str_eq(type, STR("commit"))) {
         take_commit(l, msg);
     } else if (str_eq(type, STR("refused"))) {
-        agent_refused(l->agent, node_text(msg, "service"), node_text(msg, "detail"));
+        agent_refused(l->agent, node_text(msg, "namespace"), node_text(msg, "service"),
+                      node_text(msg, "detail"));
     } else if (str_eq(type, STR("registered"))) {
-        if (!l->is_new)
+        agent_registered(l->agent);
+        if (!l->is_new) /* else with the welcome that follows */
             certs_want(l->agent->certs);
     } else if (str_eq(type, STR("ejected"))) {
         (void)snprintf(why, sizeof(why), "this host was ejected: %.*s",
@@ -387,51 +462,42 @@ static void take_message(struct link *l, struct str body)
 
 static void take_frames(struct link *l)
 {
-    while (l->up && l->in.n >= 4) {
-        unsigned char head[4];
-        struct str body;
-        struct buf flat;
-        size_t n, used;
+    struct buf body;
+    int rc;
 
-        (void)bytes_copy_out(&l->in, 0, head, sizeof(head));
-        n = ((size_t)head[0] << 24 | (size_t)head[1] << 16 | (size_t)head[2] << 8 |
-             (size_t)head[3]) +
-            4;
-        if (n - 4 > LIMIT_SYNC_FRAME_BYTES) {
+    buf_init(&body, LIMIT_SYNC_FRAME_BYTES);
+    while (l->up && (rc = frame_next(&l->in, &body))) {
+        if (rc < 0)
             down(l, "the server sent a message that is too long");
-            return;
-        }
-        if (l->in.n < n)
-            return;
-        buf_init(&flat, n + 1);
-        for (size_t at = 0; at < n;) {
-            struct str front = bytes_front(&l->in);
-            size_t take = MIN(front.n, n - at);
-
-            buf_add(&flat, (struct str){front.p, take});
-            bytes_drop(&l->in, take);
-            at += take;
-        }
-        if (sync_frame_next(buf_str(&flat), &body, &used) == 1)
-            take_message(l, body);
-        buf_done(&flat);
+        else
+            take_message(l, buf_str(&body));
     }
+    buf_done(&body);
 }
 
-static void read_all(struct link *l)
+static void read_some(struct link *l)
 {
-    while (l->up) {
-        size_t n = 0;
-        enum io_step step = io_read(&l->io, &l->in, LIMIT_TURN_BYTES, &n);
+    size_t n = 0;
+    enum io_step step = io_read(&l->io, &l->in, LIMIT_TURN_BYTES, &n);
 
-        if (n)
-            timer_in(&l->silence, SILENCE_MS);
-        take_frames(l);
-        if (!l->up || step == IO_AGAIN)
-            return;
-        if (step != IO_OK)
-            down(l, step == IO_EOF ? "the server closed the session" : "the session broke");
-    }
+    if (n)
+        timer_in(&l->silence, SILENCE_MS);
+    take_frames(l);
+    if (!l->up || step == IO_AGAIN)
+        return;
+    if (step == IO_OK)
+        task_note(&l->task, IO_NOTE_READ); /* the others first */
+    else
+        down(l, step == IO_EOF ? "the server closed the session" : "the session broke");
+}
+
+static void send_ping(struct link *l)
+{
+    struct buf b;
+
+    buf_init(&b, 64);
+    buf_adds(&b, "{\"type\":\"ping\"}");
+    send_message(l, &b);
 }
 
 static void run(struct task *t, unsigned notes)
@@ -443,11 +509,11 @@ static void run(struct task *t, unsigned notes)
     if (l->up && (notes & NOTE_SILENCE))
         down(l, "nothing heard from the server for 45 s");
     if (l->up && (notes & NOTE_PING)) {
-        send_text(l, STR("{\"type\":\"ping\"}"));
+        send_ping(l);
         timer_in(&l->ping, PING_MS);
     }
     if (l->up && (notes & NOTE_IO))
-        read_all(l);
+        read_some(l);
 }
 
 /* ---- face ---- */
@@ -460,8 +526,7 @@ void link_subscribe(struct link *l, struct str service_key)
     buf_adds(&b, "{\"type\":\"subscribe\",\"services\":[");
     buf_json(&b, service_key);
     buf_adds(&b, "]}");
-    send_text(l, buf_str(&b));
-    buf_done(&b);
+    send_message(l, &b);
 }
 
 void link_register(struct link *l)
@@ -472,8 +537,7 @@ void link_register(struct link *l)
     buf_adds(&b, "{\"type\":\"register\",");
     write_services(l, &b);
     buf_addc(&b, '}');
-    send_text(l, buf_str(&b));
-    buf_done(&b);
+    send_message(l, &b);
 }
 
 void link_restart(struct link *l)
@@ -498,7 +562,7 @@ void link_json(const struct link *l, struct buf *out)
     buf_printf(out, "{\"connected\":%s,\"server\":", link_is_up(l) ? "true" : "false");
     buf_json(out, str_from(l->server_name));
     buf_printf(out, ",\"address\":\"%s\",\"since\":\"",
-               addr_format(&l->servers[l->server_next % l->server_count], at));
+               l->server_count ? addr_format(server_now(l), at) : "");
     text_time(out, l->since_ms, false);
     buf_adds(out, "\",\"problem\":");
     buf_json(out, str_from(l->problem));
@@ -518,21 +582,12 @@ struct link *link_new(struct agent *a, struct err *err)
     timer_init(&l->retry, &l->task, NOTE_RETRY);
     timer_init(&l->ping, &l->task, NOTE_PING);
     timer_init(&l->silence, &l->task, NOTE_SILENCE);
-    for (size_t i = 0; i < a->member.server_count && l->server_count < AGENT_SERVERS_MAX; i++)
-        resolve(l, a->member.servers[i]);
-    if (l->server_count == 0) {
-        (void)err_set(err, ERR_IO,
-                      "no address of the server (%s) can be found; check the name, or join again",
-                      a->member.servers[0]);
-        link_free(l);
-        return NULL;
-    }
-    l->server_next = (size_t)(text_random_u64() % l->server_count);
+    l->lookup.post.fn = looked_up;
     if (make_tls(l, err)) {
         link_free(l);
         return NULL;
     }
-    timer_in(&l->retry, 1);
+    start_lookup(l); /* then looked_up connects */
     return l;
 }
 
@@ -540,6 +595,8 @@ void link_free(struct link *l)
 {
     if (!l)
         return;
+    l->closing = l->lookup.running;
+    end_lookup(l);
     if (l->fetch)
         fetch_cancel(l->fetch);
     if (l->up)
@@ -553,5 +610,6 @@ void link_free(struct link *l)
     tls_context_unref(l->tls);
     tls_context_unref(l->tls_bare);
     mem_free(l->epoch);
-    mem_free(l);
+    if (!l->closing)
+        mem_free(l);
 }

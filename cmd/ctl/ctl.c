@@ -18,6 +18,7 @@
 #define SERVER_SOCKET "/run/weft/api.sock"
 #define AGENT_SOCKET  "/run/weft/agent.sock"
 #define CALL_MS       60000
+#define PATH_BYTES    (16u << 10)
 
 /* One call and its answer. */
 struct call {
@@ -45,7 +46,9 @@ static int call_done(struct call *c, int code)
 static int call(struct call *c, const char *method, struct str path, const char *accept,
                 const char *type, struct str body, struct err *err)
 {
-    const struct http_field fields[] = {{STR("accept"), str_from(accept)}};
+    const struct http_field fields[] = {
+        {STR("accept"), str_from(accept)}
+    };
     const struct fetch_request r = {.unix_path = c->socket,
                                     .method = str_from(method),
                                     .path = path,
@@ -285,13 +288,13 @@ static const struct {
     const char *name, *path;
     const struct table_column *columns;
 } lists[] = {
-    {"hosts", "/v1/hosts", table_hosts},
-    {"services", "/v1/services", table_services},
-    {"endpoints", "/v1/endpoints", table_endpoints},
+    {"hosts",        "/v1/hosts",        table_hosts       },
+    {"services",     "/v1/services",     table_services    },
+    {"endpoints",    "/v1/endpoints",    table_endpoints   },
     {"certificates", "/v1/certificates", table_certificates},
-    {"tokens", "/v1/tokens", table_tokens},
-    {"revisions", "/v1/revisions", table_revisions},
-    {"audit", "/v1/audit", table_audit},
+    {"tokens",       "/v1/tokens",       table_tokens      },
+    {"revisions",    "/v1/revisions",    table_revisions   },
+    {"audit",        "/v1/audit",        table_audit       },
 };
 
 enum output { OUTPUT_TABLE, OUTPUT_YAML, OUTPUT_JSON, OUTPUT_NAME };
@@ -311,6 +314,18 @@ static int read_output(const struct args *a, enum output *out)
     return -1;
 }
 
+/* By what it is called, whatever it is. */
+static void print_name(const struct node *n)
+{
+    static const char *const names[] = {"metadata.name", "name",     "service", "id",
+                                        "serial",        "revision", "number"};
+    struct str kind = node_text(n, "kind"), name = STR_NONE;
+
+    for (size_t i = 0; i < COUNT(names) && name.n == 0; i++)
+        name = node_text(n, names[i]);
+    printf("%.*s%s%.*s\n", STR_ARG(kind), kind.n ? "/" : "", STR_ARG(name));
+}
+
 static void print_answer(const struct call *c, enum output output,
                          const struct table_column *columns)
 {
@@ -327,10 +342,7 @@ static void print_answer(const struct call *c, enum output output,
     }
     if (output == OUTPUT_NAME) {
         for (const struct node *n = items ? items->first : c->root; n; n = items ? n->next : NULL) {
-            struct str kind = node_text(n, "kind"), name = node_text(n, "metadata.name");
-
-            printf("%.*s%s%.*s\n", STR_ARG(kind), kind.n ? "/" : "",
-                   STR_ARG(name.n ? name : node_text(n, "name")));
+            print_name(n);
         }
         return;
     }
@@ -340,7 +352,7 @@ static void print_answer(const struct call *c, enum output output,
     buf_done(&b);
 }
 
-static int get_list(const struct args *a, const char *path, const struct table_column *columns)
+static int get_list(const struct args *a, struct str path, const struct table_column *columns)
 {
     enum output output;
     struct call c;
@@ -349,7 +361,7 @@ static int get_list(const struct args *a, const char *path, const struct table_c
     if (read_output(a, &output))
         return EXIT_USAGE;
     call_init(&c, a);
-    code = ask(&c, "GET", str_from(path), "application/json", "application/json", STR_NONE);
+    code = ask(&c, "GET", path, "application/json", "application/json", STR_NONE);
     if (code < 0) {
         print_answer(&c, output, columns);
         code = EXIT_DONE;
@@ -381,32 +393,62 @@ static const struct kind *read_target(const struct args *a, struct str *name)
     return NULL;
 }
 
+static void object_path(const struct args *a, const struct kind *k, struct str name,
+                        struct buf *out)
+{
+    buf_adds(out, "/v1/namespaces/");
+    escape(out, str_from(args_text(a, "namespace", "default")));
+    buf_printf(out, "/%s/", k->plural);
+    escape(out, name);
+}
+
+/* Of the lists only hosts can be asked for one by one. */
+static int get_named(const struct args *a, const char *list, const char *path,
+                     const struct table_column *columns)
+{
+    struct buf one;
+    int code;
+
+    if (a->rest_count > 1 && strcmp(list, "hosts") != 0) {
+        fprintf(stderr, "weft: get %s takes no name; it shows all\n", list);
+        return EXIT_USAGE;
+    }
+    buf_init(&one, PATH_BYTES);
+    buf_adds(&one, path);
+    if (a->rest_count > 1) {
+        buf_addc(&one, '/');
+        escape(&one, str_from(a->rest[1]));
+    }
+    code = get_list(a, buf_str(&one), columns);
+    buf_done(&one);
+    return code;
+}
+
 static int get_run(const struct args *a)
 {
-    const char *ns = args_text(a, "namespace", "default");
     const struct kind *k;
     struct str name;
     struct buf path;
     int code;
 
-    for (size_t i = 0; i < COUNT(lists) && a->rest_count == 1; i++) {
+    for (size_t i = 0; i < COUNT(lists); i++) {
         if (strcmp(a->rest[0], lists[i].name) == 0)
-            return get_list(a, lists[i].path, lists[i].columns);
+            return get_named(a, lists[i].name, lists[i].path, lists[i].columns);
     }
     k = read_target(a, &name);
     if (!k)
         return EXIT_USAGE;
-    buf_init(&path, 4096);
+    buf_init(&path, PATH_BYTES);
     if (name.n) {
-        buf_printf(&path, "/v1/namespaces/%s/%s/", ns, k->plural);
-        buf_add(&path, name);
+        object_path(a, k, name, &path);
     } else {
         buf_printf(&path, "/v1/%s", k->plural);
-        if (!args_has(a, "all-namespaces"))
-            buf_printf(&path, "?namespace=%s", ns);
+        if (!args_has(a, "all-namespaces")) {
+            buf_adds(&path, "?namespace=");
+            escape(&path, str_from(args_text(a, "namespace", "default")));
+        }
     }
-    buf_addc(&path, 0);
-    code = get_list(a, path.p, table_objects);
+    code = get_list(a, buf_str(&path), table_objects);
     buf_done(&path);
     return code;
 }
@@ -433,9 +475,8 @@ static int delete_run(const struct args *a)
         return EXIT_USAGE;
     }
     call_init(&c, a);
-    buf_init(&path, 4096);
-    buf_printf(&path, "/v1/namespaces/%s/%s/%.*s", args_text(a, "namespace", "default"), k->plural,
-               STR_ARG(name));
+    buf_init(&path, PATH_BYTES);
+    object_path(a, k, name, &path);
     code = ask(&c, "DELETE", buf_str(&path), "application/json", "application/json", STR_NONE);
     if (code < 0) {
         print_results(&c);
@@ -482,7 +523,7 @@ static int token_create(const struct args *a)
 
 static int token_list(const struct args *a)
 {
-    return get_list(a, "/v1/tokens", table_tokens);
+    return get_list(a, STR("/v1/tokens"), table_tokens);
 }
 
 static int token_revoke(const struct args *a)
@@ -623,12 +664,12 @@ static int eject_run(const struct args *a)
     }
 
 static const struct flag apply_flags[] = {
-    {"file", 'f', FLAG_REPEATED, "FILE",
-     "A file, a folder, or - for standard input; may be given several times."},
-    {"dry-run", 0, FLAG_SWITCH, NULL,
-     "Check everything and say what would change; change nothing."},
-    {"message", 'm', FLAG_TEXT, "TEXT", "Why, for the history."},
-    {"expect-revision", 0, FLAG_TEXT, "N", "Refuse if the configuration is not at this revision."},
+    {"file",            'f', FLAG_REPEATED, "FILE",
+     "A file, a folder, or - for standard input; may be given several times."                             },
+    {"dry-run",         0,   FLAG_SWITCH,   NULL,
+     "Check everything and say what would change; change nothing."                                        },
+    {"message",         'm', FLAG_TEXT,     "TEXT", "Why, for the history."                               },
+    {"expect-revision", 0,   FLAG_TEXT,     "N",    "Refuse if the configuration is not at this revision."},
     SOCKET_FLAG,
 };
 static const struct flag get_flags[] = {
@@ -639,19 +680,19 @@ static const struct flag get_flags[] = {
 };
 static const struct flag delete_flags[] = {
     NS_FLAG,
-    {"file", 'f', FLAG_REPEATED, "FILE", "Delete what these files describe."},
-    {"dry-run", 0, FLAG_SWITCH, NULL, "With -f: say what would go; change nothing."},
-    {"message", 'm', FLAG_TEXT, "TEXT", "With -f: why, for the history."},
-    {"expect-revision", 0, FLAG_TEXT, "N",
-     "With -f: refuse if the configuration is not at this revision."},
+    {"file",            'f', FLAG_REPEATED, "FILE", "Delete what these files describe."          },
+    {"dry-run",         0,   FLAG_SWITCH,   NULL,   "With -f: say what would go; change nothing."},
+    {"message",         'm', FLAG_TEXT,     "TEXT", "With -f: why, for the history."             },
+    {"expect-revision", 0,   FLAG_TEXT,     "N",
+      "With -f: refuse if the configuration is not at this revision."                             },
     SOCKET_FLAG,
 };
 static const struct flag token_flags[] = {
-    {"uses", 0, FLAG_TEXT, "N", "How many hosts may join with it (default 1)."},
-    {"ttl", 0, FLAG_TEXT, "DURATION", "How long it is valid (default 1h)."},
+    {"uses",    0, FLAG_TEXT, "N",          "How many hosts may join with it (default 1)."    },
+    {"ttl",     0, FLAG_TEXT, "DURATION",   "How long it is valid (default 1h)."              },
     {"service", 0, FLAG_TEXT, "NAME[,...]",
-     "Services the host may offer, NAME or NAMESPACE/NAME (default: names nobody owns)."},
-    {"from", 0, FLAG_TEXT, "CIDR[,...]", "Addresses the host may come from (default: any)."},
+     "Services the host may offer, NAME or NAMESPACE/NAME (default: names nobody owns)."      },
+    {"from",    0, FLAG_TEXT, "CIDR[,...]", "Addresses the host may come from (default: any)."},
     SOCKET_FLAG,
 };
 static const struct flag list_flags[] = {OUTPUT_FLAG, SOCKET_FLAG};
@@ -662,37 +703,31 @@ static const struct flag status_flags[] = {
 };
 
 const struct command ctl_commands[] = {
-    {"apply", "-f FILE [flags]", "Put documents into force, all or none.",
+    {"apply",        "-f FILE [flags]",     "Put documents into force, all or none.",
      "Istio's documents, unchanged, in YAML or JSON. Every problem is told at once, with file and "
      "line; then nothing is\n"
      "changed.\n\n  weft apply -f rules.yaml -m \"reviews to v2\"\n  weft apply -f rules/ "
-     "--dry-run\n  cat x.yaml | weft apply -f -",
-     apply_flags, COUNT(apply_flags), 0, 0, apply_run},
-    {"get", "KIND [NAME] [flags]",
-     "Show documents, or hosts, services, endpoints, certificates, tokens, revisions, audit.",
-     "Kinds take Istio's names: virtualservices (vs), destinationrules (dr), gateways (gw), "
+     "--dry-run\n  cat x.yaml | weft apply -f -",                                                                                                                       apply_flags,  COUNT(apply_flags),  0, 0, apply_run   },
+    {"get",          "KIND [NAME] [flags]",
+     "Show documents, or hosts, services, endpoints, certificates, tokens, revisions, audit.",       "Kinds take Istio's names: virtualservices (vs), destinationrules (dr), gateways (gw), "
      "serviceentries (se),\n"
      "workloadentries (we), peerauthentications (pa), services of documents (svc).\n\n"
-     "  weft get hosts\n  weft get vs -A\n  weft get vs reviews -o yaml",
-     get_flags, COUNT(get_flags), 1, 2, get_run},
-    {"delete", "KIND/NAME | -f FILE", "Take documents out of force.",
-     "  weft delete vs/reviews\n  weft delete -f rules.yaml", delete_flags, COUNT(delete_flags), 0,
-     2, delete_run},
+     "  weft get hosts\n  weft get vs -A\n  weft get vs reviews -o yaml", get_flags,    COUNT(get_flags),    1, 2, get_run     },
+    {"delete",       "KIND/NAME | -f FILE", "Take documents out of force.",
+     "  weft delete vs/reviews\n  weft delete -f rules.yaml",                                                                                                           delete_flags, COUNT(delete_flags), 0,
+     2,                                                                                                                                                                                                          delete_run  },
     {"token create", "[flags]",
-     "Make a token with which a host joins; printed once, kept only as a hash.",
-     "  weft token create\n  weft token create --uses 20 --ttl 24h --service web,api --from "
-     "10.0.0.0/16",
-     token_flags, COUNT(token_flags), 0, 0, token_create},
-    {"token list", "[flags]", "Show tokens; their secrets are not kept.", NULL, list_flags,
-     COUNT(list_flags), 0, 0, token_list},
-    {"token revoke", "ID", "Make a token useless. Hosts that joined with it stay.", NULL,
-     plain_flags, COUNT(plain_flags), 1, 1, token_revoke},
-    {"host eject", "NAME",
-     "Take a host out of the mesh for good: its services go, its key is refused.", NULL,
-     plain_flags, COUNT(plain_flags), 1, 1, eject_run},
-    {"status", "[flags]",
-     "One screen: the server and its hosts or, on other machines, this host's agent.",
-     "Exit code 1 if a host is away or behind.", status_flags, COUNT(status_flags), 0, 0,
-     status_run},
+     "Make a token with which a host joins; printed once, kept only as a hash.",                     "  weft token create\n  weft token create --uses 20 --ttl 24h --service web,api --from "
+     "10.0.0.0/16",                                                                     token_flags,  COUNT(token_flags),  0, 0, token_create},
+    {"token list",   "[flags]",             "Show tokens; their secrets are not kept.",              NULL,                                                              list_flags,
+     COUNT(list_flags),                                                                                                                                                                                    0, 0, token_list  },
+    {"token revoke", "ID",                  "Make a token useless. Hosts that joined with it stay.", NULL,
+     plain_flags,                                                                                                                                                                     COUNT(plain_flags),  1, 1, token_revoke},
+    {"host eject",   "NAME",
+     "Take a host out of the mesh for good: its services go, its key is refused.",                   NULL,
+     plain_flags,                                                                                                                                                                     COUNT(plain_flags),  1, 1, eject_run   },
+    {"status",       "[flags]",
+     "One screen: the server and its hosts or, on other machines, this host's agent.",               "Exit code 1 if a host is away or behind.",                        status_flags, COUNT(status_flags), 0, 0,
+     status_run                                                                                                                                                                                                              },
 };
 const size_t ctl_command_count = COUNT(ctl_commands);

@@ -6,40 +6,74 @@
 
 #define COLUMNS_MAX 12
 
-const struct table_column table_objects[] = {{"NAMESPACE", "metadata.namespace"},
-                                             {"KIND", "kind"},
-                                             {"NAME", "metadata.name"},
-                                             {"REVISION", "metadata.resourceVersion"},
-                                             {"CREATED", "metadata.creationTimestamp"},
-                                             {NULL, NULL}};
+const struct table_column table_objects[] = {
+    {"NAMESPACE", "metadata.namespace"        },
+    {"KIND",      "kind"                      },
+    {"NAME",      "metadata.name"             },
+    {"REVISION",  "metadata.resourceVersion"  },
+    {"CREATED",   "metadata.creationTimestamp"},
+    {NULL,        NULL                        }
+};
 const struct table_column table_hosts[] = {
-    {"NAME", "name"},           {"ADDRESS", "address"}, {"STATE", "state"},
-    {"CONNECTED", "connected"}, {"IN SYNC", "inSync"},  {"REVISION", "revision"},
-    {"SERVICES", "services"},   {"ID", "id"},           {NULL, NULL}};
+    {"NAME",      "name"     },
+    {"ADDRESS",   "address"  },
+    {"STATE",     "state"    },
+    {"CONNECTED", "connected"},
+    {"IN SYNC",   "inSync"   },
+    {"REVISION",  "revision" },
+    {"SERVICES",  "services" },
+    {"ID",        "id"       },
+    {NULL,        NULL       }
+};
 const struct table_column table_services[] = {
-    {"NAMESPACE", "namespace"}, {"NAME", "name"}, {"PORTS", "ports"}, {"ADDRESS", "vip4"},
-    {"ADDRESS6", "vip6"},       {"FQDN", "fqdn"}, {NULL, NULL}};
+    {"NAMESPACE", "namespace"},
+    {"NAME",      "name"     },
+    {"PORTS",     "ports"    },
+    {"ADDRESS",   "vip4"     },
+    {"ADDRESS6",  "vip6"     },
+    {"FQDN",      "fqdn"     },
+    {NULL,        NULL       }
+};
 const struct table_column table_endpoints[] = {
-    {"SERVICE", "service"}, {"ENDPOINTS", "endpoints.workloads"}, {NULL, NULL}};
-const struct table_column table_certificates[] = {{"IDENTITY", "identity"},
-                                                  {"NOT AFTER", "notAfter"},
-                                                  {"HOST", "host"},
-                                                  {"SERIAL", "serial"},
-                                                  {NULL, NULL}};
-const struct table_column table_tokens[] = {{"ID", "id"},
-                                            {"STATE", "state"},
-                                            {"USES LEFT", "usesLeft"},
-                                            {"EXPIRES", "expires"},
-                                            {"SERVICES", "services"},
-                                            {"CREATOR", "creator"},
-                                            {NULL, NULL}};
-const struct table_column table_revisions[] = {{"REVISION", "revision"}, {"AT", "at"},
-                                               {"WHO", "who"},           {"CREATED", "created"},
-                                               {"CHANGED", "changed"},   {"DELETED", "deleted"},
-                                               {"MESSAGE", "message"},   {NULL, NULL}};
+    {"SERVICE",   "service"            },
+    {"ENDPOINTS", "endpoints.workloads"},
+    {NULL,        NULL                 }
+};
+const struct table_column table_certificates[] = {
+    {"IDENTITY",  "identity"},
+    {"NOT AFTER", "notAfter"},
+    {"HOST",      "host"    },
+    {"SERIAL",    "serial"  },
+    {NULL,        NULL      }
+};
+const struct table_column table_tokens[] = {
+    {"ID",        "id"      },
+    {"STATE",     "state"   },
+    {"USES LEFT", "usesLeft"},
+    {"EXPIRES",   "expires" },
+    {"SERVICES",  "services"},
+    {"CREATOR",   "creator" },
+    {NULL,        NULL      }
+};
+const struct table_column table_revisions[] = {
+    {"REVISION", "revision"},
+    {"AT",       "at"      },
+    {"WHO",      "who"     },
+    {"CREATED",  "created" },
+    {"CHANGED",  "changed" },
+    {"DELETED",  "deleted" },
+    {"MESSAGE",  "message" },
+    {NULL,       NULL      }
+};
 const struct table_column table_audit[] = {
-    {"NUMBER", "number"}, {"ACTION", "action"},   {"OBJECT", "object"}, {"ACTOR", "actor"},
-    {"SOURCE", "source"}, {"VERDICT", "verdict"}, {NULL, NULL}};
+    {"NUMBER",  "number" },
+    {"ACTION",  "action" },
+    {"OBJECT",  "object" },
+    {"ACTOR",   "actor"  },
+    {"SOURCE",  "source" },
+    {"VERDICT", "verdict"},
+    {NULL,      NULL     }
+};
 
 /* What stands for an element of a list in one word. */
 static void print_element(const struct node *n, struct buf *out)

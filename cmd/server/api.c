@@ -12,6 +12,7 @@
 #include "mesh/base/text.h"
 #include "mesh/sync.h"
 #include "pki/creds.h"
+#include "pki/key.h"
 #include "store/ledger.h"
 #include "store/registry.h"
 #include "store/revision.h"
@@ -19,42 +20,60 @@
 
 /* ---- tokens ---- */
 
+/* {"uses","ttl","services","from"}, all of them texts or numbers. What is not understood is
+ * refused: a token without the limits that were meant opens the mesh. */
+static int read_token_wish(struct api_call *c, struct enrol_token *want, struct err *err)
+{
+    struct node *body;
+    int64_t ns;
+
+    if (c->r->body.n == 0)
+        return 0;
+    if (json_read(c->r->body, &c->arena, &body, err))
+        return -1;
+    if (body->kind != NODE_MAP)
+        return err_set(err, ERR_INVALID, "send a JSON object: uses, ttl, services, from");
+    for (const struct node *n = body->first; n; n = n->next) {
+        if (n->kind != NODE_STRING && n->kind != NODE_NUMBER)
+            return err_set(err, ERR_INVALID, "%.*s must be a text, not %s", STR_ARG(n->key),
+                           node_kind_name(n->kind));
+        if (str_eq(n->key, STR("services"))) {
+            want->services = n->text;
+        } else if (str_eq(n->key, STR("from"))) {
+            want->from = n->text;
+        } else if (str_eq(n->key, STR("uses"))) {
+            if (!str_int(n->text, 1, 1000000, &want->uses))
+                return err_set(err, ERR_INVALID, "uses must be a number between 1 and 1000000");
+        } else if (str_eq(n->key, STR("ttl"))) {
+            if (!str_duration(n->text, &ns))
+                return err_set(err, ERR_INVALID, "ttl \"%.*s\" is not a duration like 1h or 30m",
+                               STR_ARG(n->text));
+            want->ttl_ms = ns / 1000000;
+        } else {
+            return err_set(err, ERR_INVALID,
+                           "\"%.*s\" is not known here: uses, ttl, services, from",
+                           STR_ARG(n->key));
+        }
+    }
+    return 0;
+}
+
 static void post_token(struct api_call *c)
 {
     struct enrol_token want = {.uses = 1, .ttl_ms = 3600 * 1000};
     struct ledger_audit audit;
-    struct node *body;
     struct buf join, id, out;
     struct err err;
-    struct str text;
-    int64_t ns;
 
     buf_init(&join, 4096);
     buf_init(&id, 64);
     buf_init(&out, 8192);
-    if (c->r->body.n == 0)
-        body = node_new(&c->arena, NODE_MAP);
-    else if (json_read(c->r->body, &c->arena, &body, &err))
-        goto fail;
-    text = node_text(body, "uses");
-    if (text.n && !str_int(text, 1, 1000000, &want.uses)) {
-        (void)err_set(&err, ERR_INVALID, "uses must be a number between 1 and 1000000");
-        goto fail;
-    }
-    text = node_text(body, "ttl");
-    if (text.n) {
-        if (!str_duration(text, &ns)) {
-            (void)err_set(&err, ERR_INVALID, "ttl \"%.*s\" is not a duration like 1h or 30m",
-                          STR_ARG(text));
-            goto fail;
-        }
-        want.ttl_ms = ns / 1000000;
-    }
-    want.services = node_text(body, "services");
-    want.from = node_text(body, "from");
     role_audit(c->server, c->r, "token.create", &c->arena, &audit);
-    if (enrol_token_create(c->server, &want, &audit, &join, &id, &err))
-        goto fail;
+    if (read_token_wish(c, &want, &err) ||
+        enrol_token_create(c->server, &want, &audit, &join, &id, &err)) {
+        reply_err(c->r, &err);
+        goto out;
+    }
     buf_adds(&out, "{\"id\":");
     buf_json(&out, buf_str(&id));
     buf_adds(&out, ",\"token\":");
@@ -63,10 +82,9 @@ static void post_token(struct api_call *c)
     text_time(&out, audit.now_ms + want.ttl_ms, false);
     buf_adds(&out, "\"}");
     reply_json(c->r, 201, &out);
-    goto out;
-fail:
-    reply_err(c->r, &err);
 out:
+    key_wipe(join.p, join.cap);
+    key_wipe(out.p, out.cap);
     buf_done(&join);
     buf_done(&id);
     buf_done(&out);
@@ -471,31 +489,31 @@ static const struct {
     void (*run)(struct api_call *c);
     const char *const *query; /* parameters that it knows, NULL-ended; NULL: none */
 } endpoints[] = {
-    {"POST", "/v1/apply", ADMIN, api_apply, api_apply_query},
-    {"POST", "/v1/tokens", ADMIN, post_token, NULL},
-    {"GET", "/v1/tokens", VIEW, get_tokens, NULL},
-    {"DELETE", "/v1/tokens/{id}", ADMIN, delete_token, NULL},
-    {"GET", "/v1/hosts", VIEW, get_hosts, NULL},
-    {"GET", "/v1/hosts/{host}", VIEW, get_host, NULL},
-    {"POST", "/v1/hosts/{host}/eject", ADMIN, post_eject, NULL},
-    {"GET", "/v1/services", VIEW, get_services, NULL},
-    {"GET", "/v1/endpoints", VIEW, get_endpoints, NULL},
-    {"GET", "/v1/certificates", VIEW, get_certificates, NULL},
-    {"GET", "/v1/audit", VIEW, get_audit, NULL},
-    {"GET", "/v1/revisions", VIEW, get_revisions, NULL},
-    {"GET", "/v1/status", VIEW, get_status, NULL},
-    {"GET", "/v1/watch", VIEW, api_watch, api_watch_query},
-    {"POST", "/v1/join", ANYONE, post_join, NULL},
-    {"POST", "/v1/agent/recover", ANYONE, post_recover, NULL},
-    {"POST", "/v1/agent/certificates", AGENT, post_certificates, NULL},
-    {"GET", "/v1/agent/stream", AGENT, get_stream, NULL},
-    {"GET", "/healthz", ANYONE, get_health, NULL},
-    {"GET", "/readyz", ANYONE, get_health, NULL},
-    {"GET", "/metrics", VIEW, get_metrics, NULL},
-    {"GET", "/v1/namespaces/{ns}/{kind}/{name}", VIEW, api_get, NULL},
-    {"PUT", "/v1/namespaces/{ns}/{kind}/{name}", ADMIN, api_put, api_put_query},
-    {"DELETE", "/v1/namespaces/{ns}/{kind}/{name}", ADMIN, api_delete, NULL},
-    {"GET", "/v1/{kind}", VIEW, api_list, api_list_query},
+    {"POST",   "/v1/apply",                         ADMIN,  api_apply,         api_apply_query},
+    {"POST",   "/v1/tokens",                        ADMIN,  post_token,        NULL           },
+    {"GET",    "/v1/tokens",                        VIEW,   get_tokens,        NULL           },
+    {"DELETE", "/v1/tokens/{id}",                   ADMIN,  delete_token,      NULL           },
+    {"GET",    "/v1/hosts",                         VIEW,   get_hosts,         NULL           },
+    {"GET",    "/v1/hosts/{host}",                  VIEW,   get_host,          NULL           },
+    {"POST",   "/v1/hosts/{host}/eject",            ADMIN,  post_eject,        NULL           },
+    {"GET",    "/v1/services",                      VIEW,   get_services,      NULL           },
+    {"GET",    "/v1/endpoints",                     VIEW,   get_endpoints,     NULL           },
+    {"GET",    "/v1/certificates",                  VIEW,   get_certificates,  NULL           },
+    {"GET",    "/v1/audit",                         VIEW,   get_audit,         NULL           },
+    {"GET",    "/v1/revisions",                     VIEW,   get_revisions,     NULL           },
+    {"GET",    "/v1/status",                        VIEW,   get_status,        NULL           },
+    {"GET",    "/v1/watch",                         VIEW,   api_watch,         api_watch_query},
+    {"POST",   "/v1/join",                          ANYONE, post_join,         NULL           },
+    {"POST",   "/v1/agent/recover",                 ANYONE, post_recover,      NULL           },
+    {"POST",   "/v1/agent/certificates",            AGENT,  post_certificates, NULL           },
+    {"GET",    "/v1/agent/stream",                  AGENT,  get_stream,        NULL           },
+    {"GET",    "/healthz",                          ANYONE, get_health,        NULL           },
+    {"GET",    "/readyz",                           ANYONE, get_health,        NULL           },
+    {"GET",    "/metrics",                          VIEW,   get_metrics,       NULL           },
+    {"GET",    "/v1/namespaces/{ns}/{kind}/{name}", VIEW,   api_get,           NULL           },
+    {"PUT",    "/v1/namespaces/{ns}/{kind}/{name}", ADMIN,  api_put,           api_put_query  },
+    {"DELETE", "/v1/namespaces/{ns}/{kind}/{name}", ADMIN,  api_delete,        NULL           },
+    {"GET",    "/v1/{kind}",                        VIEW,   api_list,          api_list_query },
 };
 
 /* Does the path fit the pattern? Segments in braces go to params. */
@@ -519,62 +537,86 @@ static bool path_matches(struct str pattern, struct str path, struct api_call *c
     return path.n == 0;
 }
 
-static void refuse(struct api_call *c, bool path_known)
+static void refuse_path(struct serve_request *r, const struct buf *allowed)
 {
-    if (path_known)
-        reply_problem(c->r, 405, "Method Not Allowed",
-                      "this path is known, but not with this method");
-    else
-        reply_problem(c->r, 404, "Not Found", "no such path; the API is described in docs/api.md");
+    if (allowed->n) {
+        serve_header(r, "allow", buf_str(allowed));
+        reply_problem(r, 405, "Method Not Allowed", "this path is known, but not with this method");
+    } else {
+        reply_problem(r, 404, "Not Found", "no such path");
+    }
 }
 
-static void handle(struct serve_request *r)
+static void refuse_role(struct serve_request *r)
+{
+    unsigned status = r->uid < 0 && r->peer_uri.n == 0 ? 401 : 403;
+
+    reply_problem(r, status, http_reason(status),
+                  r->uid < 0 ? "this needs another identity than the one shown"
+                             : "only root and members of the group weft-admin (to read: weft-view) "
+                               "may do this");
+}
+
+static bool decode_params(struct api_call *c)
+{
+    for (size_t i = 0; i < c->param_count; i++) {
+        if (!reply_segment(&c->arena, c->params[i], &c->params[i])) {
+            reply_problem(c->r, 404, "Not Found", "nothing has a name like the one in this path");
+            return false;
+        }
+    }
+    return true;
+}
+
+/* HEAD is GET whose body the codec leaves out. */
+static bool method_fits(const char *want, struct str have)
+{
+    return str_eq(have, str_from(want)) || (str_eq(have, STR("HEAD")) && strcmp(want, "GET") == 0);
+}
+
+void api_handle(struct serve_request *r)
 {
     static const char *const none[] = {NULL};
     struct server *s = r->owner;
     struct api_call c = {.server = s, .r = r};
     enum role role = role_of(r, str_from(s->settings.trust_domain), &c.host_id);
-    bool path_known = false;
+    struct buf allowed;
 
+    buf_init(&allowed, 64);
     for (size_t i = 0; i < COUNT(endpoints); i++) {
         if (!path_matches(str_from(endpoints[i].path), r->path, &c))
             continue;
-        path_known = true;
-        if (!str_eq(r->method, str_from(endpoints[i].method)))
+        if (!method_fits(endpoints[i].method, r->method)) {
+            buf_printf(&allowed, "%s%s", allowed.n ? ", " : "", endpoints[i].method);
             continue;
+        }
+        buf_done(&allowed);
         if (!(endpoints[i].roles & BIT(role))) {
-            reply_problem(r, r->uid < 0 && r->peer_uri.n == 0 ? 401 : 403, "Forbidden",
-                          r->uid < 0 ? "this needs another identity than the one shown"
-                                     : "only root and members of the group weft-admin (to read: "
-                                       "weft-view) may do this");
+            refuse_role(r);
             return;
         }
         if (reply_unknown_query(r, endpoints[i].query ? endpoints[i].query : none))
             return;
         arena_init(&c.arena);
-        endpoints[i].run(&c);
+        if (decode_params(&c))
+            endpoints[i].run(&c);
         arena_done(&c.arena);
         return;
     }
-    refuse(&c, path_known);
+    refuse_path(r, &allowed);
+    buf_done(&allowed);
 }
 
-void api_handle_local(struct serve_request *r)
+void api_body_limit(const struct serve_request *r, size_t *max)
 {
-    handle(r);
-}
+    const struct server *s = r->owner;
+    struct str host_id;
+    enum role role = role_of(r, str_from(s->settings.trust_domain), &host_id);
 
-void api_handle_remote(struct serve_request *r)
-{
-    handle(r);
-}
-
-bool api_body_limit(const struct http_head *h, size_t *max)
-{
-    if (!str_starts(h->path, STR("/v1/apply")))
-        return false;
-    *max = LIMIT_APPLY_BYTES;
-    return true;
+    if (role == ROLE_ADMIN && str_eq(r->path, STR("/v1/apply")))
+        *max = LIMIT_APPLY_BYTES;
+    else if (role != ROLE_NONE)
+        *max = LIMIT_API_BODY_BYTES;
 }
 
 void api_list_begin(const struct api_call *c, struct buf *out)

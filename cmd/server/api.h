@@ -10,12 +10,13 @@ struct api_call {
     struct str params[4]; /* segments of the path */
     size_t param_count;
     struct str host_id; /* ROLE_AGENT */
+    bool waited;        /* a list request that was parked is answered now */
 };
 
 void api_list_begin(const struct api_call *c,
                     struct buf *out);                   /* {"kind":"List","revision":N,"items":[ */
 void api_list_end(struct api_call *c, struct buf *out); /* closes and answers */
-bool api_body_limit(const struct http_head *h, size_t *max);
+void api_body_limit(const struct serve_request *r, size_t *max);
 
 /* api_model.c */
 void api_apply(struct api_call *c);
@@ -35,6 +36,6 @@ void api_watch_committed(struct server *s, int64_t revision, const struct revisi
                          const enum revision_result *results, size_t count);
 struct watches *api_watches_new(struct server *s);
 void api_watches_free(struct watches *w);
-/* Park a list request until that kind changes after revision `after`, or `wait_ms` (then 304).
+/* Park a list request until that kind changes after revision `after`, or `wait_ms` passed (304).
  * False: it changed already, answer now. True also when it was refused. */
 bool api_park(struct api_call *c, int kind, int64_t after, int64_t wait_ms);

@@ -171,8 +171,9 @@ static void check_stored(struct change *x, const struct object *o, struct str js
     findings_init(&f, &x->call->arena);
     if (documents_parse(json, o->meta.file, SYNTAX_JSON, &x->call->arena, &again, &f))
         findings_add(&x->findings, FIND_VALUE, SEVERITY_ERROR,
-                     "%s %.*s/%.*s cannot be stored (a fault of this version of weft): %.*s", o->meta.kind->name,
-                     STR_ARG(o->meta.ns), STR_ARG(o->meta.name), STR_ARG(f.first->detail));
+                     "%s %.*s/%.*s cannot be stored (a fault of this version of weft): %.*s",
+                     o->meta.kind->name, STR_ARG(o->meta.ns), STR_ARG(o->meta.name),
+                     STR_ARG(f.first->detail));
 }
 
 static struct revision_change *changes_of(struct change *x)
@@ -181,7 +182,7 @@ static struct revision_change *changes_of(struct change *x)
     struct revision_change *changes = ARENA_ARRAY(a, x->objects.count + 1, struct revision_change);
     struct buf text;
 
-    buf_init(&text, LIMIT_APPLY_BYTES);
+    buf_init(&text, LIMIT_OBJECT_BYTES);
     for (size_t i = 0; i < x->objects.count; i++) {
         struct object *o = x->objects.items[i];
         struct str json;
@@ -191,7 +192,11 @@ static struct revision_change *changes_of(struct change *x)
         if (!x->deleting)
             json_write(encode_object(o, a), 0, &text);
         json = arena_str(a, buf_str(&text));
-        if (!x->deleting)
+        if (text.failed)
+            findings_add(&x->findings, FIND_LIMIT, SEVERITY_ERROR,
+                         "%s %.*s/%.*s is larger than %u MiB: split it", o->meta.kind->name,
+                         STR_ARG(o->meta.ns), STR_ARG(o->meta.name), LIMIT_OBJECT_BYTES >> 20);
+        else if (!x->deleting)
             check_stored(x, o, json);
         changes[i] = (struct revision_change){.kind = str_from(o->meta.kind->name),
                                               .ns = o->meta.ns,
@@ -253,21 +258,30 @@ static void change_init(struct change *x, struct api_call *c)
     findings_init(&x->findings, &c->arena);
 }
 
-/* dryRun, message, expectRevision; false and answered if they are wrong. */
+/* "true", "false", or the bare name for true; false and answered if it is another. */
+static bool read_switch(struct api_call *c, struct str name, bool *out)
+{
+    struct str value;
+
+    if (!reply_query(c->r, name, &c->arena, &value))
+        return true;
+    if (!str_eq(value, STR("true")) && !str_eq(value, STR("false")) && value.n) {
+        reply_problem(c->r, 400, "Bad Request",
+                      arena_printf(&c->arena, "%.*s is true or false", STR_ARG(name)).p);
+        return false;
+    }
+    *out = !str_eq(value, STR("false"));
+    return true;
+}
+
+/* dryRun, delete, message, expectRevision; false and answered if they are wrong. */
 static bool read_query(struct change *x)
 {
     struct api_call *c = x->call;
     struct str value;
 
-    if (reply_query(c->r, STR("dryRun"), &c->arena, &value)) {
-        if (!str_eq(value, STR("true")) && !str_eq(value, STR("false")) && value.n) {
-            reply_problem(c->r, 400, "Bad Request", "dryRun is true or false");
-            return false;
-        }
-        x->dry_run = !str_eq(value, STR("false"));
-    }
-    if (reply_query(c->r, STR("delete"), &c->arena, &value))
-        x->deleting = str_eq(value, STR("true"));
+    if (!read_switch(c, STR("dryRun"), &x->dry_run) || !read_switch(c, STR("delete"), &x->deleting))
+        return false;
     if (reply_query(c->r, STR("message"), &c->arena, &value))
         x->message = value;
     if (reply_query(c->r, STR("expectRevision"), &c->arena, &value) &&
@@ -369,7 +383,7 @@ static void answer_node(struct api_call *c, const struct node *n)
     if (str_starts(accept, STR("application/yaml"))) {
         yaml_write(n, &out);
         serve_answer(c->r, 200, "application/yaml", buf_str(&out));
-    } else {
+    } else { /* bounded by what was applied */
         json_write(n, 2, &out);
         reply_json(c->r, 200, &out);
     }
@@ -417,7 +431,7 @@ static bool long_poll(struct api_call *c, const struct kind *k)
     struct str after, wait = STR("60s");
     int64_t revision, ns;
 
-    if (!reply_query(c->r, STR("after"), &c->arena, &after))
+    if (c->waited || !reply_query(c->r, STR("after"), &c->arena, &after))
         return false;
     (void)reply_query(c->r, STR("wait"), &c->arena, &wait);
     if (!str_int(after, 0, INT64_MAX, &revision) || !str_duration(wait, &ns) || ns < 0 ||

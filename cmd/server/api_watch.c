@@ -13,6 +13,7 @@
 #include "store/revision.h"
 
 #define EVENTS_MAX     10000
+#define EVENT_BYTES    (64u << 20) /* of all events kept */
 #define HEARTBEAT_MS   15000
 #define SLOW_BYTES_MAX (8u << 20) /* a watcher that reads nothing is cut here */
 
@@ -21,6 +22,7 @@ const char *const api_watch_query[] = {"from", "kinds", NULL};
 struct event {
     int64_t revision;
     int kind;
+    size_t bytes;
     char *text; /* "id: ...\nevent: ...\ndata: ...\n\n", owned */
 };
 
@@ -39,10 +41,11 @@ struct watches {
     struct timer timer;
     struct watcher *first;
     size_t count;
-    struct event events[EVENTS_MAX]; /* ring */
-    uint64_t event_count;            /* ever */
-    int64_t base;                    /* revision before the first event known */
-    int64_t changed[KIND_COUNT];     /* revision that changed something of that kind last */
+    struct event events[EVENTS_MAX];   /* ring */
+    uint64_t first_event, event_count; /* the oldest kept; ever */
+    size_t event_bytes;
+    int64_t base;                /* revision before the first event known */
+    int64_t changed[KIND_COUNT]; /* revision that changed something of that kind last */
 };
 
 static void unlink_watcher(struct watcher *w)
@@ -90,7 +93,7 @@ static bool too_many(struct api_call *c)
 
 static void answer_parked(struct watcher *w, bool changed)
 {
-    struct api_call c = {.server = w->owner->server, .r = w->r};
+    struct api_call c = {.server = w->owner->server, .r = w->r, .waited = true};
 
     w->r->on_gone = NULL;
     w->r->user = NULL;
@@ -99,22 +102,36 @@ static void answer_parked(struct watcher *w, bool changed)
         serve_answer(c.r, 304, NULL, STR_NONE);
         return;
     }
-    /* Ask again without the cursor: the list as it is now. */
     arena_init(&c.arena);
     c.params[0] = str_sub(c.r->path, strlen("/v1/"), c.r->path.n);
     c.param_count = 1;
-    c.r->query = STR_NONE;
     api_list(&c);
     arena_done(&c.arena);
 }
 
-static void send_event(struct watcher *w, struct str text)
+/* False: it does not read, and is no more. */
+static bool send_event(struct watcher *w, struct str text)
 {
     if (serve_more(w->r, text) <= SLOW_BYTES_MAX)
-        return;
+        return true;
     w->r->on_gone = NULL;
     serve_end(w->r);
     unlink_watcher(w);
+    return false;
+}
+
+/* The events from number `from` on that come after a revision. */
+static void send_events(struct watcher *w, uint64_t from, int64_t after)
+{
+    const struct watches *ws = w->owner;
+
+    for (uint64_t i = MAX(from, ws->first_event); i < ws->event_count; i++) {
+        const struct event *e = &ws->events[i % EVENTS_MAX];
+
+        if (e->revision > after && (w->kinds & 1ull << e->kind) &&
+            !send_event(w, str_from(e->text)))
+            return;
+    }
 }
 
 static void run(struct task *t, unsigned notes)
@@ -132,7 +149,7 @@ static void run(struct task *t, unsigned notes)
             answer_parked(w, false);
         } else {
             w->until_ms = now + HEARTBEAT_MS;
-            send_event(w, STR(": still here\n\n"));
+            (void)send_event(w, STR(": still here\n\n")); /* it may be the last */
         }
     }
     timer_set(&ws->timer, nearest);
@@ -167,16 +184,24 @@ void api_watches_free(struct watches *ws)
     mem_free(ws);
 }
 
+/* Cursors before it are gone. */
+static void drop_oldest(struct watches *ws)
+{
+    struct event *e = &ws->events[ws->first_event++ % EVENTS_MAX];
+
+    ws->base = e->revision;
+    ws->event_bytes -= e->bytes;
+    mem_free(e->text);
+    *e = (struct event){0};
+}
+
 static void log_event(struct watches *ws, int64_t revision, const struct kind *k,
                       const struct revision_change *c)
 {
-    struct event *e = &ws->events[ws->event_count++ % EVENTS_MAX];
     struct buf b;
 
-    if (e->text) { /* the oldest falls out: cursors before it are gone */
-        ws->base = e->revision;
-        mem_free(e->text);
-    }
+    if (ws->event_count - ws->first_event == EVENTS_MAX)
+        drop_oldest(ws);
     buf_init(&b, LIMIT_APPLY_BYTES);
     buf_printf(&b, "id: %lld\nevent: %s\ndata: ", (long long)revision,
                c->deleted ? "deleted" : "modified");
@@ -192,8 +217,12 @@ static void log_event(struct watches *ws, int64_t revision, const struct kind *k
         buf_add(&b, c->object);
     }
     buf_adds(&b, "\n\n");
-    *e = (struct event){revision, (int)k->id, str_dup(buf_str(&b))};
+    ws->event_bytes += b.n;
+    ws->events[ws->event_count++ % EVENTS_MAX] =
+        (struct event){revision, (int)k->id, b.n, str_dup(buf_str(&b))};
     buf_done(&b);
+    while (ws->event_bytes > EVENT_BYTES)
+        drop_oldest(ws);
 }
 
 void api_watch_committed(struct server *s, int64_t revision, const struct revision_change *changes,
@@ -216,19 +245,10 @@ void api_watch_committed(struct server *s, int64_t revision, const struct revisi
         next = w->next;
         if (!(w->kinds & kinds))
             continue;
-        if (w->parked) {
+        if (w->parked)
             answer_parked(w, true);
-            continue;
-        }
-        for (uint64_t i =
-                 MAX(from, ws->event_count > EVENTS_MAX ? ws->event_count - EVENTS_MAX : 0);
-             i < ws->event_count; i++) {
-            const struct event *e = &ws->events[i % EVENTS_MAX];
-
-            if (w->kinds & 1ull << e->kind)
-                (void)serve_more(w->r,
-                                 str_from(e->text)); /* bounded by the check at the heartbeat */
-        }
+        else
+            send_events(w, from, 0);
     }
 }
 
@@ -237,7 +257,7 @@ bool api_park(struct api_call *c, int kind, int64_t after, int64_t wait_ms)
     struct watches *ws = c->server->watches;
     struct watcher *w;
 
-    if (ws->changed[kind] > after || wait_ms == 0)
+    if (ws->changed[kind] > after)
         return false;
     if (after > revision_current(c->server->revisions)) {
         reply_problem(c->r, 410, "Gone",
@@ -295,15 +315,13 @@ void api_watch(struct api_call *c)
                       "changes since that revision are not kept; list again and watch from there");
         return;
     }
+    if (!str_eq(c->r->method, STR("GET"))) { /* HEAD: it would never end */
+        serve_answer(c->r, 200, "text/event-stream", STR_NONE);
+        return;
+    }
     w = add_watcher(ws, c->r, kinds);
     w->until_ms = loop_now_ms(c->server->loop) + HEARTBEAT_MS;
     serve_begin(c->r, 200, "text/event-stream");
     (void)serve_more(c->r, STR(": watching\n\n"));
-    for (uint64_t i = ws->event_count > EVENTS_MAX ? ws->event_count - EVENTS_MAX : 0;
-         i < ws->event_count; i++) {
-        const struct event *e = &ws->events[i % EVENTS_MAX];
-
-        if (e->revision > from && (kinds & 1ull << e->kind))
-            (void)serve_more(c->r, str_from(e->text)); /* bounded by the log */
-    }
+    send_events(w, 0, from);
 }

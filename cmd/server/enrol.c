@@ -22,6 +22,19 @@
 #define CLOCK_SKEW_MS_MAX 300000 /* a join with clocks further apart is refused with both times */
 #define JOIN_TTL_MS_MAX   (366ll * 24 * 3600 * 1000)
 #define GRANTS_MAX        64
+#define REQUESTS_MAX      100  /* certificates in one call */
+#define SIGNED_MINUTE     1000 /* certificates for one host: 429 */
+#define STRANGERS_MINUTE  60   /* refused joins and recoveries from one address: 429 */
+
+static bool too_often(struct server *s, struct serve_request *r, struct str who, unsigned cost,
+                      unsigned limit)
+{
+    if (throttle_take(s->throttle, who, cost, limit, loop_now_ms(s->loop)))
+        return false;
+    serve_header(r, "retry-after", STR("60"));
+    reply_problem(r, 429, http_reason(429), "too many requests; try again in a minute");
+    return true;
+}
 
 /* ---- tokens ---- */
 
@@ -223,6 +236,7 @@ static int join(struct server *s, struct serve_request *r, struct arena *a, stru
     uint8_t secret[TOKEN_SECRET_BYTES], hash[HASH_BYTES];
     struct buf hash_hex, pin;
     char source[ADDR_TEXT_MAX];
+    struct addr ip;
     bool replayed = false;
     int rc = -1;
 
@@ -249,6 +263,11 @@ static int join(struct server *s, struct serve_request *r, struct arena *a, stru
                                 .now_ms = loop_wall_ms(s->loop)};
     if (want.address.n == 0)
         want.address = str_from(addr_format_ip(&r->peer, source));
+    if (!addr_parse_ip(want.address, &ip) || addr_is_any(&ip)) {
+        (void)err_set(err, ERR_INVALID, "address \"%.*s\" is not an IP address others could reach",
+                      STR_ARG(want.address));
+        goto out;
+    }
     role_audit(s, r, "host.join", a, &audit);
     audit.actor = arena_printf(a, "token %.*s", STR_ARG(want.token));
     audit.object = want.host_name;
@@ -267,10 +286,15 @@ out:
 void enrol_join(struct server *s, struct serve_request *r)
 {
     struct arena a;
+    struct str who;
     struct err err;
 
     arena_init(&a);
-    if (join(s, r, &a, &err)) {
+    who = throttle_source(&r->peer, &a);
+    if (too_often(s, r, who, 0, STRANGERS_MINUTE)) {
+        s->counters.joins_refused++;
+    } else if (join(s, r, &a, &err)) {
+        (void)throttle_take(s->throttle, who, 1, STRANGERS_MINUTE, loop_now_ms(s->loop));
         s->counters.joins_refused++;
         log_warn("join refused, host stays out: %s", err.text);
         reply_err(r, &err);
@@ -315,67 +339,86 @@ static int identity_for(struct server *s, const struct node *want, struct str ho
     return 0;
 }
 
-static int certificates(struct server *s, struct serve_request *r, struct str host_id,
-                        struct arena *a, struct err *err)
+/* One item of the answer: a certificate, or why there is none. One that may not be must not cost
+ * the host the others. */
+static bool answer_request(struct server *s, const struct node *want, struct str host_id,
+                           struct buf *body, struct arena *a, struct ledger_certificate *row)
 {
-    const struct registry_host *h = registry_host(s->registry, host_id);
-    struct ledger_certificate rows[LIMIT_SERVICES_PER_HOST];
-    struct node *root;
-    const struct node *list;
-    struct buf body, pem, uri;
+    struct buf uri, pem;
+    struct err err;
+    bool good;
+
+    buf_init(&uri, 4096);
+    buf_init(&pem, LIMIT_API_BODY_BYTES);
+    good = identity_for(s, want, host_id, &uri, &err) == 0 &&
+           sign(s, node_text(want, "csr"), arena_str(a, buf_str(&uri)), host_id, &pem, a, row,
+                &err) == 0;
+    if (good) {
+        buf_adds(body, "{\"identity\":");
+        buf_json(body, buf_str(&uri));
+        buf_adds(body, ",\"certificate\":");
+        buf_json(body, buf_str(&pem));
+    } else {
+        buf_adds(body, "{\"service\":");
+        buf_json(body, node_text(want, "service"));
+        buf_adds(body, ",\"problem\":");
+        buf_json(body, str_from(err.text));
+    }
+    buf_addc(body, '}');
+    buf_done(&uri);
+    buf_done(&pem);
+    return good;
+}
+
+static int certificates(struct server *s, struct serve_request *r, struct str host_id,
+                        const struct node *list, struct arena *a, struct err *err)
+{
+    struct ledger_certificate rows[REQUESTS_MAX];
+    struct buf body;
     size_t count = 0;
-    int rc = -1;
+    int rc;
 
     buf_init(&body, LIMIT_APPLY_BYTES);
-    buf_init(&pem, LIMIT_API_BODY_BYTES);
-    buf_init(&uri, 4096);
-    if (!h || h->state != REGISTRY_ACTIVE) {
-        (void)err_set(err, ERR_DENIED,
-                      "this host is no member (any more); join it again with a new token");
-        goto out;
-    }
-    if (json_read(r->body, a, &root, err))
-        goto out;
-    list = node_get(root, STR("requests"));
-    if (!list || list->kind != NODE_LIST || list->count == 0 || list->count > 100) {
-        (void)err_set(err, ERR_INVALID, "requests must be a list of 1 to 100");
-        goto out;
-    }
     buf_adds(&body, "{\"certificates\":[");
-    for (const struct node *n = list->first; n; n = n->next, count++) {
-        buf_clear(&uri);
-        buf_clear(&pem);
-        if (identity_for(s, n, host_id, &uri, err) ||
-            sign(s, node_text(n, "csr"), arena_str(a, buf_str(&uri)), host_id, &pem, a,
-                 &rows[count], err))
-            goto out;
-        buf_adds(&body, count ? ",{\"identity\":" : "{\"identity\":");
-        buf_json(&body, buf_str(&uri));
-        buf_adds(&body, ",\"certificate\":");
-        buf_json(&body, buf_str(&pem));
-        buf_addc(&body, '}');
+    for (const struct node *n = list->first; n; n = n->next) {
+        if (n != list->first)
+            buf_addc(&body, ',');
+        if (answer_request(s, n, host_id, &body, a, &rows[count]))
+            count++;
     }
-    if (ledger_certificate_add(s->store, rows, count, NULL, err))
-        goto out;
     buf_adds(&body, "],\"roots\":");
     buf_json(&body, ca_roots_pem(s->ca));
     buf_printf(&body, ",\"serverTime\":%lld}", (long long)loop_wall_ms(s->loop));
-    reply_json(r, 200, &body);
-    rc = 0;
-out:
+    rc = count ? ledger_certificate_add(s->store, rows, count, NULL, err) : 0;
+    if (rc == 0)
+        reply_json(r, 200, &body);
     buf_done(&body);
-    buf_done(&pem);
-    buf_done(&uri);
     return rc;
 }
 
 void enrol_certificates(struct server *s, struct serve_request *r, struct str host_id)
 {
+    const struct registry_host *h = registry_host(s->registry, host_id);
+    const struct node *list;
+    struct node *root;
     struct arena a;
     struct err err;
+    int rc = -1;
 
     arena_init(&a);
-    if (certificates(s, r, host_id, &a, &err))
+    if (!h || h->state != REGISTRY_ACTIVE) {
+        (void)err_set(&err, ERR_DENIED,
+                      "this host is no member (any more); join it again with a new token");
+    } else if (json_read(r->body, &a, &root, &err) == 0) {
+        list = node_get(root, STR("requests"));
+        if (!list || list->kind != NODE_LIST || list->count == 0 || list->count > REQUESTS_MAX)
+            (void)err_set(&err, ERR_INVALID, "requests must be a list of 1 to %d", REQUESTS_MAX);
+        else if (too_often(s, r, host_id, (unsigned)list->count, SIGNED_MINUTE))
+            rc = 0; /* answered */
+        else
+            rc = certificates(s, r, host_id, list, &a, &err);
+    }
+    if (rc)
         reply_err(r, &err);
     arena_done(&a);
 }
@@ -412,7 +455,8 @@ void enrol_recover(struct server *s, struct serve_request *r)
     struct err err;
 
     arena_init(&a);
-    if (recover(s, r, &a, &err))
+    if (!too_often(s, r, throttle_source(&r->peer, &a), 1, STRANGERS_MINUTE) &&
+        recover(s, r, &a, &err))
         reply_err(r, &err);
     arena_done(&a);
 }

@@ -17,7 +17,8 @@ struct publish {
     struct server *server;
     struct task task;
     struct timer timer;
-    int64_t first_ms;           /* of the changes waiting, 0: none */
+    int64_t first_ms;           /* of the changes waiting to be pushed, 0: none */
+    bool stale;                 /* the catalog lacks changes */
     struct arena objects_arena; /* decoded head: outlives the catalog */
     struct object **objects;
     size_t object_count;
@@ -44,8 +45,10 @@ static int decode_head(struct publish *p, struct arena *a, struct object ***out,
     *count = 0;
     for (size_t i = 0; i < n; i++) {
         struct object_list list = {0};
+        struct str text = arena_str(a, rows[i]->object), /* ours: the row goes with a commit, */
+            file = arena_str(a, rows[i]->file);          /* what we serve stays until a rebuild */
 
-        if (documents_parse(rows[i]->object, rows[i]->file, SYNTAX_JSON, a, &list, &f)) {
+        if (documents_parse(text, file, SYNTAX_JSON, a, &list, &f)) {
             (void)findings_err(&f, err);
             return err_wrap(err, "stored %.*s %.*s/%.*s", STR_ARG(rows[i]->kind),
                             STR_ARG(rows[i]->ns), STR_ARG(rows[i]->name));
@@ -151,6 +154,8 @@ int publish_now(struct publish *p, struct err *err)
     struct registered *rows;
     struct arena a;
 
+    if (!p->stale)
+        return 0;
     if (refresh_objects(p, err))
         return -1;
     arena_init(&a);
@@ -162,6 +167,7 @@ int publish_now(struct publish *p, struct err *err)
     catalog_init(&p->catalog);
     catalog_build(&in, &p->catalog);
     arena_done(&a);
+    p->stale = false;
     return 0;
 }
 
@@ -176,14 +182,14 @@ static void run(struct task *t, unsigned notes)
         log_error("the mesh cannot be published, agents keep what they have: %s", err.text);
         return;
     }
-    for (struct session *x = p->server->sessions; x; x = session_next(x))
-        session_push(x);
+    session_push_all(p->server);
 }
 
 void publish_soon(struct publish *p)
 {
     int64_t now = loop_now_ms(p->server->loop);
 
+    p->stale = true;
     if (!p->first_ms)
         p->first_ms = now;
     timer_set(&p->timer, MIN(now + DEBOUNCE_MS, p->first_ms + DEBOUNCE_MAX_MS));
@@ -193,9 +199,7 @@ struct object *const *publish_objects(struct publish *p, size_t *count)
 {
     struct err err;
 
-    /* A commit may be younger than the last rebuild. If it cannot be decoded, publish_now said so
-     * already. */
-    if (revision_current(p->server->revisions) != p->decoded_revision && publish_now(p, &err))
+    if (publish_now(p, &err)) /* a commit may be younger than the last rebuild */
         log_error("the mesh cannot be published, agents keep what they have: %s", err.text);
     *count = p->object_count;
     return p->objects;
@@ -207,6 +211,7 @@ struct publish *publish_new(struct server *s)
 
     p->server = s;
     p->decoded_revision = -1;
+    p->stale = true;
     task_init(&p->task, s->loop, run);
     timer_init(&p->timer, &p->task, 1);
     arena_init(&p->objects_arena);

@@ -8,7 +8,10 @@
 void reply_json(struct serve_request *r, unsigned status, struct buf *body)
 {
     buf_addc(body, '\n');
-    serve_answer(r, status, "application/json", buf_str(body));
+    if (body->failed) /* half a document is worse than none */
+        reply_problem(r, 503, "Service Unavailable", "the answer is too large for this server");
+    else
+        serve_answer(r, status, "application/json", buf_str(body));
 }
 
 unsigned reply_status(enum err_code code)
@@ -82,8 +85,8 @@ void reply_findings(struct serve_request *r, unsigned status, const char *title,
     send_problem(r, status, &b);
 }
 
-/* RFC 3986 2.1, and '+' as a blank as forms write it. */
-static struct str decode(struct arena *a, struct str s)
+/* RFC 3986 2.1; in a query '+' is a blank, as forms write it. */
+static struct str decode(struct arena *a, struct str s, bool plus)
 {
     char *out = arena_alloc(a, s.n + 1);
     size_t n = 0;
@@ -95,11 +98,23 @@ static struct str decode(struct arena *a, struct str s)
             out[n++] = (char)byte;
             i += 2;
         } else {
-            out[n++] = s.p[i] == '+' ? ' ' : s.p[i];
+            out[n++] = plus && s.p[i] == '+' ? ' ' : s.p[i];
         }
     }
     out[n] = 0;
     return (struct str){out, n};
+}
+
+bool reply_segment(struct arena *a, struct str segment, struct str *value)
+{
+    struct str s = decode(a, segment, false);
+
+    for (size_t i = 0; i < s.n; i++) {
+        if ((unsigned char)s.p[i] <= ' ' || s.p[i] == '/' || s.p[i] == 0x7f)
+            return false;
+    }
+    *value = s;
+    return true;
 }
 
 bool reply_query(const struct serve_request *r, struct str name, struct arena *a, struct str *value)
@@ -114,7 +129,7 @@ bool reply_query(const struct serve_request *r, struct str name, struct arena *a
             v = STR_NONE;
         }
         if (str_eq(key, name)) {
-            *value = decode(a, v);
+            *value = decode(a, v, true);
             return true;
         }
     }

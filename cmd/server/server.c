@@ -35,6 +35,8 @@
 #define TOKEN_KEEP_MS (7ll * 24 * 3600 * 1000)
 #define CONNECTIONS   20000
 #define UNIX_SOCKETS  1000
+#define IDLE_MS       60000       /* an agent's stream is no longer ours, so this hurts nobody */
+#define BODY_BYTES    (16u << 10) /* what a caller without a role may send: a join */
 
 enum { NOTE_SIGNAL = 1, NOTE_RENEW = 2, NOTE_STORE = 4 };
 
@@ -141,6 +143,7 @@ static int open_parts(struct server *s, struct err *err)
     s->ca = s->registry ? ca_open(join_path(&a, s->settings.state_dir, "ca").p, err) : NULL;
     if (!s->ca || issue_own(s, err))
         goto out;
+    s->throttle = throttle_new();
     s->publish = publish_new(s);
     s->watches = api_watches_new(s);
     rc = publish_now(s->publish, err);
@@ -151,21 +154,21 @@ out:
 
 static int open_faces(struct server *s, struct err *err)
 {
-    struct serve_options o = {.owner = s,
-                              .body_max = LIMIT_API_BODY_BYTES,
+    struct serve_options o = {.handle = api_handle,
+                              .owner = s,
+                              .body_max = BODY_BYTES,
                               .body_limit = api_body_limit,
+                              .idle_ms = IDLE_MS,
                               .server_name = "weft"};
     int fd = serve_listen_unix(s->settings.socket_path, 0666, err);
 
     if (fd < 0)
         return -1;
-    o.handle = api_handle_local;
     o.connections_max = UNIX_SOCKETS;
     s->unix_face = serve_new(s->loop, fd, &o, err);
     fd = s->unix_face ? serve_listen_tcp(&s->settings.listen, err) : -1;
     if (fd < 0)
         return -1;
-    o.handle = api_handle_remote;
     o.connections_max = CONNECTIONS;
     s->tls_face = serve_new(s->loop, fd, &o, err);
     if (!s->tls_face)
@@ -181,6 +184,7 @@ static void close_parts(struct server *s)
     serve_free(s->unix_face);
     serve_free(s->tls_face);
     publish_free(s->publish);
+    throttle_free(s->throttle);
     tls_tickets_unref(s->tickets);
     creds_unref(s->creds);
     ca_close(s->ca);
@@ -238,6 +242,7 @@ static int run_server(const struct args *a)
         log_level = LOG_DEBUG;
     if (server_settings_read(config_path(a, &arena), &s.settings, &err))
         goto out;
+    (void)umask(077); /* what others may read says so when it is made */
     s.loop = loop_new(&err);
     fd = s.loop ? catch_signals(&err) : -1;
     if (fd < 0 || crypto_start(1, 4096, &err))
@@ -317,6 +322,7 @@ static int create(struct server *s, const char *ini, struct arena *arena, struct
     const char *ca = join_path(arena, s->settings.state_dir, "ca").p;
     const char *db = join_path(arena, s->settings.state_dir, "weft.db").p;
 
+    (void)umask(077);
     if (file_exists(ini) || file_exists(db) || file_exists(ca))
         return err_set(err, ERR_CONFLICT,
                        "there is a server here already (%s); to begin anew, remove %s and %s first",

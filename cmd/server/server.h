@@ -49,6 +49,7 @@ struct server {
     struct serve *unix_face, *tls_face;
     struct session *sessions; /* list */
     size_t session_count;
+    struct throttle *throttle; /* who asks too often */
     int64_t started_ms;
     char name[256]; /* this machine's */
     struct {
@@ -73,6 +74,8 @@ unsigned reply_status(enum err_code code);
 /* One parameter of the query, percent-decoded into the arena; false if absent. */
 bool reply_query(const struct serve_request *r, struct str name, struct arena *a,
                  struct str *value);
+/* A segment of the path, percent-decoded; false if it holds what no name does. */
+bool reply_segment(struct arena *a, struct str segment, struct str *value);
 /* A parameter that none of the names (NULL-ended) is: 400 and true. A typo must not apply for real.
  */
 bool reply_unknown_query(struct serve_request *r, const char *const *names);
@@ -99,13 +102,23 @@ int enrol_token_create(struct server *s, const struct enrol_token *want,
                        const struct ledger_audit *audit, struct buf *join, struct buf *id,
                        struct err *err);
 
+/* throttle.c: how often one caller may fail, or ask for what is dear, in a minute. */
+struct throttle *throttle_new(void);
+void throttle_free(struct throttle *t); /* NULL is fine */
+/* False, and not counted, when `who` has used up `limit` in this minute; else adds `cost`, which
+ * may be 0 to ask only. */
+bool throttle_take(struct throttle *t, struct str who, unsigned cost, unsigned limit,
+                   int64_t now_ms);
+/* The caller's address as a key; neighbours in one IPv6 /64 are one caller. */
+struct str throttle_source(const struct addr *peer, struct arena *a);
+
 /* session.c: one agent's stream. */
 void session_start(struct server *s, struct serve_request *r, struct str host_id);
 void session_close_all(struct server *s);
-/* The world changed: work out what this session may see and send the difference. */
-void session_push(struct session *session);
+/* The world changed: every session works out what it may see and sends the difference, each in a
+ * turn of its own. */
+void session_push_all(struct server *s);
 void session_eject(struct server *s, struct str host_id, const char *why);
-struct session *session_next(const struct session *after); /* NULL ends */
 struct session *session_of(const struct server *s, struct str host_id);
 void session_json(const struct session *session, struct buf *out); /* for status and hosts */
 
@@ -113,11 +126,11 @@ void session_json(const struct session *session, struct buf *out); /* for status
 struct publish *publish_new(struct server *s);
 void publish_free(struct publish *p);
 void publish_soon(struct publish *p); /* something changed: rebuild and push after the debounce */
-int publish_now(struct publish *p, struct err *err); /* rebuild without pushing; what was to come still comes */
+/* Rebuild what changed, without pushing; the push still comes. */
+int publish_now(struct publish *p, struct err *err);
 const struct catalog *publish_catalog(const struct publish *p);
 /* The decoded configuration as last published or, after publish_now, as it is. */
 struct object *const *publish_objects(struct publish *p, size_t *count);
 
 /* api.c: the endpoint table. */
-void api_handle_local(struct serve_request *r);  /* Unix socket */
-void api_handle_remote(struct serve_request *r); /* TLS port */
+void api_handle(struct serve_request *r);

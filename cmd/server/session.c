@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/frame.h"
 #include "cmd/server/server.h"
 #include "mesh/base/json.h"
 #include "mesh/base/limits.h"
@@ -23,8 +24,12 @@
 #define CHANGES_BYTES     (1u << 20)
 #define OUT_BYTES_MAX     (64u << 20) /* an agent that reads nothing is cut here */
 #define SUBSCRIPTIONS_MAX 10000
+#define KEY_BYTES_MAX     512  /* of a subscription: NAMESPACE/FQDN */
+#define TEXT_BYTES_MAX    1000 /* of what an agent says about itself */
+#define REGISTERS_MINUTE  60   /* registrations of one host; then the session is closed */
+#define EJECT_MS          1000 /* to read why; then it is cut */
 
-enum { NOTE_IO = IO_NOTE_READ | IO_NOTE_WRITE | IO_NOTE_ROOM, NOTE_SILENCE = 8 };
+enum { NOTE_IO = IO_NOTE_READ | IO_NOTE_WRITE | IO_NOTE_ROOM, NOTE_SILENCE = 8, NOTE_PUSH = 16 };
 
 struct session {
     struct server *server;
@@ -43,17 +48,33 @@ struct session {
     size_t service_count;
     uint64_t seq_sent, seq_acked, revision_sent, revision_acked;
     int64_t connected_ms, seen_ms;
-    bool said_hello, closed, dirty;
+    bool said_hello, closed, dirty, ejected;
 };
 
-static void send_text(struct session *x, struct str body)
+static void send_message(struct session *x, struct buf *body)
 {
-    struct buf frame;
+    if (!frame_send(&x->io, body))
+        log_error("a message is too long, the agent does not get it host=%s", x->host_name);
+    buf_done(body);
+}
 
-    buf_init(&frame, LIMIT_SYNC_FRAME_BYTES + 16u);
-    sync_frame(&frame, body);
-    (void)io_write_str(&x->io, buf_str(&frame)); /* a dead io is seen by the next read */
-    buf_done(&frame);
+static void send_type(struct session *x, const char *type)
+{
+    struct buf b;
+
+    buf_init(&b, 64);
+    buf_printf(&b, "{\"type\":\"%s\"}", type);
+    send_message(x, &b);
+}
+
+/* What an agent says about itself, fit for terminals and of bounded length. */
+static char *clean_text(struct str s)
+{
+    char *text = str_dup(str_sub(s, 0, TEXT_BYTES_MAX));
+
+    for (char *p = text; *p; p++)
+        *p = (unsigned char)*p < ' ' || *p == 0x7f ? ' ' : *p;
+    return text;
 }
 
 static void reaped(struct reap *r)
@@ -111,7 +132,7 @@ static void end_changes(struct session *x, struct buf *b, size_t *items)
     if (*items == 0)
         return;
     buf_adds(b, "]}");
-    send_text(x, buf_str(b));
+    send_message(x, b);
     *items = 0;
     begin_changes(b);
 }
@@ -183,19 +204,16 @@ static void send_commit(struct session *x, uint64_t revision)
     buf_init(&b, 512);
     buf_printf(&b, "{\"type\":\"commit\",\"seq\":%llu,\"revision\":%llu,\"digest\":\"%s\"}",
                (unsigned long long)++x->seq_sent, (unsigned long long)revision, x->held_digest);
-    send_text(x, buf_str(&b));
-    buf_done(&b);
+    send_message(x, &b);
     x->revision_sent = revision;
     x->server->counters.pushes++;
 }
 
-void session_push(struct session *x)
+static void push(struct session *x)
 {
     uint64_t revision = publish_catalog(x->server->publish)->revision;
     struct resources want;
 
-    if (!x->said_hello || x->closed)
-        return;
     if (x->seq_sent != x->seq_acked) { /* one at a time; the answer brings us back here */
         x->dirty = true;
         return;
@@ -203,7 +221,8 @@ void session_push(struct session *x)
     x->dirty = false;
     resources_init(&want);
     view(x, &want);
-    if (send_difference(x, &want) || revision != x->revision_sent) {
+    /* What was refused is tried again whenever something changes, be it on the host alone. */
+    if (send_difference(x, &want) || revision != x->revision_sent || x->nack) {
         resources_done(&x->held);
         x->held = want;
         digest_of(&x->held, x->held_digest);
@@ -213,22 +232,31 @@ void session_push(struct session *x)
     }
 }
 
+void session_push_all(struct server *s)
+{
+    for (struct session *x = s->sessions; x; x = x->next)
+        task_note(&x->task, NOTE_PUSH);
+}
+
 /* ---- in ---- */
 
-static void refuse(struct session *x, struct str service, const char *detail)
+static void refuse(struct session *x, struct str ns, struct str service, const char *detail)
 {
     struct buf b;
 
-    log_warn("registration refused, the rest goes on host=%s service=%.*s: %s", x->host_name,
-             STR_ARG(service), detail);
-    buf_init(&b, 8192);
-    buf_adds(&b, "{\"type\":\"refused\",\"service\":");
+    ns = str_sub(ns, 0, TEXT_BYTES_MAX);
+    service = str_sub(service, 0, TEXT_BYTES_MAX);
+    log_warn("registration refused, the rest goes on host=%s service=%.*s/%.*s: %s", x->host_name,
+             STR_ARG(ns), STR_ARG(service), detail);
+    buf_init(&b, 32u << 10);
+    buf_adds(&b, "{\"type\":\"refused\",\"namespace\":");
+    buf_json(&b, ns);
+    buf_adds(&b, ",\"service\":");
     buf_json(&b, service);
     buf_adds(&b, ",\"detail\":");
     buf_json(&b, str_from(detail));
     buf_addc(&b, '}');
-    send_text(x, buf_str(&b));
-    buf_done(&b);
+    send_message(x, &b);
 }
 
 static void workload_of(const struct local_service *s, struct arena *a, struct str address,
@@ -255,54 +283,89 @@ static void workload_of(const struct local_service *s, struct arena *a, struct s
     }
 }
 
+static int put_services(struct session *x, const struct registry_workload *rows, size_t n,
+                        struct err *err)
+{
+    struct server *s = x->server;
+    bool changed = false;
+
+    if (registry_register(s->registry, str_from(x->host_id), rows, n, loop_wall_ms(s->loop), NULL,
+                          &changed, err))
+        return -1;
+    if (changed)
+        publish_soon(s->publish);
+    return 0;
+}
+
+/* The registry takes a set whole or not at all. If it does not, find out one by one which of them
+ * it will not have, and leave those out. -1: it is the store that failed, not the set. */
+static int store_services(struct session *x, struct registry_workload *rows, size_t *count,
+                          struct err *err)
+{
+    size_t n = 0;
+
+    if (put_services(x, rows, *count, err) == 0)
+        return 0;
+    for (size_t i = 0; i < *count; i++) {
+        if (err->code == ERR_IO || err->code == ERR_FULL)
+            return -1;
+        rows[n] = rows[i];
+        x->services[n] = x->services[i];
+        if (put_services(x, rows, n + 1, err) == 0)
+            n++;
+        else if (err->code != ERR_IO && err->code != ERR_FULL)
+            refuse(x, rows[n].ns, rows[n].service, err->text);
+    }
+    *count = n;
+    return put_services(x, rows, n, err);
+}
+
 /* Take the registrations into the registry: those outside the grants are refused one by one, the
  * rest stands. */
 static void take_services(struct session *x, const struct node *list)
 {
     struct server *s = x->server;
     const struct registry_host *h = registry_host(s->registry, str_from(x->host_id));
+    struct arena *a = &x->services_arena;
+    size_t n = 0, room = MIN(list ? list->count : 0, LIMIT_SERVICES_PER_HOST);
     struct registry_workload *rows;
-    size_t n = 0;
-    bool changed = false;
     struct err err;
 
-    arena_done(&x->services_arena);
-    arena_init(&x->services_arena);
-    x->services =
-        ARENA_ARRAY(&x->services_arena, (list ? list->count : 0) + 1, struct local_service);
-    rows = ARENA_ARRAY(&x->services_arena, (list ? list->count : 0) + 1, struct registry_workload);
     x->service_count = 0;
+    arena_done(a);
+    arena_init(a);
+    x->services = ARENA_ARRAY(a, room + 1, struct local_service);
+    rows = ARENA_ARRAY(a, room + 1, struct registry_workload);
     for (const struct node *one = list ? list->first : NULL; one && h; one = one->next) {
         struct local_service *svc = &x->services[n];
+        struct str ns = node_text(one, "namespace"), name = node_text(one, "name");
 
-        if (n == LIMIT_SERVICES_PER_HOST) {
-            refuse(x, node_text(one, "name"), "too many services on this host");
+        if (n == room) {
+            refuse(x, ns, name, "too many services on this host");
             break;
         }
-        if (sync_read_registration(one, &x->services_arena, svc, &err) ||
+        if (sync_read_registration(one, a, svc, &err) ||
             registry_may(s->registry, str_from(x->host_id), svc->ns, svc->name, svc->account,
                          &err)) {
-            refuse(x, node_text(one, "name"), err.text);
+            refuse(x, ns, name, err.text);
             continue;
         }
-        workload_of(svc, &x->services_arena, h->address, &rows[n]);
+        workload_of(svc, a, h->address, &rows[n]);
         n++;
     }
-    if (registry_register(s->registry, str_from(x->host_id), rows, n, loop_wall_ms(s->loop), NULL,
-                          &changed, &err)) {
-        refuse(x, n ? rows[0].service : STR("-"), err.text);
-        n = 0;
+    if (store_services(x, rows, &n, &err)) {
+        session_close(x, err.text); /* it will come again with all of them */
+        return;
     }
     x->service_count = n;
-    if (changed)
-        publish_soon(s->publish);
-    send_text(x, STR("{\"type\":\"registered\"}"));
+    send_type(x, "registered");
 }
 
 static void take_subscriptions(struct session *x, const struct node *list)
 {
     for (const struct node *one = list ? list->first : NULL; one; one = one->next) {
-        if (x->subscriptions.count < SUBSCRIPTIONS_MAX)
+        if (x->subscriptions.count < SUBSCRIPTIONS_MAX && one->text.n &&
+            one->text.n <= KEY_BYTES_MAX)
             map_put(&x->subscriptions, one->text, x);
     }
 }
@@ -315,18 +378,17 @@ static void take_hello(struct session *x, const struct node *msg)
     char digest[65];
     bool same;
     struct buf b;
+    struct err err;
 
     mem_free(x->version);
-    x->version = str_dup(node_text(msg, "version"));
+    x->version = clean_text(node_text(msg, "version"));
     take_subscriptions(x, node_get(msg, STR("subscriptions")));
     take_services(x, node_get(msg, STR("services")));
+    if (x->closed)
+        return;
     /* Registered names have addresses only once the catalog was built with them. */
-    {
-        struct err err;
-
-        if (publish_now(s->publish, &err))
-            log_error("the mesh cannot be published, agents keep what they have: %s", err.text);
-    }
+    if (publish_now(s->publish, &err))
+        log_error("the mesh cannot be published, agents keep what they have: %s", err.text);
     resources_init(&want);
     view(x, &want);
     digest_of(&want, digest);
@@ -338,51 +400,65 @@ static void take_hello(struct session *x, const struct node *msg)
     buf_adds(&b, ",\"server\":");
     buf_json(&b, str_from(s->name));
     buf_printf(&b, ",\"reset\":%s}", same ? "false" : "true");
-    send_text(x, buf_str(&b));
-    buf_done(&b);
+    send_message(x, &b);
     x->said_hello = true;
     if (same) {
         x->held = want;
         (void)snprintf(x->held_digest, sizeof(x->held_digest), "%s", digest);
-        /* It may hold the same content under an older number: the push then tells it the new one. */
+        /* It may hold the same content under an older number: the push then tells it the new one.
+         */
         if (!str_uint(node_text(msg, "revision"), 0, UINT64_MAX, &x->revision_sent))
             x->revision_sent = UINT64_MAX;
         x->revision_acked = x->revision_sent;
-        session_push(x);
     } else {
         resources_done(&want);
         x->revision_sent = UINT64_MAX; /* so that an empty view is committed too */
-        session_push(x);
     }
+    push(x);
     log_info("agent connected host=%s version=%s services=%zu in_sync=%d", x->host_name, x->version,
              x->service_count, same);
 }
 
 static void take_answer(struct session *x, const struct node *msg, bool good)
 {
-    uint64_t seq = 0, revision = 0;
+    uint64_t seq = 0;
 
-    if (!str_uint(node_text(msg, "seq"), 0, UINT64_MAX, &seq) ||
-        !str_uint(node_text(msg, "revision"), 0, UINT64_MAX, &revision) || seq != x->seq_sent)
+    if (!str_uint(node_text(msg, "seq"), 0, UINT64_MAX, &seq) || seq != x->seq_sent ||
+        seq == x->seq_acked)
         return;
     x->seq_acked = seq;
     mem_free(x->nack);
     x->nack = NULL;
     if (good) {
-        x->revision_acked = revision;
+        x->revision_acked = x->revision_sent;
         x->server->counters.acks++;
     } else {
         const struct node *errors = node_get(msg, STR("errors"));
         struct str first =
             errors && errors->first ? node_text(errors->first, "detail") : STR("no reason given");
 
-        x->nack = str_dup(first);
+        x->nack = clean_text(first);
         x->server->counters.nacks++;
         log_error("agent refused revision %llu and keeps the former host=%s: %s",
-                  (unsigned long long)revision, x->host_name, x->nack);
+                  (unsigned long long)x->revision_sent, x->host_name, x->nack);
     }
     if (x->dirty)
-        session_push(x);
+        push(x);
+}
+
+static void take_registration(struct session *x, const struct node *msg)
+{
+    struct server *s = x->server;
+    char who[64];
+
+    (void)snprintf(who, sizeof(who), "register %s", x->host_id); /* counted by itself */
+    if (!throttle_take(s->throttle, str_from(who), 1, REGISTERS_MINUTE, loop_now_ms(s->loop))) {
+        session_close(x, "it registers too often");
+        return;
+    }
+    take_services(x, node_get(msg, STR("services")));
+    if (!x->closed)
+        push(x);
 }
 
 static void take_message(struct session *x, struct str body)
@@ -404,54 +480,49 @@ static void take_message(struct session *x, struct str body)
     } else if (!x->said_hello) {
         session_close(x, "it did not say hello first");
     } else if (str_eq(type, STR("register"))) {
-        take_services(x, node_get(msg, STR("services")));
-        session_push(x);
+        take_registration(x, msg);
     } else if (str_eq(type, STR("subscribe"))) {
         take_subscriptions(x, node_get(msg, STR("services")));
-        session_push(x);
+        task_note(&x->task, NOTE_PUSH); /* once, if more of them follow */
     } else if (str_eq(type, STR("ack")) || str_eq(type, STR("nack"))) {
         take_answer(x, msg, type.p[0] == 'a');
     } else if (str_eq(type, STR("ping"))) {
-        send_text(x, STR("{\"type\":\"pong\"}"));
+        send_type(x, "pong");
     }
     arena_done(&a);
 }
 
 static void take_frames(struct session *x)
 {
-    struct str body;
-    size_t used;
+    struct buf body;
+    int rc;
 
-    while (!x->closed && x->in.n >= 4) {
-        unsigned char head[4];
-        struct buf flat;
-        size_t n;
-        int rc;
-
-        (void)bytes_copy_out(&x->in, 0, head, sizeof(head));
-        n = ((size_t)head[0] << 24 | (size_t)head[1] << 16 | (size_t)head[2] << 8 |
-             (size_t)head[3]) +
-            4;
-        if (n - 4 > LIMIT_SYNC_FRAME_BYTES) {
+    buf_init(&body, LIMIT_SYNC_FRAME_BYTES);
+    while (!x->closed && (rc = frame_next(&x->in, &body))) {
+        if (rc < 0)
             session_close(x, "its message is too long");
-            return;
-        }
-        if (x->in.n < n)
-            return;
-        buf_init(&flat, n + 1);
-        for (size_t at = 0; at < n;) { /* in pieces: frames may be larger than a slice */
-            struct str front = bytes_front(&x->in);
-            size_t take = MIN(front.n, n - at);
-
-            buf_add(&flat, (struct str){front.p, take});
-            bytes_drop(&x->in, take);
-            at += take;
-        }
-        rc = sync_frame_next(buf_str(&flat), &body, &used);
-        if (rc == 1)
-            take_message(x, body);
-        buf_done(&flat);
+        else
+            take_message(x, buf_str(&body));
     }
+    buf_done(&body);
+}
+
+static void read_some(struct session *x)
+{
+    size_t n = 0;
+    enum io_step step = io_read(&x->io, &x->in, LIMIT_TURN_BYTES, &n);
+
+    if (n) {
+        x->seen_ms = loop_wall_ms(x->server->loop);
+        timer_in(&x->silence, SILENCE_MS);
+    }
+    take_frames(x);
+    if (x->closed || step == IO_AGAIN)
+        return;
+    if (step == IO_OK)
+        task_note(&x->task, IO_NOTE_READ); /* the others first */
+    else
+        session_close(x, step == IO_EOF ? "it closed the connection" : "the connection broke");
 }
 
 static void run(struct task *t, unsigned notes)
@@ -459,28 +530,16 @@ static void run(struct task *t, unsigned notes)
     struct session *x = CONTAINER(t, struct session, task);
 
     if (notes & NOTE_SILENCE) {
-        session_close(x, "nothing heard for 45 s");
+        session_close(x, x->ejected ? "it was ejected" : "nothing heard for 45 s");
         return;
     }
-    for (;;) {
-        size_t n = 0;
-        enum io_step step = io_read(&x->io, &x->in, LIMIT_TURN_BYTES, &n);
-
-        if (n) {
-            x->seen_ms = loop_wall_ms(x->server->loop);
-            timer_in(&x->silence, SILENCE_MS);
-        }
-        if (step == IO_AGAIN)
-            break;
-        if (step != IO_OK) {
-            session_close(x, step == IO_EOF ? "it closed the connection" : "the connection broke");
-            return;
-        }
-        take_frames(x);
-        if (x->closed)
-            return;
-    }
-    if (io_pending(&x->io) > OUT_BYTES_MAX)
+    if (x->ejected)
+        return; /* nothing more for it or from it; the timer ends it */
+    if (notes & NOTE_IO)
+        read_some(x);
+    if (!x->closed && (notes & NOTE_PUSH) && x->said_hello)
+        push(x);
+    if (!x->closed && io_pending(&x->io) > OUT_BYTES_MAX)
         session_close(x, "it does not read");
 }
 
@@ -497,6 +556,11 @@ void session_start(struct server *s, struct serve_request *r, struct str host_id
     if (s->session_count >= LIMIT_HOSTS) {
         serve_header(r, "retry-after", STR("30"));
         reply_problem(r, 503, "Service Unavailable", "too many agents on this server");
+        return;
+    }
+    if (!str_eq_nocase(r->head->upgrade, STR("weft-sync/1"))) {
+        serve_header(r, "upgrade", STR("weft-sync/1"));
+        reply_problem(r, 426, "Upgrade Required", "this is the stream of agents: weft-sync/1");
         return;
     }
     if (old)
@@ -535,10 +599,11 @@ void session_eject(struct server *s, struct str host_id, const char *why)
     buf_adds(&b, "{\"type\":\"ejected\",\"detail\":");
     buf_json(&b, str_from(why));
     buf_addc(&b, '}');
-    send_text(x, buf_str(&b));
-    buf_done(&b);
+    send_message(x, &b);
     io_shutdown(&x->io);
-    timer_in(&x->silence, 1000); /* time to read why; then it is cut */
+    io_want_read(&x->io, false);
+    x->ejected = true;
+    timer_in(&x->silence, EJECT_MS);
 }
 
 struct session *session_of(const struct server *s, struct str host_id)
@@ -548,11 +613,6 @@ struct session *session_of(const struct server *s, struct str host_id)
             return x;
     }
     return NULL;
-}
-
-struct session *session_next(const struct session *after)
-{
-    return after->next;
 }
 
 void session_json(const struct session *x, struct buf *out)

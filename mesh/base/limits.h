@@ -12,21 +12,22 @@
 #define LIMIT_REGEX_BYTES      1024u       /* Istio's bound: WEFT1205 */
 
 /* loop */
-#define LIMIT_TURN_TASKS 4096u       /* tasks run before the loop looks at descriptors again */
+#define LIMIT_TURN_TASKS 4096u        /* tasks run before the loop looks at descriptors again */
 #define LIMIT_TURN_BYTES (256u << 10) /* bytes one object may move in a call */
 
 /* HTTP */
-#define LIMIT_HEAD_BYTES     (60u << 10) /* request head: 431; response head: 502 */
-#define LIMIT_HEADERS        100u        /* fields of a message: 431 */
-#define LIMIT_TARGET_BYTES   (16u << 10) /* request target: 414 */
-#define LIMIT_CHUNK_EXT      1024u       /* bytes of a chunk line: 400 */
-#define LIMIT_TRAILER_BYTES  (8u << 10)  /* trailer section: request 431; response 502 */
-#define LIMIT_LINGER_BYTES   (256u << 10) /* read and dropped after our last answer: then not read */
+#define LIMIT_HEAD_BYTES    (60u << 10)  /* request head: 431; response head: 502 */
+#define LIMIT_HEADERS       100u         /* fields of a message: 431 */
+#define LIMIT_TARGET_BYTES  (16u << 10)  /* request target: 414 */
+#define LIMIT_CHUNK_EXT     1024u        /* bytes of a chunk line: 400 */
+#define LIMIT_TRAILER_BYTES (8u << 10)   /* trailer section: request 431; response 502 */
+#define LIMIT_LINGER_BYTES  (256u << 10) /* read and dropped after our last answer: then not read  \
+                                          */
 #define LIMIT_LINGER_MS      2000        /* for the peer to read our last answer: then closed */
 #define LIMIT_INFORMATIONAL  10u         /* 1xx answers before the final one: 502 */
 #define LIMIT_HEAD_MS        10000       /* whole request head from its first byte: 408, close */
 #define LIMIT_IDLE_MS        3600000     /* idle keep-alive connection: closed */
-#define LIMIT_WRITE_STALL_MS 300000      /* no byte accepted by a peer with output waiting: closed */
+#define LIMIT_WRITE_STALL_MS 300000 /* no byte accepted by a peer with output waiting: closed */
 
 /* streams */
 #define LIMIT_STREAM_HIGH  (64u << 10) /* stop reading the other side above this */
@@ -35,17 +36,19 @@
 #define LIMIT_HEAD_ARENA   2048u       /* bytes of an exchange's arena inside the exchange */
 
 /* proxy */
-#define LIMIT_SNIFF_MS       5000  /* first bytes on a port of unknown protocol; then opaque */
-#define LIMIT_SNIFF_BYTES    4096u /* a ClientHello or request line prefix */
-#define LIMIT_HANDSHAKE_MS   5000  /* TLS handshake of a downstream: closed */
-#define LIMIT_CONNECT_MS     10000 /* TCP and TLS connect to an endpoint, if not configured */
-#define LIMIT_PENDING_MS     5000  /* a request waits this long for a subscription: 503 */
-#define LIMIT_WORKERS        64u
-#define LIMIT_CONNECTIONS    65536u /* downstream connections per worker: accept pauses */
-#define LIMIT_POOL_IDLE      256u   /* idle upstream connections per cluster and worker */
+#define LIMIT_SNIFF_MS     5000  /* first bytes on a port of unknown protocol; then opaque */
+#define LIMIT_SNIFF_BYTES  4096u /* a ClientHello or request line prefix */
+#define LIMIT_HANDSHAKE_MS 5000  /* TLS handshake of a downstream: closed */
+#define LIMIT_CONNECT_MS   10000 /* TCP and TLS connect to an endpoint, if not configured */
+#define LIMIT_PENDING_MS   5000  /* a request waits this long for a subscription: 503 */
+#define LIMIT_WORKERS      64u
+#define LIMIT_CONNECTIONS  65536u /* downstream connections per worker: accept pauses */
+#define LIMIT_POOL_IDLE    256u   /* idle upstream connections per cluster and worker */
 
 /* control plane */
-#define LIMIT_SYNC_FRAME_BYTES (16u << 20) /* one message of the agent stream: session closed */
-#define LIMIT_HOSTS            20000u      /* sessions: 503 with Retry-After */
+#define LIMIT_SYNC_FRAME_BYTES  (16u << 20) /* one message of the agent stream: session closed */
+#define LIMIT_RESOURCE_BYTES    (LIMIT_SYNC_FRAME_BYTES - (1u << 20)) /* one resource within it */
+#define LIMIT_OBJECT_BYTES      (4u << 20) /* one document as JSON: refused at apply */
+#define LIMIT_HOSTS             20000u     /* sessions: 503 with Retry-After */
 #define LIMIT_SERVICES_PER_HOST 256u
 #define LIMIT_WATCHERS          1000u

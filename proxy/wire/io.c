@@ -625,6 +625,7 @@ static void push_pair(struct io *io)
             fail(io, EPIPE);
             drop_output(io);
         }
+        end_pair(io); /* nobody will read: the end has arrived */
         return;
     }
     end_pair(io);
@@ -745,6 +746,7 @@ static void leave_pair(struct io *io)
     peer->peer = NULL;
     bytes_move(&peer->cipher_in, &io->out, io->out.n); /* sent is sent */
     bytes_done(&peer->out);
+    end_pair(peer);
     note(peer, IO_NOTE_READ);
 }
 

@@ -19,7 +19,8 @@
 #define ACCEPTS_PER_TURN    64
 #define BACKLOG             512
 #define CONNECTIONS_DEFAULT 1024u
-#define ACCEPT_RETRY_MS     100 /* out of descriptors: look again */
+#define ACCEPT_RETRY_MS     100   /* out of descriptors: look again */
+#define REQUEST_MS          60000 /* for a whole request from its head; then closed */
 
 enum { ACCEPT_READY = 1, ACCEPT_AGAIN = 2 };
 enum {
@@ -47,7 +48,7 @@ struct conn {
     struct serve *serve;
     struct conn *next, *prev;
     struct task task;
-    struct timer timer; /* handshake */
+    struct timer timer; /* handshake, then the request that is arriving */
     struct io io;       /* before http */
     struct http1 http;
     bool is_http;
@@ -178,6 +179,7 @@ static void request_new(void *owner, struct stream *s)
     if (c->serve->server_name.n > 0)
         http_add(&q->answer, STR("server"), c->serve->server_name);
     stream_own(s, &c->task, 0);
+    timer_in(&c->timer, REQUEST_MS);
 }
 
 /* The head was seen: how much body, and is it welcome? False: answered. */
@@ -187,10 +189,10 @@ static bool admit(struct request *q)
     const struct http_head *h = &q->stream->in_head;
     struct http_head go_on;
 
-    if (o->body_limit)
-        o->body_limit(h, &q->body_max);
-    buf_init(&q->body, q->body_max);
     fill_in(q);
+    if (o->body_limit)
+        o->body_limit(&q->r, &q->body_max);
+    buf_init(&q->body, q->body_max);
     if (h->framing == HTTP_BODY_LENGTH && h->content_length > q->body_max) {
         answer_error(q, 413);
         return false;
@@ -234,6 +236,7 @@ static void request_step(struct request *q, unsigned notes)
         return;
     if (!collect(q) || !q->stream->in_ended)
         return;
+    timer_stop(&q->conn->timer);
     q->r.body = buf_str(&q->body);
     q->handled = true;
     q->conn->serve->o.handle(&q->r);
@@ -289,6 +292,8 @@ static void conn_speak(struct conn *c)
     c->is_http = true;
     http1_server_init(&c->http, c->serve->loop, &c->io, NULL, &http_ops, c);
     c->http.server_name = c->serve->server_name;
+    if (c->serve->o.idle_ms)
+        c->http.idle_ms_max = c->serve->o.idle_ms;
 }
 
 static void conn_run(struct task *t, unsigned notes)
@@ -306,7 +311,7 @@ static void conn_run(struct task *t, unsigned notes)
     } else {
         if (c->request)
             request_step(c->request, notes);
-        if (notes & CONN_END)
+        if (notes & (CONN_END | CONN_TIMER))
             conn_close(c);
     }
     accept_more(s);

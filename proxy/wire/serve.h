@@ -41,8 +41,9 @@ struct serve_options {
         struct buf *out); /* body of errors made here; NULL: problem+json default */
     size_t connections_max;
     const char *server_name;
-    bool (*body_limit)(const struct http_head *h,
-                       size_t *max); /* may raise the bound by path; NULL: body_max */
+    /* May change the bound once the head is known, by path and caller; NULL: body_max. */
+    void (*body_limit)(const struct serve_request *r, size_t *max);
+    int64_t idle_ms; /* a connection without a request is closed; 0: LIMIT_IDLE_MS */
 };
 
 struct serve *serve_new(struct loop *l, int listen_fd, const struct serve_options *o,

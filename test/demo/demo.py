@@ -111,7 +111,8 @@ class Bookshop:
         m.server("control")
         s.command("control", "weft server init && weft server run")
         s.output(re.sub(r"/tmp/wt-[^ ]*?/control", "", m.first_output), 12)
-        done = s.run(m.control, "weft token create --uses 8", lines=3)
+        offered = sorted({name.split("/")[1] for h in m.hosts.values() for name in h.offered})
+        done = s.run(m.control, "weft token create --uses 8 --service " + ",".join(offered), lines=3)
         token = re.search(r"weft1\.\S+", done.stdout)
         if not token:
             raise Failed("no token was printed")

@@ -68,6 +68,8 @@ def require():
             why = linked.stderr.strip() if linked.returncode else None
         else:
             why = made.stderr.strip()
+    if why and not os.path.ismount("/"):
+        why += '; "/" is no mount point here: in a chroot, `mount --bind DIR DIR` before chroot DIR'
     if why:
         raise Failed(f"network namespaces cannot be made on this machine: {why}.\n"
                      "The end-to-end tests and the demo run real hosts in namespaces: run them as root, outside a container or "
@@ -201,7 +203,7 @@ class Host:
         self.dir = mesh.dir / name
         self.config, self.state = self.dir / "etc", self.dir / "var"
         self.socket, self.agent_socket = self.dir / "api.sock", self.dir / "agent.sock"
-        self.processes, self.apps = [], {}
+        self.processes, self.apps, self.offered = [], {}, []
         self.agent = self.hand_process = None
         self.env = {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), "LANG": "C.UTF-8",
                     "WEFT_CONFIG_DIR": str(self.config), "WEFT_STATE_DIR": str(self.state),
@@ -270,6 +272,7 @@ class Host:
         lines = [f"[{kind} {name}]"] + ([f"port = {port}"] if port else [])
         lines += [f"{k.replace('label_', 'label.', 1)} = {v}" for k, v in keys.items()]
         (self.config / "services.d" / f"{file or name}.ini").write_text("\n".join(lines) + "\n")
+        self.offered.append(f"{keys.get('namespace', 'default')}/{name}")
         return self
 
     def settings(self, **keys):
@@ -278,6 +281,8 @@ class Host:
         return self
 
     def join(self, token=None, start=True, **limits):
+        if not token and not limits and any(name in h.offered for h in self.mesh.hosts.values() if h is not self for name in self.offered):
+            limits = {"services": ",".join(self.offered)}  # a name that another host has needs a grant
         token = token or self.mesh.token(**limits)
         done = self.weft("join", "--name", self.name, token)
         if done.returncode:

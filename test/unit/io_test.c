@@ -172,6 +172,28 @@ TEST(closing_loses_nothing_that_was_taken_by_a_pair)
     finish();
 }
 
+TEST(a_pair_whose_peer_has_gone_is_shut_at_once)
+{
+    begin_pair();
+    io_close(&b.io); /* before the end is said */
+    io_shutdown(&a.io);
+    turns(loop, 3);
+    CHECK(io_is_shut(&a.io));
+    finish();
+
+    begin_pair();
+    b.deaf = true;
+    io_want_read(&b.io, false);
+    io_write_str(&a.io, STR("never read"));
+    io_shutdown(&a.io);
+    turns(loop, 3);
+    CHECK(!io_is_shut(&a.io));
+    io_close(&b.io); /* after it, with bytes on the way */
+    turns(loop, 3);
+    CHECK(io_is_shut(&a.io));
+    finish();
+}
+
 TEST(room_is_noted_when_pending_has_fallen)
 {
     for (size_t k = 0; k < COUNT(kinds); k++) {

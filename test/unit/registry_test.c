@@ -191,11 +191,29 @@ TEST(grants_decide_what_a_host_may_offer)
     }
 }
 
-TEST(a_name_belongs_to_its_account)
+TEST(without_a_grant_a_host_takes_only_what_nobody_has)
 {
     struct world w = world_open();
     struct registry *r = open_registry(&w);
     struct str one = join(&w, "one", PIN_A, NULL), two = join(&w, "two", PIN_B, NULL);
+    struct registry_workload web = offer("shop", "web"), api = offer("shop", "api");
+
+    OK(registry_register(r, one, &web, 1, NOW, NULL, NULL, &w.err));
+    FAILS(registry_register(r, two, &web, 1, NOW, NULL, NULL, &w.err), ERR_DENIED, "the name belongs to others");
+    api.account = STR("web"); /* a free name, but another's identity */
+    FAILS(registry_register(r, two, &api, 1, NOW, NULL, NULL, &w.err), ERR_DENIED, "the account belongs to others");
+    OK(registry_register(r, one, &api, 1, NOW, NULL, NULL, &w.err)); /* its own, twice */
+    api.account = STR("host-01j00000000000000000000000");
+    FAILS(registry_register(r, two, &api, 1, NOW, NULL, NULL, &w.err), ERR_DENIED, "is not for services");
+    registry_close(r);
+    world_close(&w);
+}
+
+TEST(a_name_belongs_to_its_account)
+{
+    struct world w = world_open();
+    struct registry *r = open_registry(&w);
+    struct str one = join(&w, "one", PIN_A, NULL), two = join(&w, "two", PIN_B, "shop/web/*");
     struct registry_workload web = offer("shop", "web");
 
     OK(registry_register(r, one, &web, 1, NOW, NULL, NULL, &w.err));
@@ -273,7 +291,7 @@ TEST(a_service_has_the_ports_of_all_its_hosts)
 {
     struct world w = world_open();
     struct registry *r = open_registry(&w);
-    struct str one = join(&w, "one", PIN_A, NULL), two = join(&w, "two", PIN_B, NULL);
+    struct str one = join(&w, "one", PIN_A, NULL), two = join(&w, "two", PIN_B, "shop/web/");
     struct registry_workload web = offer("shop", "web");
     const struct registry_service *s;
 

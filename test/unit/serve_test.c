@@ -78,12 +78,10 @@ static void handle(struct serve_request *r)
     }
 }
 
-static bool larger_for_apply(const struct http_head *h, size_t *max)
+static void larger_for_apply(const struct serve_request *r, size_t *max)
 {
-    if (!str_eq(h->path, STR("/echo?large")))
-        return false;
-    *max = 100000;
-    return true;
+    if (str_eq(r->path, STR("/echo")) && str_eq(r->query, STR("large")))
+        *max = 100000;
 }
 
 static void begin(size_t connections_max)

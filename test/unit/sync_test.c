@@ -556,6 +556,13 @@ TEST(a_registration_that_lacks_something_is_refused)
         "{\"namespace\":\"a\",\"name\":\"b\",\"account\":\"b\",\"port\":65536,\"servicePort\":1}",
         "{\"namespace\":\"a\",\"name\":\"b\",\"account\":\"b\",\"port\":1,\"servicePort\":1,"
         "\"app\":\"vm\"}",
+        /* what would reach every other host */
+        "{\"namespace\":\"a\",\"name\":\"b\",\"account\":\"b\",\"port\":1,\"servicePort\":1,"
+        "\"protocol\":\"htpp\"}",
+        "{\"namespace\":\"a\",\"name\":\"b\",\"account\":\"b\",\"port\":1,\"servicePort\":1,"
+        "\"labels\":{\"app\":\"a b\"}}",
+        "{\"namespace\":\"a\",\"name\":\"b\",\"account\":\"b\",\"port\":1,\"servicePort\":1,"
+        "\"labels\":{\"-\":\"a\"}}",
     };
 
     for (size_t i = 0; i < COUNT(bad); i++) {
