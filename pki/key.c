@@ -38,7 +38,8 @@ int key_random(void *unused, unsigned char *out, size_t n)
 
 void key_wipe(void *p, size_t n)
 {
-    explicit_bzero(p, n);
+    if (n) /* an empty buf has no memory */
+        explicit_bzero(p, n);
 }
 
 static struct key *key_alloc(void)

@@ -23,7 +23,7 @@ BEGIN {
     may["cmd/server"] = "^cmd/[^/]*$|^store/|^pki/|^proxy/wire/|^mesh/"
     may["cmd/agent"] = "^cmd/[^/]*$|^proxy/|^pki/|^mesh/"
     may["cmd/ctl"] = "^cmd/[^/]*$|^proxy/wire/|^mesh/"
-    may["cmd"] = "^cmd/|^mesh/"
+    may["cmd"] = "^cmd/|^proxy/wire/|^mesh/"
 
     # Headers of libraries, and the files that may see them.
     library["^event2/|^event[.]h$"] = "^mesh/base/loop[.]c$"

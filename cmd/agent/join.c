@@ -73,7 +73,9 @@ static int write_request(const struct join *j, struct buf *out, struct err *err)
     rc = key_csr(j->key, &csr, err);
     if (rc == 0) {
         token_format_secret(j->token.secret, &secret);
-        buf_printf(out, "{\"token\":\"%s\",\"secret\":", j->token.id);
+        buf_adds(out, "{\"token\":");
+        buf_json(out, str_from(j->token.id));
+        buf_adds(out, ",\"secret\":");
         buf_json(out, buf_str(&secret));
         buf_adds(out, ",\"name\":");
         buf_json(out, str_from(j->name));
@@ -212,10 +214,14 @@ static int load_or_make_key(struct join *j, struct err *err)
     (void)snprintf(path, sizeof(path), "%s/host.key", j->state_dir);
     if (file_exists(path)) {
         j->key = key_load(path, err);
-        return j->key ? 0 : -1;
+    } else {
+        j->key = key_new();
+        if (key_save(j->key, path, err))
+            return -1;
     }
-    j->key = key_new();
-    return key_save(j->key, path, err);
+    if (j->key)
+        printf("  key        %s\n", path);
+    return j->key ? 0 : -1;
 }
 
 static int join(struct join *j, struct err *err)

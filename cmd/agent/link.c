@@ -14,6 +14,7 @@
 #include "mesh/base/log.h"
 #include "mesh/base/mem.h"
 #include "mesh/base/text.h"
+#include "mesh/identity.h"
 #include "pki/creds.h"
 #include "proxy/wire/fetch.h"
 #include "proxy/wire/tls.h"
@@ -160,7 +161,7 @@ static const struct addr *server_now(const struct link *l)
 
 static void server_uri(const struct link *l, struct buf *out)
 {
-    buf_printf(out, "spiffe://%s/weft/server", l->agent->member.trust_domain);
+    identity_server(out, str_from(l->agent->member.trust_domain));
 }
 
 static int make_tls(struct link *l, struct err *err)

@@ -16,18 +16,20 @@
 #define LIMIT_TURN_BYTES (256u << 10) /* bytes one object may move in a call */
 
 /* HTTP */
-#define LIMIT_HEAD_BYTES    (60u << 10)  /* request head: 431; response head: 502 */
-#define LIMIT_HEADERS       100u         /* fields of a message: 431 */
-#define LIMIT_TARGET_BYTES  (16u << 10)  /* request target: 414 */
-#define LIMIT_CHUNK_EXT     1024u        /* bytes of a chunk line: 400 */
-#define LIMIT_TRAILER_BYTES (8u << 10)   /* trailer section: request 431; response 502 */
-#define LIMIT_LINGER_BYTES  (256u << 10) /* read and dropped after our last answer: then not read  \
-                                          */
-#define LIMIT_LINGER_MS      2000        /* for the peer to read our last answer: then closed */
-#define LIMIT_INFORMATIONAL  10u         /* 1xx answers before the final one: 502 */
-#define LIMIT_HEAD_MS        10000       /* whole request head from its first byte: 408, close */
-#define LIMIT_IDLE_MS        3600000     /* idle keep-alive connection: closed */
-#define LIMIT_WRITE_STALL_MS 300000 /* no byte accepted by a peer with output waiting: closed */
+#define LIMIT_HEAD_BYTES    (60u << 10) /* request head: 431; response head: 502 */
+#define LIMIT_HEADERS       100u        /* fields of a message: 431 */
+#define LIMIT_TARGET_BYTES  (16u << 10) /* request target: 414 */
+#define LIMIT_CHUNK_EXT     1024u       /* bytes of a chunk line: 400 */
+#define LIMIT_TRAILER_BYTES (8u << 10)  /* trailer section: request 431; response 502 */
+#define LIMIT_LINGER_BYTES                                                                         \
+    (256u << 10)                     /* read and dropped after our last answer: then not read      \
+                                      */
+#define LIMIT_LINGER_MS      2000    /* for the peer to read our last answer: then closed */
+#define LIMIT_INFORMATIONAL  10u     /* 1xx answers before the final one: 502 */
+#define LIMIT_HEAD_MS        10000   /* whole request head from its first byte: 408, close */
+#define LIMIT_IDLE_MS        3600000 /* idle keep-alive connection: closed */
+#define LIMIT_DRAIN_IDLE_MS  200     /* idle one while draining: closed; answered if it asks */
+#define LIMIT_WRITE_STALL_MS 300000  /* no byte accepted by a peer with output waiting: closed */
 
 /* streams */
 #define LIMIT_STREAM_HIGH  (64u << 10) /* stop reading the other side above this */

@@ -165,12 +165,20 @@ static void begin_head(struct http1 *c)
     c->blank_lines = 0;
 }
 
+/* A client that has not been told "close" may have its next request on the way: it is waited for,
+ * or a drain would fail it. */
+static int64_t idle_until(const struct http1 *c)
+{
+    return c->idle_ms + (c->is_server && c->draining ? MIN(c->idle_ms_max, LIMIT_DRAIN_IDLE_MS)
+                                                     : c->idle_ms_max);
+}
+
 static void begin_idle(struct http1 *c)
 {
     begin_head(c);
     c->informational = 0;
     c->idle_ms = now_ms(c);
-    wake_by(c, c->idle_ms + c->idle_ms_max);
+    wake_by(c, idle_until(c));
 }
 
 static void stop(struct http1 *c)
@@ -675,7 +683,7 @@ static enum state on_idle_step(struct http1 *c)
 {
     if (c->is_server) {
         if (c->in.n == 0)
-            return c->draining ? ST_LINGER : ST_IDLE;
+            return c->draining && now_ms(c) >= idle_until(c) ? ST_LINGER : ST_IDLE;
         return take_request(c);
     }
     if (c->in.n > 0) {
@@ -696,12 +704,12 @@ static void conclude(struct http1 *c)
 /* Where to after a pair: may the connection carry another one? */
 static enum state after_pair(const struct http1 *c)
 {
-    bool reuse = !c->close_after && !c->draining && !c->request_close && !c->io.failed &&
-                 !c->io.eof_in && !c->io.write_error;
+    bool reuse = !c->close_after && !c->request_close && !c->io.failed && !c->io.eof_in &&
+                 !c->io.write_error;
 
     if (c->is_server)
         return reuse ? ST_IDLE : ST_LINGER;
-    return reuse && c->in.n == 0 ? ST_IDLE : ST_OVER;
+    return reuse && !c->draining && c->in.n == 0 ? ST_IDLE : ST_OVER;
 }
 
 static enum state on_exchange_step(struct http1 *c)
@@ -867,7 +875,7 @@ static enum state on_timer(struct http1 *c)
             if (now >= due)
                 return refuse(c, 408, "the request head took too long");
         } else {
-            due = c->idle_ms + c->idle_ms_max;
+            due = idle_until(c);
             if (now >= due)
                 return c->is_server ? ST_LINGER : ST_OVER;
         }
@@ -921,6 +929,19 @@ static void step(struct http1 *c)
     settle(c, steps[c->state].step(c));
 }
 
+/* The end of input was read with the first bytes, before this codec had the io: no read will tell
+ * it again. A complete request is still answered. */
+static bool is_cut_short(const struct http1 *c)
+{
+    if (!c->is_server || !c->io.eof_in)
+        return false;
+    if (c->state == ST_IDLE)
+        return true;
+    if (c->state != ST_EXCHANGE || c->parse == P_DONE)
+        return false;
+    return c->in.n == 0 || (c->parse != P_LENGTH && c->parse != P_CHUNK_DATA); /* those want room */
+}
+
 static void read_some(struct http1 *c, size_t *budget)
 {
     size_t n = 0;
@@ -949,7 +970,7 @@ static void run(struct task *t, unsigned notes)
     if (notes & N_TIMER)
         settle(c, on_timer(c));
     step(c);
-    if (c->io.failed)
+    if (c->io.failed || is_cut_short(c))
         settle(c, on_end_of_input(c));
     while (c->readable && wants_input(c) && budget > 0)
         read_some(c, &budget);
@@ -1422,6 +1443,10 @@ void http1_drain(struct http1 *c)
     if (c->draining)
         return;
     c->draining = true;
+    if (c->state == ST_IDLE) {
+        c->idle_ms = now_ms(c);
+        wake_by(c, idle_until(c));
+    }
     kick(c);
 }
 

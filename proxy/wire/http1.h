@@ -77,7 +77,8 @@ void http1_client_init(struct http1 *c, struct loop *l, struct io *io,
 /* Client: start a message pair on an idle connection; NULL if it is not idle (any more). */
 struct stream *http1_open_stream(struct http1 *c, struct task *owner, unsigned note_shift);
 bool http1_is_idle(const struct http1 *c);
-/* Finish the current pair, then close ("Connection: close" on the next head). */
+/* Finish the current pair, then close ("Connection: close" on the next head). An idle server side
+ * waits LIMIT_DRAIN_IDLE_MS for a request that may be on its way, and answers it. */
 void http1_drain(struct http1 *c);
 /* After `upgraded`: the bare io goes to a new owner, with bytes read past the head in `first`.
  * http1_close follows. */

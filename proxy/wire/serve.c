@@ -292,8 +292,10 @@ static void conn_speak(struct conn *c)
     c->is_http = true;
     http1_server_init(&c->http, c->serve->loop, &c->io, NULL, &http_ops, c);
     c->http.server_name = c->serve->server_name;
-    if (c->serve->o.idle_ms)
+    if (c->serve->o.idle_ms) {
         c->http.idle_ms_max = c->serve->o.idle_ms;
+        timer_in(&c->http.timer, c->http.idle_ms_max); /* its first idling has begun with another */
+    }
 }
 
 static void conn_run(struct task *t, unsigned notes)

@@ -472,7 +472,7 @@ class Mesh:
         if isinstance(body, (dict, list)):
             body = json.dumps(body)
         status, text = ask(self.control.socket, method, target, body, headers)
-        return status, json.loads(text) if text[:1] in "{[" else text
+        return status, json.loads(text) if text[:1] in ("{", "[") else text
 
     def token(self, **limits):
         status, answer = self.api("POST", "/v1/tokens", {k: str(v) for k, v in limits.items()})

@@ -402,6 +402,44 @@ TEST(draining_an_idle_connection_closes_it)
     turns(r->loop, 5);
     http1_drain(&r->down);
     turns(r->loop, 5);
+    CHECK(!r->client.ended);
+    loop_advance(r->loop, LIMIT_DRAIN_IDLE_MS);
+    turns(r->loop, 5);
+    CHECK(r->client.ended);
+    finish(r);
+}
+
+TEST(a_request_that_meets_a_drain_is_answered)
+{
+    struct relay *r = begin();
+
+    turns(r->loop, 5);
+    http1_drain(&r->down);
+    loop_advance(r->loop, LIMIT_DRAIN_IDLE_MS / 2);
+    peer_say(&r->client, STR(GET));
+    turns(r->loop, 20);
+    loop_advance(r->loop, LIMIT_DRAIN_IDLE_MS);
+    turns(r->loop, 5);
+    peer_say(&r->origins[0], STR(OK "Content-Length: 0\r\n\r\n"));
+    check_client(r, OK "content-length: 0\r\nconnection: close\r\n\r\n");
+    CHECK(r->client.ended);
+    finish(r);
+}
+
+TEST(a_drain_after_the_head_of_an_answer_waits_for_one_more_request)
+{
+    struct relay *r = begin();
+
+    peer_say(&r->client, STR(GET));
+    turns(r->loop, 20);
+    peer_say(&r->origins[0], STR(OK "Content-Length: 2\r\n\r\na"));
+    turns(r->loop, 20);
+    http1_drain(&r->down); /* too late for "connection: close" */
+    peer_say(&r->origins[0], STR("b"));
+    check_client(r, OK "content-length: 2\r\n\r\nab");
+    CHECK(!r->client.ended);
+    loop_advance(r->loop, LIMIT_DRAIN_IDLE_MS);
+    turns(r->loop, 5);
     CHECK(r->client.ended);
     finish(r);
 }

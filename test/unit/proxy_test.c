@@ -741,6 +741,42 @@ TEST(a_drain_lets_requests_finish_and_takes_no_new_ones)
     stop_plain(&n, &o);
 }
 
+/* The end comes with the first bytes, and is read while the protocol is still being found out. */
+static int dial_and_end(struct node *n, const char *text)
+{
+    int fd = dial(n->outbound);
+
+    CHECK(send(fd, text, strlen(text), MSG_MORE) == (ssize_t)strlen(text));
+    shutdown(fd, SHUT_WR);
+    return fd;
+}
+
+TEST(a_client_that_ends_with_its_first_bytes_leaves_nothing_behind)
+{
+    static const char *const cut[] = {
+        "GET / HTTP/1.1\r\nHost: sv",
+        "POST / HTTP/1.1\r\nHost: svc.test\r\nContent-Length: 100\r\n\r\nabc",
+        "POST / HTTP/1.1\r\nHost: svc.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc",
+    };
+    struct node n;
+    struct origin o;
+    struct message m;
+    int fd;
+
+    start_plain(&n, &o, ORIGIN_HTTP, APP_SNIFF);
+    for (size_t i = 0; i < COUNT(cut); i++) {
+        fd = dial_and_end(&n, cut[i]);
+        CHECK(node_is_quiet(&n));
+        close(fd);
+    }
+    fd = dial_and_end(&n, "GET / HTTP/1.1\r\nHost: svc.test\r\n\r\n"); /* a whole one is answered */
+    CHECK_INT(ask(fd, "", &m), 200);
+    message_free(&m);
+    close(fd);
+    CHECK(node_is_quiet(&n));
+    stop_plain(&n, &o);
+}
+
 TEST(gateway_ports_come_and_go_with_the_snapshot)
 {
     struct node n;
