@@ -245,11 +245,6 @@ void access_stop(struct access_log *a)
     a->started = false;
 }
 
-void access_set_fd(struct access_log *a, int fd)
-{
-    atomic_store_explicit(&a->fd, fd, memory_order_release);
-}
-
 bool access_is_on(const struct access_log *a)
 {
     return atomic_load_explicit(&a->fd, memory_order_relaxed) >= 0;

@@ -55,7 +55,6 @@ struct access_log {
 
 int access_start(struct access_log *a, size_t rings, int fd, struct err *err) MUST_USE;
 void access_stop(struct access_log *a); /* writes what is there */
-void access_set_fd(struct access_log *a, int fd);
 bool access_is_on(const struct access_log *a);
 
 void access_write(struct access_log *a, size_t ring, const struct access_line *line);

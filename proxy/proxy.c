@@ -414,11 +414,6 @@ bool proxy_is_alive(struct proxy *p)
     return alive;
 }
 
-void proxy_set_access_log(struct proxy *p, int fd)
-{
-    access_set_fd(&p->access, fd);
-}
-
 void proxy_clusters(struct proxy *p, struct buf *json)
 {
     cluster_print(&p->clusters, p->snapshot, json);

@@ -25,7 +25,7 @@ struct proxy_options {
     struct addr outbound4, outbound6; /* capture sockets (15001), family 0: none */
     struct addr inbound4, inbound6;   /* 15006, wildcard address */
     uint32_t mark;                    /* SO_MARK of own sockets, 0: none */
-    int access_log_fd;                /* -1: no access log */
+    int access_log_fd; /* -1: no access log; the caller's, open until proxy_free. dup3 over it rotates */
     bool trust_local_addr; /* explicit listeners and tests: a connection that was not redirected
                               wanted the socket's own address; else it is refused as a loop */
     /* The proxy met a service whose rules have not been subscribed to ("ns/fqdn"). */
@@ -57,5 +57,3 @@ uint64_t proxy_live(struct proxy *p, const char *name);
 void proxy_clusters(struct proxy *p, struct buf *json);
 /* Have all workers' turn counters moved since the last call? For the watchdog. */
 bool proxy_is_alive(struct proxy *p);
-/* Reopen nothing, write to another descriptor from now on (log rotation). */
-void proxy_set_access_log(struct proxy *p, int fd);

@@ -441,9 +441,10 @@ static void reopen_access_log(struct agent *a)
 
     if (fd < 0)
         return;
-    proxy_set_access_log(a->proxy, fd);
-    (void)close(a->access_fd); /* the old file is rotated away */
-    a->access_fd = fd;
+    /* The number stays and the file behind it changes at once: the writer's thread never meets a closed one. */
+    if (dup3(fd, a->access_fd, O_CLOEXEC) < 0)
+        log_error("the access log was not reopened, writing to the old file: %s", strerror(errno));
+    (void)close(fd); /* only the copy is used */
 }
 
 static void check(struct agent *a)

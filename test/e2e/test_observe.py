@@ -1,7 +1,9 @@
 """What it tells about itself: metrics by Istio's names, Envoy's access log, health and admin pages."""
 
 import json
+import os
 import re
+import signal
 
 import pytest
 from mesh import wait_until
@@ -147,3 +149,14 @@ def test_every_change_is_in_the_audit(m):
     assert {"apply", "delete", "token.create", "host.join"} <= set(actions)
     done = m.control.weft("get", "audit")
     assert done.returncode == 0 and "token.create" in done.stdout
+
+
+def test_the_access_log_is_reopened_for_rotation(m):
+    c = m["client"]
+    old = c.access_log.with_suffix(".1")
+    c.access_log.rename(old)
+    os.kill(c.agent.pid, signal.SIGUSR1)
+    wait_until("there is a new file", c.access_log.exists)
+    c.http("http://web:8080/after-rotation")
+    wait_until("the line is in the new file", lambda: "after-rotation" in c.access_log.read_text())
+    assert "after-rotation" not in old.read_text()
