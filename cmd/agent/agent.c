@@ -32,6 +32,7 @@
 #define SAVE_AGAIN_MS  30000
 #define CHECK_MS       5000 /* capture rules still there? resolv.conf changed? */
 #define DRAIN_MS       5000
+#define WITHDRAW_MS    300 /* for the server to tell the others that this host's services are gone */
 #define DRAIN_LOOK_MS  20
 #define CRYPTO_THREADS 1
 
@@ -43,6 +44,7 @@ struct running {
     struct watch signals;
     struct timer drain_timer;
     int64_t drain_until_ms; /* 0: not stopping */
+    bool is_draining;       /* withdrawn long enough: capture is off */
 };
 
 /* ---- who we are ---- */
@@ -496,10 +498,25 @@ static void begin_stop(struct running *r)
         return;
     }
     log_info("stopping");
-    stop_capture(a);
-    proxy_drain(a->proxy);
     r->drain_until_ms = loop_now_ms(a->loop) + DRAIN_MS;
-    timer_in(&r->drain_timer, 1);
+    /* First callers elsewhere learn to use other endpoints, then the door closes. */
+    timer_in(&r->drain_timer, link_is_up(a->link) ? WITHDRAW_MS : 1);
+    link_withdraw(a->link);
+}
+
+static void drain(struct running *r)
+{
+    struct agent *a = &r->agent;
+
+    if (!r->is_draining) {
+        r->is_draining = true;
+        stop_capture(a);
+        proxy_drain(a->proxy);
+    }
+    if (proxy_is_drained(a->proxy) || loop_now_ms(a->loop) >= r->drain_until_ms)
+        loop_stop(a->loop);
+    else
+        timer_in(&r->drain_timer, DRAIN_LOOK_MS);
 }
 
 static void take_signals(struct running *r)
@@ -532,12 +549,8 @@ static void run(struct task *t, unsigned notes)
         check(a);
     if (notes & NOTE_SIGNAL)
         take_signals(r);
-    if (notes & NOTE_DRAIN) {
-        if (proxy_is_drained(a->proxy) || loop_now_ms(a->loop) >= r->drain_until_ms)
-            loop_stop(a->loop);
-        else
-            timer_in(&r->drain_timer, DRAIN_LOOK_MS);
-    }
+    if (notes & NOTE_DRAIN)
+        drain(r);
 }
 
 /* ---- assembly ---- */

@@ -126,6 +126,9 @@ struct link *link_new(struct agent *a, struct err *err);
 void link_free(struct link *l);
 void link_subscribe(struct link *l, struct str service_key);
 void link_register(struct link *l); /* own services changed */
+/* Stopping: offer nothing more. What the server then sends is not taken: the state on disk stays that of a host
+ * that serves. */
+void link_withdraw(struct link *l);
 void link_restart(struct link *l);  /* a new host certificate: connect anew with it */
 bool link_is_up(const struct link *l);
 void link_json(const struct link *l, struct buf *out);

@@ -44,6 +44,7 @@ struct link {
     struct io io;
     struct bytes in;
     bool up, is_new; /* up: upgraded; is_new: no hello answered yet */
+    bool withdrawn;  /* this agent stops: nothing new is taken */
     bool closing;    /* the look-up's post, which is under way, frees it */
     struct lookup lookup;
     struct addr servers[AGENT_SERVERS_MAX]; /* none until the first look-up is done */
@@ -318,7 +319,7 @@ static void connect_now(struct link *l)
                               .timeout_ms = CONNECT_MS};
     struct buf uri;
 
-    if (l->fetch || l->up)
+    if (l->withdrawn || l->fetch || l->up)
         return;
     if (l->server_count == 0) {
         start_lookup(l);
@@ -396,6 +397,8 @@ static void take_commit(struct link *l, const struct node *msg)
     struct resources copy;
     uint64_t seq = 0, revision = 0;
 
+    if (l->withdrawn)
+        return;
     arena_init(&a);
     findings_init(&f, &a);
     buf_init(&digest, 128);
@@ -538,6 +541,16 @@ void link_register(struct link *l)
     buf_adds(&b, "{\"type\":\"register\",");
     write_services(l, &b);
     buf_addc(&b, '}');
+    send_message(l, &b);
+}
+
+void link_withdraw(struct link *l)
+{
+    struct buf b;
+
+    l->withdrawn = true;
+    buf_init(&b, 64);
+    buf_adds(&b, "{\"type\":\"register\",\"services\":[]}");
     send_message(l, &b);
 }
 

@@ -1,0 +1,371 @@
+/* DestinationRules become clusters: which rule counts for a service, what its blocks come to for
+ * each port and subset, and the workloads behind it as endpoints. */
+#include "mesh/compile_parts.h"
+
+#include "mesh/base/limits.h"
+#include "mesh/kinds/destination_rule.h"
+
+#define PASSTHROUGH_IDLE_MS 300000
+
+struct str compile_cluster_name(struct arena *a, uint16_t port, struct str subset, struct str fqdn)
+{
+    return arena_printf(a, "outbound|%u|%.*s|%.*s", port, (int)subset.n, subset.n ? subset.p : "",
+                        STR_ARG(fqdn));
+}
+
+/* ---- DestinationRules ---- */
+
+/* What the DestinationRules of one service come to. */
+struct policy {
+    const struct traffic_policy *top; /* NULL: none */
+    const struct subset **subsets;
+    size_t subset_count;
+};
+
+static bool rule_usable(const struct build *b, const struct policy_rule *r, struct str ns,
+                        bool local)
+{
+    const struct destination_rule *dr = r->spec;
+    int group = compile_visibility(dr->export_to, dr->export_to_count, r->object->meta.ns, b->ns);
+
+    if (!str_eq(r->object->meta.ns, ns))
+        return false;
+    if (!local)
+        return group >= 0;
+    /* A caller in the root namespace takes only rules private to it from here; the others come
+     * last. */
+    return str_eq(b->ns, b->c->root_namespace) ? group == 0 : true;
+}
+
+/* The most specific host among the rules of one namespace, or empty. */
+static struct str best_policy_host(const struct build *b, struct str fqdn, struct str ns,
+                                   bool local)
+{
+    struct str best = STR_NONE;
+
+    for (size_t i = 0; i < b->policy_count; i++) {
+        struct str host = b->policies[i].host;
+        bool exact = !str_has(host, '*');
+
+        if (!match_host(host, fqdn) || !rule_usable(b, &b->policies[i], ns, local))
+            continue;
+        if (exact)
+            return host;
+        if (host.n > best.n)
+            best = host;
+    }
+    return best;
+}
+
+/* Is what `a` exports to within what `b` exports to? */
+static bool exports_within(const struct policy_rule *a, const struct policy_rule *b)
+{
+    const struct destination_rule *x = a->spec, *y = b->spec;
+
+    if (y->export_to_count == 0 || compile_has_export(y->export_to, y->export_to_count, STR("*")))
+        return true;
+    if (x->export_to_count == 0)
+        return false;
+    for (size_t i = 0; i < x->export_to_count; i++) {
+        if (!compile_has_export(y->export_to, y->export_to_count, x->export_to[i]))
+            return false;
+    }
+    return true;
+}
+
+static void add_subsets(struct policy *out, const struct destination_rule *dr)
+{
+    for (size_t i = 0; i < dr->subsets_count; i++) {
+        bool known = false;
+
+        for (size_t k = 0; k < out->subset_count; k++)
+            known = known || str_eq(out->subsets[k]->name, dr->subsets[i].name);
+        if (!known)
+            out->subsets[out->subset_count++] = &dr->subsets[i];
+    }
+}
+
+/* All rules of that namespace and host, merged (fields.md 4.6). */
+static void merge_policies(struct build *b, struct str host, struct str ns, bool local,
+                           struct policy *out)
+{
+    const struct policy_rule *first = NULL;
+    size_t room_for = 0;
+
+    for (size_t i = 0; i < b->policy_count; i++)
+        room_for += b->policies[i].spec->subsets_count;
+    out->subsets = ARENA_ARRAY(&b->tmp, room_for + 1, const struct subset *);
+    for (size_t i = 0; i < b->policy_count; i++) {
+        const struct policy_rule *r = &b->policies[i];
+
+        if (!str_eq(r->host, host) || !rule_usable(b, r, ns, local) ||
+            (first && !exports_within(first, r)))
+            continue;
+        if (!first)
+            first = r;
+        if (!out->top)
+            out->top = r->spec->traffic_policy;
+        add_subsets(out, r->spec);
+    }
+}
+
+/* Namespace of the caller, then of the service, then the root: the first that has a match wins
+ * whole. */
+static void find_policy(struct build *b, const struct service *s, struct policy *out)
+{
+    const struct str places[] = {b->ns, s->ns, b->c->root_namespace};
+    struct str fqdn = compile_lower(&b->tmp, s->fqdn);
+
+    *out = (struct policy){0};
+    for (size_t i = 0; i < COUNT(places); i++) {
+        struct str host = best_policy_host(b, fqdn, places[i], i == 0);
+
+        if (host.n) {
+            merge_policies(b, host, places[i], i == 0, out);
+            return;
+        }
+    }
+}
+
+/* ---- clusters ---- */
+
+/* The blocks that hold for one port of one subset. */
+struct blocks {
+    const struct load_balancer *balance;
+    const struct connection_pool *pool;
+    const struct client_tls *tls;
+};
+
+/* True if the policy has an entry for the port: then its blocks count alone, those it omits are the
+ * defaults. */
+static bool port_blocks(const struct traffic_policy *p, uint16_t port, struct blocks *out)
+{
+    for (size_t i = 0; i < p->port_level_count; i++) {
+        const struct port_traffic_policy *l = &p->port_level[i];
+
+        if (l->port.number == port) {
+            *out = (struct blocks){l->load_balancer, l->connection_pool, l->tls};
+            return true;
+        }
+    }
+    return false;
+}
+
+static void find_blocks(const struct traffic_policy *top, const struct traffic_policy *subset,
+                        uint16_t port, struct blocks *out)
+{
+    *out = (struct blocks){0};
+    if (top && !port_blocks(top, port, out))
+        *out = (struct blocks){top->load_balancer, top->connection_pool, top->tls};
+    if (!subset || port_blocks(subset, port, out))
+        return;
+    if (subset->load_balancer)
+        out->balance = subset->load_balancer;
+    if (subset->connection_pool)
+        out->pool = subset->connection_pool;
+    if (subset->tls)
+        out->tls = subset->tls;
+}
+
+static void apply_balance(struct cluster *c, const struct load_balancer *lb)
+{
+    if (!lb)
+        return;
+    switch (lb->simple) {
+    case LOAD_BALANCER_RANDOM:
+        c->balance = BALANCE_RANDOM;
+        break;
+    case LOAD_BALANCER_ROUND_ROBIN:
+        c->balance = BALANCE_ROUND_ROBIN;
+        break;
+    case LOAD_BALANCER_PASSTHROUGH:
+        c->balance = BALANCE_PASSTHROUGH;
+        c->kind = CLUSTER_ORIGINAL_DST;
+        break;
+    case LOAD_BALANCER_UNSPECIFIED:
+    case LOAD_BALANCER_LEAST_CONN:
+    case LOAD_BALANCER_LEAST_REQUEST:
+        c->balance = BALANCE_LEAST_REQUEST;
+        break;
+    }
+}
+
+static void apply_blocks(struct cluster *c, const struct blocks *p)
+{
+    const struct tcp_pool *tcp = p->pool ? p->pool->tcp : NULL;
+    const struct http_pool *http = p->pool ? p->pool->http : NULL;
+
+    apply_balance(c, p->balance);
+    c->connect_timeout_ms =
+        tcp ? compile_ms_or(tcp->connect_timeout_ns, LIMIT_CONNECT_MS) : LIMIT_CONNECT_MS;
+    c->tcp_idle_ms = tcp ? compile_ms_or(tcp->idle_timeout_ns, HOUR_MS) : HOUR_MS;
+    c->http_idle_ms = http ? compile_ms_or(http->idle_timeout_ns, HOUR_MS) : HOUR_MS;
+    if (p->tls && p->tls->mode == CLIENT_TLS_DISABLE)
+        c->tls = CLUSTER_TLS_OFF;
+    else if (p->tls && p->tls->mode == CLIENT_TLS_ISTIO_MUTUAL)
+        c->tls = CLUSTER_TLS_MUTUAL;
+    else
+        c->tls = CLUSTER_TLS_AUTO; /* SIMPLE and MUTUAL are refused by the schema */
+}
+
+static void fill_endpoint(const struct build *b, struct arena *a, const struct workload *w,
+                          const struct service_port *port, struct endpoint *e)
+{
+    struct who who;
+    bool is_plain = false;
+
+    e->addr = w->address;
+    e->addr.port = port->target_port;
+    for (size_t i = 0; i < w->port_count; i++) {
+        if (!str_eq(w->ports[i].name, port->name))
+            continue;
+        if (w->ports[i].target_port)
+            e->addr.port = w->ports[i].target_port;
+        is_plain = w->ports[i].is_plain;
+    }
+    e->is_mesh = w->is_mesh && !is_plain;
+    e->is_local = w->host_id.n && str_eq(w->host_id, b->self->host_id);
+    e->weight = MAX(w->weight, 1u);
+    e->identity = arena_str(a, w->identity);
+    e->host = arena_str(a, w->host.n ? w->host : STR("unknown"));
+    compile_who_is(a, &w->labels, w->name, w->ns, &who);
+    e->workload = who.workload;
+    e->workload_ns = who.ns;
+    e->app = who.app;
+    e->version = who.version;
+    e->canonical_service = who.canonical_service;
+    e->canonical_revision = who.canonical_revision;
+}
+
+static struct endpoint_set *make_endpoints(const struct build *b, struct str cluster,
+                                           struct workload *const *workloads, size_t count,
+                                           const struct service_port *port,
+                                           const struct labels *subset)
+{
+    struct endpoint_set *set = part_new(sizeof(struct endpoint_set));
+    struct arena *a = &set->part.arena;
+
+    set->cluster = arena_str(a, cluster);
+    set->endpoints = ARENA_ARRAY(a, count + 1, struct endpoint);
+    for (size_t i = 0; i < count; i++) {
+        if (!subset || labels_match(&workloads[i]->labels, subset))
+            fill_endpoint(b, a, workloads[i], port, &set->endpoints[set->count++]);
+    }
+    return set;
+}
+
+static void unref_cluster(struct part *p)
+{
+    part_unref(CONTAINER(p, struct cluster, part)->endpoints);
+}
+
+static struct cluster *new_cluster(struct str name, enum cluster_kind kind)
+{
+    struct cluster *c = part_new(sizeof(struct cluster));
+
+    c->part.unref_children = unref_cluster;
+    c->name = arena_str(&c->part.arena, name);
+    c->kind = kind;
+    c->connect_timeout_ms = LIMIT_CONNECT_MS;
+    c->tcp_idle_ms = HOUR_MS;
+    c->http_idle_ms = HOUR_MS;
+    return c;
+}
+
+static void name_service(struct cluster *c, struct str fqdn, struct str name, struct str ns)
+{
+    c->service_fqdn = arena_str(&c->part.arena, fqdn);
+    c->service_name = arena_str(&c->part.arena, name);
+    c->service_ns = arena_str(&c->part.arena, ns);
+}
+
+/* A service with its workloads, while its clusters are made. */
+struct member {
+    const struct service *service;
+    struct workload **workloads;
+    size_t workload_count, cap;
+    struct policy policy;
+};
+
+static void service_cluster(struct build *b, const struct member *m,
+                            const struct service_port *port, const struct subset *subset)
+{
+    const struct service *s = m->service;
+    struct str fqdn = compile_lower(&b->tmp, s->fqdn),
+               subset_name = subset ? subset->name : STR_NONE;
+    struct str name = compile_cluster_name(&b->tmp, port->number, subset_name, fqdn);
+    struct cluster *c =
+        new_cluster(name, s->is_original_dst ? CLUSTER_ORIGINAL_DST : CLUSTER_ENDPOINTS);
+    struct blocks blocks;
+
+    c->protocol = compile_protocol_of(port->protocol);
+    find_blocks(m->policy.top, subset ? subset->traffic_policy : NULL, port->number, &blocks);
+    apply_blocks(c, &blocks);
+    c->sni = arena_printf(&c->part.arena, "outbound_.%u_._.%.*s_.%.*s", port->number,
+                          (int)subset_name.n, subset_name.n ? subset_name.p : "", STR_ARG(fqdn));
+    c->sans = arena_str(&c->part.arena, s->sans);
+    name_service(c, fqdn, s->name, s->ns);
+    if (c->kind == CLUSTER_ENDPOINTS)
+        c->endpoints = make_endpoints(b, name, m->workloads, m->workload_count, port,
+                                      subset ? &subset->labels : NULL);
+    snapshot_add_cluster(b->out, c);
+}
+
+static struct member *find_members(struct build *b, struct map *by_key)
+{
+    struct member *members = ARENA_ARRAY(&b->tmp, b->service_count + 1, struct member);
+
+    for (size_t i = 0; i < b->service_count; i++) {
+        members[i].service = b->services[i];
+        map_put(by_key, b->services[i]->key, &members[i]);
+    }
+    for (size_t i = 0; i < b->c->workload_count; i++) {
+        struct member *m = map_get(by_key, b->c->workloads[i]->service);
+
+        if (!m)
+            continue;
+        m->workloads = compile_room(&b->tmp, m->workloads, m->workload_count, &m->cap,
+                                    sizeof(struct workload *));
+        m->workloads[m->workload_count++] = b->c->workloads[i];
+    }
+    return members;
+}
+
+void compile_clusters(struct build *b)
+{
+    struct map by_key;
+    struct member *members;
+    struct cluster *passthrough = new_cluster(STR("PassthroughCluster"), CLUSTER_ORIGINAL_DST);
+
+    map_init(&by_key);
+    members = find_members(b, &by_key);
+    for (size_t i = 0; i < b->service_count; i++) {
+        struct member *m = &members[i];
+
+        if (!compile_is_subscribed(b, m->service))
+            continue;
+        find_policy(b, m->service, &m->policy);
+        for (size_t k = 0; k < m->service->port_count; k++) {
+            service_cluster(b, m, &m->service->ports[k], NULL);
+            for (size_t n = 0; n < m->policy.subset_count; n++)
+                service_cluster(b, m, &m->service->ports[k], m->policy.subsets[n]);
+        }
+    }
+    map_done(&by_key);
+    passthrough->protocol = APP_TCP;
+    passthrough->tls = CLUSTER_TLS_OFF;
+    passthrough->http_idle_ms = PASSTHROUGH_IDLE_MS;
+    name_service(passthrough, STR("unknown"), STR("PassthroughCluster"), STR("unknown"));
+    snapshot_add_cluster(b->out, passthrough);
+}
+
+void compile_inbound_cluster(struct build *b, const struct local_service *s, struct str name)
+{
+    struct cluster *c = new_cluster(name, CLUSTER_LOCAL);
+
+    c->tls = CLUSTER_TLS_OFF;
+    c->protocol = compile_protocol_of(s->protocol);
+    c->local = s->app;
+    name_service(c, s->fqdn, s->name, s->ns);
+    snapshot_add_cluster(b->out, c);
+}

@@ -1,0 +1,302 @@
+/* Gateways: the ports that a gateway service of this host opens, and the VirtualServices bound to
+ * them. */
+#include "mesh/compile_parts.h"
+
+#include <stdlib.h>
+
+#include "mesh/kinds/gateway.h"
+#include "mesh/kinds/virtual_service.h"
+
+/* One server block of one Gateway on a gate. */
+struct gate_server {
+    const struct object *gateway;
+    const struct gateway_server *server;
+    struct str ref; /* "ns/name" of the Gateway */
+};
+
+/* A port that this host opens as a gateway: all servers of all Gateways on it. */
+struct gate {
+    struct addr at;
+    enum app_protocol protocol;
+    struct gate_server *servers;
+    size_t count, cap;
+    struct str *refs; /* of the Gateways, as many as servers */
+};
+
+/* A host of a gate and the VirtualServices that serve it, oldest first. */
+struct gate_host {
+    struct str domain;
+    const struct rules **rules;
+    size_t count, cap;
+};
+
+static bool gate_address(const struct gateway_server *s, struct addr *out)
+{
+    *out = (struct addr){.family = 4}; /* 0.0.0.0: a host without IPv6 could not bind both */
+    if (s->bind.n && !addr_parse_ip(s->bind, out))
+        return false;
+    out->port = (uint16_t)s->port.number;
+    return true;
+}
+
+static void gate_conflict(struct build *b, const struct gate_server *g, const char *why)
+{
+    struct finding *f =
+        findings_add(b->f, FIND_CONFLICT, SEVERITY_WARNING, "the server on port %u is left out: %s",
+                     g->server->port.number, why);
+
+    f->object = compile_object_name(b, g->gateway);
+    f->pointer = STR("/spec/servers");
+}
+
+static void gate_add(struct build *b, struct gate *gates, size_t *count,
+                     const struct gate_server *g)
+{
+    enum app_protocol protocol = compile_protocol_of(g->server->port.protocol);
+    struct gate *gate = NULL;
+    struct addr at;
+
+    if (!gate_address(g->server, &at)) {
+        gate_conflict(b, g, "its bind is not an IP address");
+        return;
+    }
+    for (size_t i = 0; i < *count; i++) {
+        if (addr_eq(&gates[i].at, &at))
+            gate = &gates[i];
+    }
+    if (gate && gate->protocol != protocol) {
+        gate_conflict(b, g, "an older Gateway uses this port with another protocol");
+        return;
+    }
+    if (!gate) {
+        gate = &gates[(*count)++];
+        *gate = (struct gate){.at = at, .protocol = protocol};
+    }
+    gate->servers =
+        compile_room(&b->tmp, gate->servers, gate->count, &gate->cap, sizeof(struct gate_server));
+    gate->servers[gate->count++] = *g;
+}
+
+/* What "[ns/]dns" of a server and a host of a VirtualService in `ns` have in common: the more
+ * specific one, or empty. */
+static struct str common_host(const struct gate_server *g, struct str server_host, struct str ns,
+                              struct str host)
+{
+    struct str want_ns, dns = server_host;
+
+    if (str_cut(&dns, '/', &want_ns)) {
+        if (str_eq(want_ns, STR(".")))
+            want_ns = g->gateway->meta.ns;
+        if (!str_eq(want_ns, STR("*")) && !str_eq(want_ns, ns))
+            return STR_NONE;
+    }
+    if (match_host_covers(dns, host))
+        return host;
+    return match_host_covers(host, dns) ? dns : STR_NONE;
+}
+
+static bool bound_to(struct build *b, const struct rules *r, const struct gate_server *g)
+{
+    struct place p = {.gateways = &g->ref, .gateway_count = 1};
+
+    return compile_names_place(b, r->spec->gateways, r->spec->gateways_count, r->object->meta.ns,
+                               &p);
+}
+
+/* The hosts of a gate while they are collected. */
+struct gate_hosts {
+    struct gate_host **list;
+    size_t count, cap;
+    struct map by_domain; /* -> struct gate_host * */
+};
+
+static struct gate_host *gate_host_for(struct build *b, struct gate_hosts *h, struct str domain)
+{
+    struct gate_host *host = map_get(&h->by_domain, domain);
+
+    if (host)
+        return host;
+    host = ARENA_NEW(&b->tmp, struct gate_host);
+    host->domain = domain;
+    h->list = compile_room(&b->tmp, h->list, h->count, &h->cap, sizeof(struct gate_host *));
+    h->list[h->count++] = host;
+    map_put(&h->by_domain, domain, host);
+    return host;
+}
+
+static void add_gate_host(struct build *b, struct gate_hosts *h, struct str domain,
+                          const struct rules *r)
+{
+    struct gate_host *host = gate_host_for(b, h, compile_lower(&b->tmp, domain));
+
+    if (host->count && host->rules[host->count - 1] == r)
+        return;
+    host->rules =
+        compile_room(&b->tmp, host->rules, host->count, &host->cap, sizeof(struct rules *));
+    host->rules[host->count++] = r;
+}
+
+static void match_gate_hosts(struct build *b, const struct gate_server *g, const struct rules *r,
+                             struct gate_hosts *h)
+{
+    for (size_t i = 0; i < g->server->hosts_count; i++) {
+        for (size_t k = 0; k < r->spec->hosts_count; k++) {
+            struct str domain =
+                common_host(g, g->server->hosts[i], r->object->meta.ns, r->hosts[k]);
+
+            if (domain.n)
+                add_gate_host(b, h, domain, r);
+        }
+    }
+}
+
+static int compare_rules_by_age(const void *x, const void *y)
+{
+    const struct rules *const *a = x, *const *b = y;
+
+    return compile_older_first((*a)->object, (*b)->object);
+}
+
+/* VirtualServices that a gateway in `ns` may see, oldest first. */
+static const struct rules **rules_by_age(struct build *b, struct str ns, size_t *count)
+{
+    const struct rules **list = ARENA_ARRAY(&b->tmp, b->rules_count + 1, const struct rules *);
+    size_t n = 0;
+
+    for (size_t i = 0; i < b->rules_count; i++) {
+        const struct rules *r = &b->rules[i];
+
+        if (compile_visibility(r->spec->export_to, r->spec->export_to_count, r->object->meta.ns,
+                               ns) >= 0)
+            list[n++] = r;
+    }
+    qsort(list, n, sizeof(struct rules *), compare_rules_by_age);
+    *count = n;
+    return list;
+}
+
+/* Routes of all VirtualServices of a host one after the other, those that take everything last. */
+static void gate_vhost(struct build *b, struct table *t, const struct gate_host *host,
+                       const struct place *p)
+{
+    struct filling v =
+        compile_vhost_begin(b, arena_printf(&b->tmp, "%.*s:%u", STR_ARG(host->domain), p->port));
+    struct filling sorted = v;
+
+    v.vhost->domains = ARENA_ARRAY(&v.vhost->part.arena, 1, struct str);
+    v.vhost->domains[0] = arena_str(&v.vhost->part.arena, host->domain);
+    v.vhost->domain_count = 1;
+    for (size_t i = 0; i < host->count; i++)
+        compile_add_routes(&v, host->rules[i], p);
+    for (size_t i = 0; i < v.count; i++) {
+        if (!compile_is_catch_all(&v.routes[i]))
+            *compile_new_route(&sorted) = v.routes[i];
+    }
+    for (size_t i = 0; i < v.count; i++) {
+        if (compile_is_catch_all(&v.routes[i]))
+            *compile_new_route(&sorted) = v.routes[i];
+    }
+    compile_vhost_end(&sorted, t);
+}
+
+static void gate_http(struct build *b, struct listener *l, const struct gate *gate,
+                      const struct place *p)
+{
+    struct gate_hosts hosts = {0};
+    size_t count;
+    const struct rules **rules = rules_by_age(b, p->ns, &count);
+    char text[ADDR_TEXT_MAX];
+    struct table *t;
+
+    t = compile_table_for(b, addr_is_any(&gate->at)
+                                 ? arena_printf(&b->tmp, "http.%u", gate->at.port)
+                                 : arena_printf(&b->tmp, "http.%u.%s", gate->at.port,
+                                                addr_format_ip(&gate->at, text)));
+    map_init(&hosts.by_domain);
+    for (size_t i = 0; i < count; i++) {
+        for (size_t k = 0; k < gate->count; k++) {
+            if (bound_to(b, rules[i], &gate->servers[k]))
+                match_gate_hosts(b, &gate->servers[k], rules[i], &hosts);
+        }
+    }
+    for (size_t i = 0; i < hosts.count; i++)
+        gate_vhost(b, t, hosts.list[i], p);
+    map_done(&hosts.by_domain);
+    l->http = part_ref(t->made);
+}
+
+static void gate_tcp(struct build *b, struct listener *l, const struct gate *gate,
+                     const struct place *p)
+{
+    struct tcp_filling t = {.b = b, .listener = l};
+    size_t count;
+    const struct rules **rules = rules_by_age(b, p->ns, &count);
+
+    for (size_t i = 0; i < count && !t.is_closed; i++) {
+        bool bound = false;
+
+        for (size_t k = 0; k < gate->count; k++)
+            bound = bound || bound_to(b, rules[i], &gate->servers[k]);
+        if (bound)
+            compile_add_tcp_routes(&t, rules[i], p);
+    }
+    compile_tcp_end(&t);
+    if (t.pending.n) {
+        l->is_pending = true;
+        l->service = t.pending;
+    }
+}
+
+static void open_gate(struct build *b, const struct local_service *s, struct gate *gate)
+{
+    struct place p = {.port = gate->at.port, .ns = s->ns, .labels = &s->labels};
+    struct listener *l;
+    struct who who;
+    char text[ADDR_TEXT_MAX];
+    struct str name = arena_printf(&b->tmp, "gateway_%s", addr_format(&gate->at, text));
+
+    if (map_put(&b->listeners, name, b)) {
+        gate_conflict(b, &gate->servers[0], "another gateway service of this host has opened it");
+        return;
+    }
+    gate->refs = ARENA_ARRAY(&b->tmp, gate->count + 1, struct str);
+    for (size_t i = 0; i < gate->count; i++)
+        gate->refs[i] = gate->servers[i].ref;
+    p.gateways = gate->refs;
+    p.gateway_count = gate->count;
+    l = compile_new_listener(name, LISTENER_GATEWAY, gate->protocol, &gate->at);
+    l->service = arena_str(&l->part.arena, s->key);
+    l->identity = arena_str(&l->part.arena, s->identity);
+    compile_who_is(&b->tmp, &s->labels, s->name, s->ns, &who);
+    compile_listener_who(l, &who);
+    if (gate->protocol != APP_TCP)
+        gate_http(b, l, gate, &p);
+    else
+        gate_tcp(b, l, gate, &p);
+    snapshot_add_listener(b->out, l);
+}
+
+void compile_gateway(struct build *b, const struct local_service *s)
+{
+    struct gate *gates;
+    size_t count = 0, servers = 0;
+
+    for (size_t i = 0; i < b->gateway_count; i++)
+        servers += ((const struct gateway *)b->gateways[i]->spec)->servers_count;
+    gates = ARENA_ARRAY(&b->tmp, servers + 1, struct gate);
+    for (size_t i = 0; i < b->gateway_count; i++) {
+        const struct object *o = b->gateways[i];
+        const struct gateway *g = o->spec;
+
+        if (!labels_match(&s->labels, &g->selector))
+            continue;
+        for (size_t k = 0; k < g->servers_count; k++) {
+            struct gate_server one = {o, &g->servers[k],
+                                      compile_join(&b->tmp, o->meta.ns, o->meta.name)};
+
+            gate_add(b, gates, &count, &one);
+        }
+    }
+    for (size_t i = 0; i < count; i++)
+        open_gate(b, s, &gates[i]);
+}

@@ -1,0 +1,180 @@
+/* What the files of the compiler share. Only mesh/compile*.c include this; everybody else wants
+ * mesh/compile.h.
+ *
+ * Flow:      compile.c gathers services and rules into struct build; compile_listener.c asks
+ *            compile_vhost.c and compile_route.c for what a listener serves, compile_cluster.c
+ * makes what routes name, compile_gateway.c opens gateways. Ownership: all of it lives in build.tmp
+ * for one call of compile(); what goes into the result is copied into the arena of its part.
+ * Errors:    findings in build.f.
+ * Threads:   none of it is shared between threads.
+ * Units:     *_ms milliseconds.
+ */
+#pragma once
+
+#include "mesh/base/findings.h"
+#include "mesh/model.h"
+#include "mesh/snapshot.h"
+
+struct self;
+struct virtual_service;
+struct destination_rule;
+
+#define HOUR_MS 3600000
+
+/* Who somebody is in metrics and logs. */
+struct who {
+    struct str workload, ns, app, version, canonical_service, canonical_revision;
+};
+
+/* A VirtualService with its hosts completed. */
+struct rules {
+    const struct object *object;
+    const struct virtual_service *spec;
+    struct str *hosts;
+    int group; /* of visibility: 0 own namespace only, 1 exported to it by name, 2 public */
+};
+
+struct policy_rule {
+    const struct object *object;
+    const struct destination_rule *spec;
+    struct str host; /* completed */
+};
+
+/* A route table that is being filled. */
+struct table {
+    struct route_table *made;
+    struct map taken; /* domain -> non-NULL */
+    struct vhost **vhosts;
+    size_t count, cap;
+};
+
+struct build {
+    const struct catalog *c;
+    const struct self *self;
+    struct findings *f;
+    struct snapshot *out;
+    struct arena tmp; /* everything that is not part of the result */
+    /* the caller */
+    struct str ns, identity;
+    const struct labels *labels;
+    struct who who;
+    /* the services that exist here, one per host name, own namespace first */
+    struct service **services;
+    size_t service_count;
+    struct map by_fqdn;    /* -> struct service * */
+    struct map mesh_names; /* "reviews" -> the service that is reviews.mesh */
+    /* rules, best first */
+    struct rules *rules;
+    size_t rules_count;
+    struct map exact_rules; /* host -> struct rules *: of mesh callers, the best of each host */
+    struct map wild_rules;  /* the same for wildcards */
+    struct policy_rule *policies;
+    size_t policy_count;
+    struct object **gateways; /* oldest first */
+    size_t gateway_count;
+    struct map tables;    /* name -> struct table * */
+    struct map listeners; /* names in use -> non-NULL */
+};
+
+/* ---- compile.c: small helpers, the caller, services and rules ---- */
+
+struct str compile_lower(struct arena *a, struct str s);
+struct str compile_join(struct arena *a, struct str ns, struct str name);
+struct str compile_object_name(struct build *b, const struct object *o);
+void *compile_room(struct arena *a, void *array, size_t count, size_t *cap, size_t size);
+
+/* Durations of documents (ns, maybe DURATION_UNSET), rounded up. */
+int64_t compile_ms_or(int64_t ns, int64_t unset_ms);
+
+bool compile_is_subscribed(const struct build *b, const struct service *s);
+enum app_protocol compile_protocol_of(struct str word);
+void compile_who_is(struct arena *a, const struct labels *l, struct str workload, struct str ns,
+                    struct who *out);
+
+/* Documents: lists of namespaces, age, and which VirtualService serves a host. */
+bool compile_has_export(const struct str *list, size_t count, struct str want);
+int compile_visibility(const struct str *to, size_t count, struct str own, struct str ns);
+int compile_older_first(const struct object *a, const struct object *b);
+const struct rules *compile_rules_for(const struct build *b, struct str fqdn);
+
+/* Called once per name, before compile_each_form returns. */
+typedef void compile_form_fn(void *arg, struct str form);
+
+#define FORMS_MAX 6 /* of compile_each_form */
+
+void compile_each_form(struct build *b, const struct service *s, compile_form_fn *fn, void *arg);
+size_t compile_service_addresses(struct build *b, const struct service *s, struct addr **out);
+
+/* ---- compile_route.c: what VirtualServices say, as routes ---- */
+
+/* Where rules are applied: by whom, through which gateways, on which port. */
+struct place {
+    uint16_t port;
+    const struct str *gateways; /* "mesh", or "ns/name" of every Gateway of the listener */
+    size_t gateway_count;
+    struct str ns; /* of the caller */
+    const struct labels *labels;
+};
+
+/* A virtual host that is being filled. */
+struct filling {
+    struct build *b;
+    struct vhost *vhost;
+    struct route *routes; /* in b->tmp */
+    size_t count, cap;
+};
+
+/* A listener's TCP routes while they grow. */
+struct tcp_filling {
+    struct build *b;
+    struct listener *listener;
+    struct tcp_route *routes; /* in b->tmp */
+    size_t count, cap;
+    bool is_closed; /* the last one takes everything */
+    struct str pending;
+};
+
+struct place compile_mesh_place(const struct build *b, uint16_t port);
+bool compile_names_place(struct build *b, const struct str *refs, size_t count, struct str own_ns,
+                         const struct place *p);
+
+struct route *compile_new_route(struct filling *v);
+void compile_add_routes(struct filling *v, const struct rules *rules, const struct place *p);
+void compile_add_default_route(struct filling *v, const struct service *s, uint16_t port);
+void compile_add_pending_route(struct filling *v, const struct service *s);
+bool compile_is_catch_all(const struct route *r);
+
+void compile_add_tcp_routes(struct tcp_filling *t, const struct rules *rules,
+                            const struct place *p);
+void compile_add_plain_tcp_route(struct tcp_filling *t, struct str name, struct str cluster);
+void compile_tcp_end(struct tcp_filling *t);
+void compile_service_tcp(struct build *b, struct listener *l, const struct service *s,
+                         uint16_t port);
+
+/* ---- compile_vhost.c: route tables and their virtual hosts ---- */
+
+struct table *compile_table_for(struct build *b, struct str name);
+void compile_tables_end(struct build *b);
+struct filling compile_vhost_begin(struct build *b, struct str name);
+void compile_vhost_end(struct filling *v, struct table *t);
+void compile_service_vhost(struct build *b, const struct service *s,
+                           const struct service_port *port, struct table *t, uint16_t number);
+void compile_unregistered_hosts(struct build *b, const struct map *rules);
+
+/* ---- compile_cluster.c: services as clusters with endpoints ---- */
+
+struct str compile_cluster_name(struct arena *a, uint16_t port, struct str subset, struct str fqdn);
+void compile_clusters(struct build *b);
+void compile_inbound_cluster(struct build *b, const struct local_service *s, struct str name);
+
+/* ---- compile_listener.c: outbound and inbound ---- */
+
+struct listener *compile_new_listener(struct str name, enum listener_kind kind,
+                                      enum app_protocol protocol, const struct addr *at);
+void compile_listener_who(struct listener *l, const struct who *who);
+void compile_outbound(struct build *b);
+void compile_inbound(struct build *b, const struct local_service *s);
+
+/* ---- compile_gateway.c: what a gateway service opens ---- */
+
+void compile_gateway(struct build *b, const struct local_service *s);
