@@ -164,20 +164,24 @@ static struct service *service_of(struct build *b, const struct local_service *s
     return service_for(b, svc->ns, svc->name, fqdn);
 }
 
-static void registered_ports(struct build *b)
+static void registered_port(struct build *b, const struct local_service *svc)
 {
-    for (size_t i = 0; i < b->in->registered_count; i++) {
-        const struct local_service *svc = &b->in->registered[i].service;
-        struct arena *a = &b->c->arena;
+    struct arena *a = &b->c->arena;
 
-        if (svc->is_gateway)
-            continue;
+    if (!svc->is_gateway)
         add_port(a, service_of(b, svc),
                  (struct service_port){.number = svc->service_port,
                                        .target_port = svc->port,
                                        .name = svc->protocol.n ? svc->protocol : STR("default"),
                                        .protocol = upper(a, svc->protocol)});
-    }
+}
+
+static void registered_ports(struct build *b)
+{
+    for (size_t i = 0; i < b->in->registered_count; i++)
+        registered_port(b, &b->in->registered[i].service);
+    for (size_t i = 0; i < b->in->known_count; i++)
+        registered_port(b, &b->in->known[i]);
 }
 
 static void registered_endpoints(struct build *b)

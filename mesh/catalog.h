@@ -28,6 +28,11 @@ struct catalog_input {
     size_t object_count;
     const struct registered *registered;
     size_t registered_count;
+    /* Names that were registered, with their ports, whether or not a host offers them now: an
+     * answer "no healthy upstream" is better than a name that comes and goes with its last
+     * instance. */
+    const struct local_service *known;
+    size_t known_count;
     uint64_t revision;
     struct str epoch, trust_domain, domain, root_namespace;
     /* The stable virtual addresses of a service; family 0 where there is none. */

@@ -721,20 +721,6 @@ static void decode_message(const struct decoder *d, const struct schema *s, cons
 
 /* ---- envelope ---- */
 
-bool name_is_label(struct str s)
-{
-    struct err ignored;
-
-    return common_check_label(s, &ignored) == 0;
-}
-
-bool name_is_subdomain(struct str s)
-{
-    struct err ignored;
-
-    return common_check_name(s, &ignored) == 0;
-}
-
 static bool has_version(const struct kind *k, struct str api)
 {
     struct str group = STR_NONE, version = api;
@@ -1019,10 +1005,6 @@ struct object *decode_object(const struct node *root, struct str file, unsigned 
     return f->errors == before ? o : NULL;
 }
 
-struct object *decode_document(const struct node_document *doc, struct arena *a, struct findings *f)
-{
-    return decode_object(doc->root, doc->file, doc->number, a, f);
-}
 
 /* ---- documents ---- */
 

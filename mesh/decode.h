@@ -1,6 +1,6 @@
 /* Documents into the model, by the schema tables.
  *
- * Flow:      text -> yaml/json reader -> node -> decode_document (envelope, then the spec by its
+ * Flow:      text -> yaml/json reader -> node -> decode_object (envelope, then the spec by its
  * table) -> validate_object. Ownership: objects live in the arena given and point into the nodes
  * there; `text` must live as long as the arena. Errors:    every problem is a finding with file,
  * line, column, document and JSON pointer. Nothing is ignored: a field without a row is WEFT1203,
@@ -23,13 +23,8 @@ enum syntax {
 int documents_parse(struct str text, struct str file, enum syntax syntax, struct arena *a,
                     struct object_list *out, struct findings *f) MUST_USE;
 
-/* One document, which is not a List. NULL if it has an error; the checks of validate.h are not made
- * here. */
-struct object *decode_document(const struct node_document *d, struct arena *a,
-                               struct findings *f) MUST_USE;
-
-/* The same for a node that may be anywhere in a document (an item of a List, a stored canonical
- * document). */
+/* One document, which is not a List, or a node that stands for one (an item of a List). NULL if it
+ * has an error; the checks of validate.h are not made here. */
 struct object *decode_object(const struct node *root, struct str file, unsigned document,
                              struct arena *a, struct findings *f) MUST_USE;
 
@@ -43,7 +38,3 @@ struct finding *object_report(struct findings *f, const struct object_meta *m,
 
 /* "VirtualService shop/reviews" */
 struct str object_label(struct arena *a, const struct object_meta *m);
-
-/* A name for a namespace or the like (DNS-1123 label) and for objects (DNS-1123 subdomain). */
-bool name_is_label(struct str s);
-bool name_is_subdomain(struct str s);

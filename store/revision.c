@@ -713,7 +713,7 @@ static void on_head(void *arg, const struct store_event *events, size_t count, i
         become_head(r->pending, seq);
         r->pending = NULL;
     } else if (load_head(r, &ignored)) {
-        r->stale = true; /* told by the next commit or refresh */
+        r->stale = true; /* told by the next commit */
     }
 }
 
@@ -1251,18 +1251,4 @@ void revision_close(struct revisions *r)
     clear_head(&r->head);
     map_done(&r->head.objects);
     mem_free(r);
-}
-
-int revision_refresh(struct revisions *r, struct err *err)
-{
-    struct store_kv kv;
-    struct arena a;
-    int rc;
-
-    arena_init(&a);
-    rc = store_get(r->store, STR(REVISION_HEAD_KEY), &a, &kv, err);
-    arena_done(&a);
-    if (rc)
-        return -1;
-    return kv.mod_seq == r->head_seq && !r->stale ? 0 : load_head(r, err);
 }

@@ -8,7 +8,7 @@
  *
  * Flow:      cmd/server/api.c commits; publish.c reads the head; both see one struct revisions.
  * Ownership: struct revisions owns the head in memory. Objects of the head are valid until the next
- *            commit, revert or refresh. Other results live in the caller's arena.
+ *            commit or revert. Other results live in the caller's arena.
  * Errors:    ERR_CONFLICT: not the expected revision; ERR_MISSING: no such revision; ERR_INVALID:
  * the same object twice in a commit; ERR_LIMIT: over LIMIT_APPLY_*; ERR_FULL, ERR_IO as in store.h.
  * Nothing is changed then. Threads:   one owner, the control thread. Limits: LIMIT_APPLY_DOCUMENTS
@@ -114,6 +114,3 @@ int revision_source(struct revisions *r, const struct revision_object *o, struct
 
 /* Forget all but the newest `keep` revisions and what only they reach. */
 int revision_trim(struct revisions *r, int64_t keep, struct err *err);
-
-/* Reload if another server committed. */
-int revision_refresh(struct revisions *r, struct err *err);

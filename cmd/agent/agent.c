@@ -44,7 +44,6 @@ struct running {
     struct watch signals;
     struct timer drain_timer;
     int64_t drain_until_ms; /* 0: not stopping */
-    bool is_draining;       /* withdrawn long enough: capture is off */
 };
 
 /* ---- who we are ---- */
@@ -443,7 +442,8 @@ static void reopen_access_log(struct agent *a)
 
     if (fd < 0)
         return;
-    /* The number stays and the file behind it changes at once: the writer's thread never meets a closed one. */
+    /* The number stays and the file behind it changes at once: the writer's thread never meets a
+     * closed one. */
     if (dup3(fd, a->access_fd, O_CLOEXEC) < 0)
         log_error("the access log was not reopened, writing to the old file: %s", strerror(errno));
     (void)close(fd); /* only the copy is used */
@@ -508,8 +508,7 @@ static void drain(struct running *r)
 {
     struct agent *a = &r->agent;
 
-    if (!r->is_draining) {
-        r->is_draining = true;
+    if (!a->is_stopping) { /* withdrawn long enough */
         stop_capture(a);
         proxy_drain(a->proxy);
     }

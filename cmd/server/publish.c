@@ -87,6 +87,39 @@ static int refresh_objects(struct publish *p, struct err *err)
     return 0;
 }
 
+/* A name is remembered while its last instance is away, but not when the host that claimed it was
+ * ejected or is gone. */
+static bool is_remembered(const struct registry *reg, const struct registry_service *s)
+{
+    const struct registry_host *h = s->owner.n ? registry_host(reg, s->owner) : NULL;
+
+    return s->owner.n == 0 || (h && h->state == REGISTRY_ACTIVE);
+}
+
+/* Every port of every registered name, offered or not. */
+static size_t known_rows(struct publish *p, struct arena *a, struct local_service **out)
+{
+    struct registry *reg = p->server->registry;
+    const struct registry_service *s;
+    struct local_service *rows;
+    size_t n = 0;
+
+    for (size_t i = 0; (s = registry_service_each(reg, &i));)
+        n += s->port_count;
+    rows = ARENA_ARRAY(a, n + 1, struct local_service);
+    n = 0;
+    for (size_t i = 0; (s = registry_service_each(reg, &i));) {
+        for (size_t k = 0; k < s->port_count && is_remembered(reg, s); k++)
+            rows[n++] = (struct local_service){.ns = s->ns,
+                                               .name = s->name,
+                                               .port = s->ports[k].port,
+                                               .service_port = s->ports[k].service_port,
+                                               .protocol = s->ports[k].protocol};
+    }
+    *out = rows;
+    return n;
+}
+
 static size_t registered_rows(struct publish *p, struct arena *a, struct registered **out)
 {
     struct registry *reg = p->server->registry;
@@ -152,6 +185,7 @@ int publish_now(struct publish *p, struct err *err)
                                .vip = vip_of,
                                .vip_arg = p};
     struct registered *rows;
+    struct local_service *known;
     struct arena a;
 
     if (!p->stale)
@@ -163,6 +197,8 @@ int publish_now(struct publish *p, struct err *err)
     in.object_count = p->object_count;
     in.registered_count = registered_rows(p, &a, &rows);
     in.registered = rows;
+    in.known_count = known_rows(p, &a, &known);
+    in.known = known;
     catalog_done(&p->catalog);
     catalog_init(&p->catalog);
     catalog_build(&in, &p->catalog);

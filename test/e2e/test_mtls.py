@@ -145,3 +145,20 @@ def test_renewal_needs_no_restart(m):
     assert m.api("GET", "/v1/certificates")[0] == 200
     issued = {c["serial"] for c in m.api("GET", "/v1/certificates")[1]["items"]}
     wait_until("the ledger knows them all", lambda: serials <= issued)
+
+
+def test_an_orderly_stop_does_not_forget_a_policy(m, clean):
+    # A stopping agent withdraws its services, and the server then sends it less: that must not be what it starts from again.
+    m.apply(STRICT.replace("istio-system", "default").replace("spec:", "spec:\n  selector:\n    matchLabels:\n      app: bank"))
+    vault = m["vault"]
+    assert vault.agent.stop() == 0
+    m.server_process.kill()
+    try:
+        vault.start_agent()
+        outside = m["outsider"].http(f"http://{vault.ip4}:8081/", timeout=5)
+        inside = m["client"].http("http://bank:8081/")
+    finally:
+        m.start_server()
+        wait_until("all agents are back", lambda: all(h.status()["link"]["connected"] for h in m.agents()), 30)
+    assert outside.status == 0, outside
+    assert inside.status == 503, inside  # its callers were told that it had gone; its name stays

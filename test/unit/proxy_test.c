@@ -170,6 +170,31 @@ static void *load_run(void *arg)
     return NULL;
 }
 
+TEST(an_answer_that_comes_early_does_not_cut_the_rest_of_the_request)
+{
+    static char rest[300000];
+    char head[160];
+    struct node n;
+    struct origin o;
+    struct message m;
+    int fd, h;
+
+    memset(rest, 'r', sizeof(rest));
+    start_plain(&n, &o, ORIGIN_EARLY, APP_HTTP);
+    fd = dial(n.outbound);
+    h = snprintf(head, sizeof(head),
+                 "POST / HTTP/1.1\r\nHost: svc.test\r\nContent-Length: %zu\r\n\r\n", sizeof(rest));
+    CHECK_INT(call(fd, head, (size_t)h, &m), 200); /* not one byte of the body is sent yet */
+    CHECK_TEXT(m.body, "early");
+    message_free(&m);
+    put_all(fd, rest, sizeof(rest));
+    for (int i = 0; i < 300 && atomic_load(&o.late_bytes) < sizeof(rest); i++)
+        nap_ms(10);
+    CHECK_INT(atomic_load(&o.late_bytes), sizeof(rest));
+    close(fd);
+    stop_plain(&n, &o);
+}
+
 TEST(a_swap_under_load_fails_nothing)
 {
     struct node n;

@@ -221,7 +221,7 @@ static bool read_message(struct reader *r, struct message *m, bool is_response)
 
 /* ---- origins ---- */
 
-enum origin_mode { ORIGIN_HTTP, ORIGIN_ECHO, ORIGIN_BANNER };
+enum origin_mode { ORIGIN_HTTP, ORIGIN_ECHO, ORIGIN_BANNER, ORIGIN_EARLY };
 
 struct origin {
     char name[16];
@@ -230,6 +230,8 @@ struct origin {
     uint16_t port;
     pthread_t thread;
     atomic_int requests, connections, live;
+    atomic_size_t
+        late_bytes; /* ORIGIN_EARLY: what came behind the head, most of it after the answer */
 };
 
 struct origin_conn {
@@ -300,6 +302,28 @@ static bool serve_one(struct origin *o, int fd, const struct message *m)
     return true;
 }
 
+/* Answers as soon as it has the head, and reads the body after that. */
+static void serve_early(struct origin *o, int fd)
+{
+    char text[65536];
+    size_t have = 0;
+    ssize_t n = 0;
+    const char *end = NULL;
+
+    while (!end && have < sizeof(text) - 1 &&
+           (n = recv(fd, text + have, sizeof(text) - 1 - have, 0)) > 0) {
+        have += (size_t)n;
+        text[have] = 0;
+        end = strstr(text, "\r\n\r\n");
+    }
+    if (!end)
+        return;
+    atomic_fetch_add(&o->late_bytes, have - (size_t)(end + 4 - text));
+    answer(fd, 200, "early", 5);
+    while ((n = recv(fd, text, sizeof(text), 0)) > 0)
+        atomic_fetch_add(&o->late_bytes, (size_t)n);
+}
+
 static void serve_tcp(struct origin *o, int fd)
 {
     char text[4096];
@@ -320,7 +344,9 @@ static void *origin_serve(void *arg)
     struct reader r = {.fd = c->fd};
     struct message m;
 
-    if (o->mode != ORIGIN_HTTP)
+    if (o->mode == ORIGIN_EARLY)
+        serve_early(o, c->fd);
+    else if (o->mode != ORIGIN_HTTP)
         serve_tcp(o, c->fd);
     while (o->mode == ORIGIN_HTTP && read_message(&r, &m, false)) {
         bool go_on = serve_one(o, c->fd, &m);
