@@ -13,21 +13,27 @@
 NAME   := weft
 MODE   ?= release
 PREFIX ?= /usr/local
-B      := build/$(MODE)
+# mbedTLS 3.6 is built from Debian's source package into $(DEPS), with AES-GCM and P-256 by pki/accel.c. ACCEL=0: with its
+# own; SYSTEM_MBEDTLS=1: the system's library, as it is.
+ACCEL  ?= 1
+STOCK  := $(if $(SYSTEM_MBEDTLS)$(filter 0,$(ACCEL)),1)
+DEPS   ?= build/deps
+B      := build/$(MODE)$(if $(STOCK),-stock)
 V      ?= 0
 Q      := $(if $(filter 0,$(V)),@,)
 
 VERSION := 0.1.0
 DIRS    := mesh/base mesh/kinds mesh store pki proxy/wire proxy/filter proxy cmd/server cmd/agent cmd/ctl cmd
 SRC     := $(wildcard $(addsuffix /*.c,$(DIRS)))
+SRC     := $(if $(STOCK),$(filter-out pki/accel.c,$(SRC)),$(SRC))
 OBJ     := $(SRC:%.c=$(B)/%.o)
 LIBOBJ  := $(filter-out $(B)/cmd/main.o,$(OBJ))
 TESTS   := $(patsubst test/%.c,$(B)/test/%,$(wildcard test/unit/*_test.c))
 FUZZ    := $(patsubst test/%.c,$(B)/test/%,$(wildcard test/fuzz/fuzz_*.c))
 
-# mbedTLS 3.6 is built from Debian's source package into $(DEPS); SYSTEM_MBEDTLS=1 uses the system's.
-DEPS     ?= build/deps
-MBEDTLS  := $(if $(SYSTEM_MBEDTLS),,$(DEPS)/mbedtls)
+comma    := ,
+MBEDTLS  := $(if $(SYSTEM_MBEDTLS),,$(DEPS)/mbedtls$(if $(STOCK),,-accel))
+DEPSFLAG := $(if $(SYSTEM_MBEDTLS),--system-mbedtls,$(if $(STOCK),--stock-mbedtls))
 MBEDINC  := $(if $(MBEDTLS),-isystem $(MBEDTLS)/include)
 MBEDLIBS := $(if $(MBEDTLS),$(addprefix $(MBEDTLS)/lib/lib,mbedtls.a mbedx509.a mbedcrypto.a),-lmbedtls -lmbedx509 -lmbedcrypto)
 
@@ -36,7 +42,7 @@ WARN   := -Wall -Wextra -Wformat=2 -Wshadow -Wconversion -Wcast-qual -Wwrite-str
           -Wold-style-definition -Wnull-dereference -Wimplicit-fallthrough $(if $(CI),-Werror)
 HARDEN := -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=3 -fPIE
 LINK   := -pie -Wl,-z,relro,-z,now,-z,noexecstack
-LDLIBS += $(MBEDLIBS) -levent_core -lsqlite3 -lyaml -linih -lpcre2-8 -lnftables -lmnl -lpthread -lm
+LDLIBS += $(MBEDLIBS) -levent_core -lsqlite3 -lyaml -linih -lpcre2-8 -lnftables -lmnl $(if $(STOCK),,-Wl$(comma)-Bstatic -lhogweed -lnettle -Wl$(comma)-Bdynamic -lgmp) -lpthread -lm
 
 FLAGS_release := -O2 -g $(HARDEN)
 FLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -50,7 +56,7 @@ $(B)/$(NAME): $(OBJ)
 	@echo "  LINK  $@"; mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LINK) $(LDFLAGS) -o $@ $(OBJ) $(LDLIBS)
 
-$(B)/%.o: %.c | $(if $(MBEDTLS),$(MBEDTLS)/stamp)
+$(B)/%.o: %.c $(if $(MBEDTLS),$(MBEDTLS)/stamp)
 	@echo "  CC    $<"; mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) -c -o $@ $<
 
@@ -84,10 +90,10 @@ fuzzers: $(FUZZ)
 	  build/fuzz/found/$$n test/corpus/$$n; done
 
 deps:
-	$(Q)test/deps.sh $(if $(SYSTEM_MBEDTLS),--system-mbedtls) $(DEPS)
+	$(Q)test/deps.sh $(DEPSFLAG) $(DEPS)
 
 $(MBEDTLS)/stamp:
-	$(Q)test/deps.sh $(DEPS)
+	$(Q)test/deps.sh $(DEPSFLAG) $(DEPS)
 
 check: deps
 	$(Q)$(MAKE) --no-print-directory check-all

@@ -1,10 +1,11 @@
 #!/bin/sh
 # Installs what building and testing needs: Debian packages, and mbedTLS 3.6 built from Debian's source.
 #
-#   test/deps.sh [--system-mbedtls] DEPSDIR
+#   test/deps.sh [--system-mbedtls | --stock-mbedtls] DEPSDIR
 #
-# Idempotent: says nothing and touches nothing when all is there. Root is needed only while a
-# package is missing. mbedTLS goes to DEPSDIR/mbedtls, its stamp last: no stamp, not built.
+# mbedTLS leaves AES-GCM and P-256 to pki/accel.c and goes to DEPSDIR/mbedtls-accel; with --stock-mbedtls it
+# keeps its own and goes to DEPSDIR/mbedtls. Idempotent: says nothing and touches nothing when all is there. Root is needed only while a
+# package is missing. The stamp of mbedTLS is written last: no stamp, not built.
 # We build it although Debian 13 has a package, so that options and layout are the same everywhere.
 set -eu
 
@@ -18,11 +19,14 @@ die() {
 }
 
 system=
-if [ "${1:-}" = --system-mbedtls ]; then
-    system=1
-    shift
-fi
-[ $# -eq 1 ] || die "usage: test/deps.sh [--system-mbedtls] DEPSDIR"
+stock=
+case ${1:-} in
+--system-mbedtls) system=1 ;;
+--stock-mbedtls) stock=1 ;;
+esac
+[ -z "$system$stock" ] || shift
+[ $# -eq 1 ] || die "usage: test/deps.sh [--system-mbedtls | --stock-mbedtls] DEPSDIR"
+here=$(cd "$(dirname "$0")/.." && pwd)
 command -v apt-get >/dev/null || die "this needs Debian 12 or later (apt-get is not here)"
 mkdir -p "$1"
 deps=$(cd "$1" && pwd)
@@ -74,7 +78,7 @@ install_missing() {
 
 packages="gcc libc6-dev make pkg-config clang cmake dpkg-dev debian-archive-keyring ca-certificates
     libevent-dev libsqlite3-dev libinih-dev libyaml-dev libnghttp2-dev libpcre2-dev libmnl-dev
-    libnftables-dev libcmocka-dev python3 python3-pytest openssl sqlite3 curl iproute2 iputils-ping
+    libnftables-dev nettle-dev libgmp-dev libcmocka-dev python3 python3-pytest openssl sqlite3 curl iproute2 iputils-ping
     nftables tcpdump procps util-linux"
 [ -z "$system" ] || packages="$packages libmbedtls-dev"
 # shellcheck disable=SC2086
@@ -91,7 +95,8 @@ if [ -n "$system" ]; then
     die "the system's mbedTLS is $version, weft needs 3.6; run 'make deps' without SYSTEM_MBEDTLS=1"
 fi
 
-prefix=$deps/mbedtls
+prefix=$deps/mbedtls-accel
+[ -z "$stock" ] || prefix=$deps/mbedtls
 mark="recipe $RECIPE $(dpkg --print-architecture)"
 if [ -f "$prefix/stamp" ] && [ "$(sed -n 1p "$prefix/stamp")" = "$mark" ]; then
     exit 0
@@ -154,13 +159,26 @@ esac
 # --- build ---
 say "building mbedTLS $version, about 20 s on two cores"
 # Into the header itself, because structures depend on it and weft must see the same.
-for option in MBEDTLS_THREADING_C MBEDTLS_THREADING_PTHREAD; do
-    (cd "$tree" && python3 scripts/config.py set $option) || die "cannot set $option in mbedTLS"
-done
+configure() { # configure set|unset OPTION...
+    verb=$1
+    shift
+    for option; do
+        (cd "$tree" && python3 scripts/config.py "$verb" "$option") || die "cannot $verb $option in mbedTLS"
+    done
+}
+configure set MBEDTLS_THREADING_C MBEDTLS_THREADING_PTHREAD
 rm -rf "$prefix" "$prefix.new"
+if [ -z "$stock" ]; then
+    # What pki/accel.c has instead; its GCM is AES only, so ciphers that would want another go.
+    configure set MBEDTLS_GCM_ALT MBEDTLS_ECDH_GEN_PUBLIC_ALT MBEDTLS_ECDH_COMPUTE_SHARED_ALT \
+        MBEDTLS_ECDSA_SIGN_ALT MBEDTLS_ECDSA_VERIFY_ALT
+    configure unset MBEDTLS_CAMELLIA_C MBEDTLS_ARIA_C
+    mkdir -p "$prefix.new/include"
+    cp "$here/pki/gcm_alt.h" "$prefix.new/include/"
+fi
 {
     cmake -S "$tree" -B "$work/build" -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_FLAGS_RELEASE="-O2" \
-        -DCMAKE_C_FLAGS="-fPIC -fstack-protector-strong -D_FORTIFY_SOURCE=2" \
+        -DCMAKE_C_FLAGS="-fPIC -fstack-protector-strong -D_FORTIFY_SOURCE=2 -I$prefix.new/include" \
         -DCMAKE_INSTALL_PREFIX="$prefix.new" -DCMAKE_INSTALL_LIBDIR=lib -DLIB_INSTALL_DIR=lib \
         -DENABLE_PROGRAMS=OFF -DENABLE_TESTING=OFF -DGEN_FILES=OFF \
         -DUSE_STATIC_MBEDTLS_LIBRARY=ON -DUSE_SHARED_MBEDTLS_LIBRARY=OFF -Wno-dev &&
