@@ -7,13 +7,15 @@
  * Secrets: scalars go to hogweed and back in fixed-length loops; nettle's AES-GCM and hogweed's P-256 have no
  * branch or address that depends on a secret. mpz_t drops leading zero limbs: what that tells has a chance of
  * 2^-64 a number. Verification handles public values only.
- * Threads: no state of its own; a context belongs to one thread at a time, as in mbedTLS.
+ * Threads: a context belongs to one thread at a time, as in mbedTLS.
  * Errors: mbedTLS's codes.
  */
 #define MBEDTLS_ALLOW_PRIVATE_ACCESS /* the coordinate X of a point, for curves without a fast way */
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <mbedtls/cipher.h>
 #include <mbedtls/ecdh.h>
 #include <mbedtls/ecdsa.h>
 #include <mbedtls/ecp.h>
@@ -31,7 +33,10 @@
 
 #define BLOCK 16
 
+/* A key's schedule and tables, 4.3 KB. Making them takes less than a record does, so a connection keeps its key only
+ * and each thread has one of these for whatever message is next. */
 struct accel_gcm {
+    uint64_t id; /* of the key that is in here; 0: none */
     int mode;
     uint8_t key_bytes;
     uint8_t partial[BLOCK]; /* input of mbedtls_gcm_update that is no whole block yet */
@@ -43,25 +48,30 @@ struct accel_gcm {
     } u;
 };
 
+static _Thread_local struct accel_gcm here;
+static atomic_ullong last_id;
+
 void mbedtls_gcm_init(mbedtls_gcm_context *g)
 {
     *g = (mbedtls_gcm_context){0};
 }
 
-void accel_gcm_rest(mbedtls_gcm_context *g)
+static void stream_free(mbedtls_gcm_context *g)
 {
-    if (!g || !g->state)
+    if (!g->stream)
         return;
-    explicit_bzero(g->state, sizeof(*g->state));
-    free(g->state);
-    g->state = NULL;
+    explicit_bzero(g->stream, sizeof(*g->stream));
+    free(g->stream);
+    g->stream = NULL;
 }
 
 void mbedtls_gcm_free(mbedtls_gcm_context *g)
 {
     if (!g)
         return;
-    accel_gcm_rest(g);
+    stream_free(g);
+    if (here.id == g->id)
+        explicit_bzero(&here, sizeof(here));
     explicit_bzero(g, sizeof(*g));
 }
 
@@ -70,36 +80,25 @@ int mbedtls_gcm_setkey(mbedtls_gcm_context *g, mbedtls_cipher_id_t cipher, const
 {
     if (cipher != MBEDTLS_CIPHER_ID_AES || (key_bits != 128 && key_bits != 192 && key_bits != 256))
         return MBEDTLS_ERR_GCM_BAD_INPUT;
-    accel_gcm_rest(g);
-    explicit_bzero(g->key, sizeof(g->key));
+    mbedtls_gcm_free(g);
+    g->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
     g->key_bytes = (uint8_t)(key_bits / 8);
     memcpy(g->key, key, g->key_bytes);
     return 0;
 }
 
-static struct accel_gcm *gcm_state(mbedtls_gcm_context *g)
+static void gcm_key(struct accel_gcm *s, const mbedtls_gcm_context *g)
 {
-    struct accel_gcm *s = g->state;
-
-    if (s || g->key_bytes == 0)
-        return s;
-    s = calloc(1, sizeof(*s));
-    if (!s)
-        return NULL;
+    if (s->id == g->id)
+        return;
+    s->id = g->id;
     s->key_bytes = g->key_bytes;
-    switch (s->key_bytes) {
-    case 16:
+    if (s->key_bytes == 16)
         gcm_aes128_set_key(&s->u.k16, g->key);
-        break;
-    case 24:
+    else if (s->key_bytes == 24)
         gcm_aes192_set_key(&s->u.k24, g->key);
-        break;
-    default:
+    else
         gcm_aes256_set_key(&s->u.k32, g->key);
-        break;
-    }
-    g->state = s;
-    return s;
 }
 
 static void gcm_begin(struct accel_gcm *s, int mode, const uint8_t *iv, size_t n)
@@ -158,14 +157,13 @@ int mbedtls_gcm_crypt_and_tag(mbedtls_gcm_context *g, int mode, size_t length,
                               size_t add_bytes, const unsigned char *in, unsigned char *out,
                               size_t tag_bytes, unsigned char *tag)
 {
-    struct accel_gcm *s = gcm_state(g);
-
-    if (!s || !gcm_lengths_ok(iv_bytes, tag_bytes))
+    if (g->id == 0 || !gcm_lengths_ok(iv_bytes, tag_bytes))
         return MBEDTLS_ERR_GCM_BAD_INPUT;
-    gcm_begin(s, mode, iv, iv_bytes);
-    gcm_authenticate(s, add, add_bytes);
-    gcm_crypt(s, out, in, length);
-    gcm_tag(s, tag, tag_bytes);
+    gcm_key(&here, g);
+    gcm_begin(&here, mode, iv, iv_bytes);
+    gcm_authenticate(&here, add, add_bytes);
+    gcm_crypt(&here, out, in, length);
+    gcm_tag(&here, tag, tag_bytes);
     return 0;
 }
 
@@ -189,22 +187,23 @@ int mbedtls_gcm_auth_decrypt(mbedtls_gcm_context *g, size_t length, const unsign
 
 int mbedtls_gcm_starts(mbedtls_gcm_context *g, int mode, const unsigned char *iv, size_t iv_bytes)
 {
-    struct accel_gcm *s = gcm_state(g);
-
-    if (!s || iv_bytes == 0)
+    if (g->id == 0 || iv_bytes == 0)
         return MBEDTLS_ERR_GCM_BAD_INPUT;
-    gcm_begin(s, mode, iv, iv_bytes);
+    if (!g->stream)
+        g->stream = calloc(1, sizeof(*g->stream));
+    if (!g->stream)
+        return MBEDTLS_ERR_CIPHER_ALLOC_FAILED;
+    gcm_key(g->stream, g);
+    gcm_begin(g->stream, mode, iv, iv_bytes);
     return 0;
 }
 
 /* nettle takes additional data in whole blocks but for the last call: so one call a message. */
 int mbedtls_gcm_update_ad(mbedtls_gcm_context *g, const unsigned char *add, size_t n)
 {
-    struct accel_gcm *s = gcm_state(g);
-
-    if (!s)
+    if (!g->stream)
         return MBEDTLS_ERR_GCM_BAD_INPUT;
-    gcm_authenticate(s, add, n);
+    gcm_authenticate(g->stream, add, n);
     return 0;
 }
 
@@ -212,7 +211,7 @@ int mbedtls_gcm_update_ad(mbedtls_gcm_context *g, const unsigned char *add, size
 int mbedtls_gcm_update(mbedtls_gcm_context *g, const unsigned char *in, size_t n,
                        unsigned char *out, size_t out_size, size_t *out_bytes)
 {
-    struct accel_gcm *s = gcm_state(g);
+    struct accel_gcm *s = g->stream;
     size_t whole, fill;
 
     if (!s)
@@ -242,7 +241,7 @@ int mbedtls_gcm_update(mbedtls_gcm_context *g, const unsigned char *in, size_t n
 int mbedtls_gcm_finish(mbedtls_gcm_context *g, unsigned char *out, size_t out_size,
                        size_t *out_bytes, unsigned char *tag, size_t tag_bytes)
 {
-    struct accel_gcm *s = gcm_state(g);
+    struct accel_gcm *s = g->stream;
 
     if (!s || !gcm_lengths_ok(1, tag_bytes))
         return MBEDTLS_ERR_GCM_BAD_INPUT;
@@ -250,8 +249,8 @@ int mbedtls_gcm_finish(mbedtls_gcm_context *g, unsigned char *out, size_t out_si
         return MBEDTLS_ERR_GCM_BUFFER_TOO_SMALL;
     *out_bytes = s->partial_bytes;
     gcm_crypt(s, out, s->partial, s->partial_bytes);
-    s->partial_bytes = 0;
     gcm_tag(s, tag, tag_bytes);
+    stream_free(g);
     return 0;
 }
 

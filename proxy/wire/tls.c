@@ -35,6 +35,7 @@
 #include "pki/creds.h"
 #include "pki/key.h"
 #include "pki/mbed.h"
+#include "proxy/wire/tls_lean.h"
 
 #define TICKET_LIFE_S   (4u * 3600) /* a ticket key seals this long and opens twice as long */
 #define SESSIONS_MAX    1024u       /* of a client context; the oldest goes */
@@ -72,6 +73,7 @@ struct tls_context {
 struct tls {
     mbedtls_ssl_context ssl;
     struct tls_context *context;
+    struct tls_lean lean;
     struct tls_input in; /* during a call: what is left of the caller's */
     tls_sink_fn *sink;
     void *sink_arg;
@@ -785,6 +787,8 @@ static enum tls_step finish(struct tls *t)
     }
     t->established = true;
     keep_session(t);
+    tls_lean_drop_peer(&t->ssl);
+    tls_lean_give(&t->lean, &t->ssl);
     return TLS_OK;
 }
 
@@ -828,6 +832,7 @@ enum tls_step tls_read(struct tls *t, struct tls_input *in, void *out, size_t ma
     if (t->peer_closed)
         return TLS_EOF;
     t->in = *in;
+    tls_lean_take(&t->lean, &t->ssl);
     do {
         rc = mbedtls_ssl_read(&t->ssl, out, max);
         /* mbedTLS also says so after a message that carries no data. */
@@ -835,6 +840,7 @@ enum tls_step tls_read(struct tls *t, struct tls_input *in, void *out, size_t ma
              (rc == MBEDTLS_ERR_SSL_WANT_READ && (t->in.n > 0 || t->transport_eof)));
     *in = t->in;
     t->in = (struct tls_input){NULL, 0};
+    tls_lean_give(&t->lean, &t->ssl);
     if (rc > 0) {
         *n = (size_t)rc;
         return TLS_OK;
@@ -854,6 +860,7 @@ enum tls_step tls_write(struct tls *t, const void *plain, size_t n)
 
     if (t->failed || !t->established || t->closed)
         return TLS_FAILED;
+    tls_lean_take(&t->lean, &t->ssl);
     while (n > 0) {
         int rc = mbedtls_ssl_write(&t->ssl, at, n); /* the sink takes all: never WANT_WRITE */
 
@@ -862,6 +869,7 @@ enum tls_step tls_write(struct tls *t, const void *plain, size_t n)
         at += rc;
         n -= (size_t)rc;
     }
+    tls_lean_give(&t->lean, &t->ssl);
     return TLS_OK;
 }
 
@@ -870,7 +878,9 @@ void tls_close(struct tls *t)
     if (t->failed || !t->established || t->closed)
         return;
     t->closed = true;
+    tls_lean_take(&t->lean, &t->ssl);
     (void)mbedtls_ssl_close_notify(&t->ssl); /* into the sink, which takes all */
+    tls_lean_give(&t->lean, &t->ssl);
 }
 
 /* --- facts --- */

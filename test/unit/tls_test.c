@@ -747,3 +747,91 @@ TEST(options_that_make_no_sense_are_refused)
     creds_unref(empty);
     mesh_done(&m);
 }
+
+/* ---- sessions share record buffers (tls_lean.h) ---- */
+
+#define CROWD 24
+
+/* Many sessions in turns, their records cut anywhere: nobody finds another's bytes, whatever waits half read. */
+static void crowd(const struct tls_options *o)
+{
+    static const size_t chunks[] = {1, 5, 13, 100, 4096, 100000};
+    struct mesh_pair m;
+    struct pair p[CROWD];
+    struct buf want[CROWD], got[CROWD];
+    uint64_t seed = 7;
+
+    mesh_init_with(&m, o, o);
+    for (size_t i = 0; i < CROWD; i++) {
+        pair_init(&p[i], m.client, m.server, "", "");
+        buf_init(&want[i], 8 << 20);
+        buf_init(&got[i], 8 << 20);
+        CHECK(pair_shake(&p[i]));
+    }
+    for (size_t turn = 0; turn < 4000; turn++) {
+        size_t i = (seed = seed * 6364136223846793005u + 1442695040888963407u) >> 33;
+        struct pair *q = &p[i % CROWD];
+        struct tls_input in;
+        uint8_t plain[700];
+        size_t had, n = 0;
+        char text[512];
+
+        if (seed >> 63) {
+            int made = snprintf(text, sizeof(text), "%zu says %zu;%*s", i % CROWD, turn, (int)(seed >> 55 & 255), "");
+
+            CHECK_INT(tls_write(q->client, text, (size_t)made), TLS_OK);
+            buf_add(&want[i % CROWD], (struct str){text, (size_t)made});
+        }
+        in = take(&q->up, chunks[seed >> 40 & 3]);
+        had = in.n;
+        CHECK(tls_read(q->server, &in, plain, 1 + (seed >> 45) % sizeof(plain), &n) <= TLS_AGAIN);
+        q->up.at += had - in.n;
+        buf_add(&got[i % CROWD], (struct str){(char *)plain, n});
+    }
+    for (size_t i = 0; i < CROWD; i++) {
+        CHECK_INT(read_all(p[i].server, &p[i].up, 100000, 1000, &got[i]), TLS_AGAIN);
+        CHECK_INT(got[i].n, want[i].n);
+        CHECK(want[i].n > 100);
+        assert_memory_equal(got[i].p, want[i].p, want[i].n);
+        buf_done(&want[i]);
+        buf_done(&got[i]);
+        pair_done(&p[i]);
+    }
+    mesh_done(&m);
+}
+
+TEST(many_sessions_take_turns_with_few_buffers)
+{
+    const struct tls_options v13 = {.peer = TLS_PEER_REQUIRED, .min_version = 13, .max_version = 13};
+
+    crowd(&mesh);
+    crowd(&v13);
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#include <malloc.h>
+
+/* 6 KB a side, where mbedTLS would keep 39. */
+TEST(an_idle_session_holds_no_buffers)
+{
+    struct mesh_pair m;
+    struct pair p[40];
+    size_t before = 0, each;
+
+    mesh_init(&m);
+    for (size_t i = 0; i < COUNT(p); i++) {
+        if (i == 10) /* the thread's stock is full */
+            before = mallinfo2().uordblks;
+        pair_init(&p[i], m.client, m.server, "", "");
+        CHECK(pair_shake(&p[i]));
+        buf_done(&p[i].up.b), buf_done(&p[i].down.b);
+    }
+    each = (mallinfo2().uordblks - before) / (2 * (COUNT(p) - 10));
+    if (each > 6000)
+        print_error("%zu bytes each\n", each);
+    CHECK(each <= 6000);
+    for (size_t i = 0; i < COUNT(p); i++)
+        pair_done(&p[i]);
+    mesh_done(&m);
+}
+#endif
