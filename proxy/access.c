@@ -229,6 +229,7 @@ int access_start(struct access_log *a, size_t rings, int fd, struct err *err)
         close(a->wake);
         return err_set(err, ERR_IO, "access log: the writer thread cannot be started");
     }
+    (void)pthread_setname_np(a->thread, "weft-access"); /* for ps -T */
     a->started = true;
     return 0;
 }

@@ -401,7 +401,7 @@ static void do_nothing(struct post *p)
 /* An idle worker would not turn: each call gives it a reason to do so until the next. */
 bool proxy_is_alive(struct proxy *p)
 {
-    bool alive = true;
+    bool alive = crypto_is_alive();
 
     for (size_t i = 0; i < p->worker_count; i++) {
         uint64_t turns = loop_turns(p->workers[i].loop);

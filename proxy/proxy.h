@@ -55,5 +55,5 @@ void proxy_metrics(struct proxy *p, struct buf *out);
 uint64_t proxy_live(struct proxy *p, const char *name);
 /* Clusters and their endpoints with counters, as Envoy's /clusters?format=json in our words. */
 void proxy_clusters(struct proxy *p, struct buf *json);
-/* Have all workers' turn counters moved since the last call? For the watchdog. */
+/* Have all workers, and the helpers of handshakes, turned since the last call? For the watchdog. */
 bool proxy_is_alive(struct proxy *p);

@@ -1,5 +1,6 @@
 #include "proxy/worker.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -264,8 +265,12 @@ static void *thread(void *arg)
 
 int worker_start(struct worker *w, struct err *err)
 {
+    char name[16];
+
     if (pthread_create(&w->thread, NULL, thread, w) != 0)
         return err_set(err, ERR_IO, "worker %u: the thread cannot be started", w->index);
+    (void)snprintf(name, sizeof(name), "weft-worker-%u", w->index);
+    (void)pthread_setname_np(w->thread, name); /* for ps -T */
     w->started = true;
     return 0;
 }

@@ -233,6 +233,7 @@ static int apply_capture(struct agent *a, struct err *err)
         dns[plan.dns_count++] =
             (struct capture_dns){a->nameservers[i], (uint16_t)(a->settings.dns_port + i)};
     rc = capture_apply(a->capture, &plan, err);
+    a->is_captured = rc == 0;
     mem_free(inbound);
     mem_free(pairs);
     return rc;
@@ -277,6 +278,7 @@ static void apply_host(struct agent *a)
         log_error("capture rules were not changed, will try again: %s", err.text);
     if (a->dns)
         apply_names(a);
+    report_soon(a->report);
 }
 
 /* ---- putting configuration into force ---- */
@@ -411,6 +413,7 @@ static void reload_services(struct agent *a)
 {
     struct err err;
 
+    report_reloading(a->report);
     if (read_services(a, &err)) {
         log_error("services.d was not reloaded, keeping what runs: %s", err.text);
         return;
@@ -498,6 +501,7 @@ static void begin_stop(struct running *r)
         return;
     }
     log_info("stopping");
+    report_stopping(a->report);
     r->drain_until_ms = loop_now_ms(a->loop) + DRAIN_MS;
     /* First callers elsewhere learn to use other endpoints, then the door closes. */
     timer_in(&r->drain_timer, link_is_up(a->link) ? WITHDRAW_MS : 1);
@@ -644,6 +648,7 @@ static int open_parts(struct agent *a, struct err *err)
     }
     if (open_names(a, err))
         return -1;
+    a->report = report_new(a);
     load_stored(a);
     a->link = link_new(a, err);
     if (!a->link)
@@ -656,6 +661,7 @@ static void close_parts(struct agent *a)
 {
     struct err err;
 
+    report_free(a->report);
     capture_close(a->capture, true);
     admin_free(a->admin);
     link_free(a->link);
@@ -709,6 +715,7 @@ static int serve_until_stopped(struct running *r, struct err *err)
         return -1;
     if (open_parts(a, err) == 0) {
         timer_in(&a->check_timer, CHECK_MS);
+        report_soon(a->report);
         log_info("agent runs version=%s host=%s address=%s services=%zu capture=%s dns=%s",
                  WEFT_VERSION, a->member.name, addr_format_ip(&a->self.address, at),
                  a->service_count, a->capture ? "on" : "off", a->dns ? "on" : "off");

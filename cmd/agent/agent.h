@@ -21,6 +21,7 @@ struct creds;
 struct dns_server;
 struct link;
 struct proxy;
+struct report;
 struct snapshot;
 
 #define AGENT_SERVERS_MAX 8
@@ -71,8 +72,10 @@ struct agent {
     struct capture *capture;
     struct dns_server *dns;
     struct admin *admin;
+    struct report *report;
     int access_fd;
     bool is_ready;
+    bool is_captured; /* the redirects are as wanted */
     bool is_stopping; /* draining: nothing is redirected any more */
     int64_t started_ms;
 };
@@ -131,6 +134,7 @@ void link_register(struct link *l); /* own services changed */
 void link_withdraw(struct link *l);
 void link_restart(struct link *l);  /* a new host certificate: connect anew with it */
 bool link_is_up(const struct link *l);
+const char *link_problem(const struct link *l); /* why it is down; "" while nothing failed */
 void link_json(const struct link *l, struct buf *out);
 /* One HTTP call to a server with the host certificate (or, `recover`, without). `done` as fetch.h
  * says. */
@@ -139,6 +143,13 @@ struct fetch;
 struct fetch *link_call(
     struct link *l, bool with_certificate, const char *method, const char *path, struct str body,
     void (*done)(void *arg, const struct fetch_answer *answer, const struct err *err), void *arg);
+
+/* report.c: to the service manager. */
+struct report *report_new(struct agent *a);
+void report_free(struct report *r);
+void report_soon(struct report *r); /* something changed; also the start of the watchdog */
+void report_reloading(struct report *r);
+void report_stopping(struct report *r);
 
 /* admin.c: pages on the Unix socket and loopback ports. */
 struct admin *admin_new(struct agent *a, struct err *err);

@@ -569,6 +569,11 @@ bool link_is_up(const struct link *l)
     return l->up && !l->is_new;
 }
 
+const char *link_problem(const struct link *l)
+{
+    return l->problem;
+}
+
 void link_json(const struct link *l, struct buf *out)
 {
     char at[ADDR_TEXT_MAX];

@@ -38,7 +38,7 @@
 #define IDLE_MS       60000       /* an agent's stream is no longer ours, so this hurts nobody */
 #define BODY_BYTES    (16u << 10) /* what a caller without a role may send: a join */
 
-enum { NOTE_SIGNAL = 1, NOTE_RENEW = 2, NOTE_STORE = 4 };
+enum { NOTE_SIGNAL = 1, NOTE_RENEW = 2, NOTE_REPORT = 4 };
 
 /* ---- paths ---- */
 
@@ -115,16 +115,30 @@ static void renew(struct server *s)
     timer_in(&s->renew_timer, MIN(SWEEP_MS, s->settings.leaf_ms / 6));
 }
 
+/* To the service manager. This loop is watched by sending it; a helper that stands still stops it. */
+static void report(struct server *s)
+{
+    timer_in(&s->report_timer, notify_ping_ms(&s->notify));
+    if (crypto_is_alive())
+        notify_alive(&s->notify);
+    notify_status(&s->notify, "serving revision %lld, %zu agents connected",
+                  (long long)revision_current(s->revisions), s->session_count);
+    notify_ready(&s->notify);
+}
+
 static void run(struct task *t, unsigned notes)
 {
     struct server *s = CONTAINER(t, struct server, task);
 
     if (notes & NOTE_SIGNAL) {
         log_info("stopping");
+        notify_stopping(&s->notify);
         loop_stop(s->loop);
     }
     if (notes & NOTE_RENEW)
         renew(s);
+    if (notes & NOTE_REPORT)
+        report(s);
 }
 
 /* ---- assembly ---- */
@@ -218,12 +232,18 @@ static void serve_until_stopped(struct server *s, int signal_fd)
     watch_want(&signals, true, false);
     timer_init(&s->renew_timer, &s->task, NOTE_RENEW);
     timer_in(&s->renew_timer, MIN(SWEEP_MS, s->settings.leaf_ms / 6));
+    timer_init(&s->report_timer, &s->task, NOTE_REPORT);
+    notify_open(&s->notify);
+    if (s->notify.fd >= 0)
+        timer_in(&s->report_timer, 1);
     log_info("server runs version=%s agents=%s api=%s revision=%lld", WEFT_VERSION,
              addr_format(&s->settings.listen, at), s->settings.socket_path,
              (long long)revision_current(s->revisions));
     loop_run(s->loop);
     watch_close(&signals);
     timer_stop(&s->renew_timer);
+    timer_stop(&s->report_timer);
+    notify_close(&s->notify);
     task_forget(&s->task);
 }
 

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "cmd/notify.h"
 #include "mesh/base/addr.h"
 #include "mesh/base/err.h"
 #include "mesh/base/loop.h"
@@ -36,7 +37,8 @@ struct server_settings {
 struct server {
     struct loop *loop;
     struct task task;
-    struct timer renew_timer;
+    struct timer renew_timer, report_timer;
+    struct notify notify;
     struct server_settings settings;
     struct store *store;
     struct revisions *revisions;

@@ -14,6 +14,8 @@ static struct {
     unsigned thread_count, starts;
     unsigned queued, queue_max;
     bool stopping;
+    uint64_t roll; /* raised by each call of crypto_is_alive, */
+    uint64_t heard[THREADS_MAX]; /* and noted by each helper when it looks at the queue */
     struct crypto_job *first, *last;
 } helpers = {.lock = PTHREAD_MUTEX_INITIALIZER, .some = PTHREAD_COND_INITIALIZER};
 
@@ -49,11 +51,13 @@ static void run(struct crypto_job *job)
 /* Runs until stopped and the queue is empty: every job submitted comes back. */
 static void *helper(void *arg)
 {
-    (void)arg; /* the queue is the only state */
+    uint64_t *heard = arg;
+
     pthread_mutex_lock(&helpers.lock);
     for (;;) {
         struct crypto_job *job = helpers.first;
 
+        *heard = helpers.roll;
         if (job) {
             helpers.first = job->next;
             if (!helpers.first)
@@ -90,11 +94,12 @@ int crypto_start(unsigned threads, unsigned queue_max, struct err *err)
         return 0;
     helpers.queue_max = queue_max;
     for (unsigned i = 0; i < MIN(threads, THREADS_MAX); i++) {
-        if (pthread_create(&helpers.threads[i], NULL, helper, NULL) != 0) {
+        if (pthread_create(&helpers.threads[i], NULL, helper, &helpers.heard[i]) != 0) {
             join_all();
             helpers.starts = 0;
             return err_set(err, ERR_IO, "cannot start a thread for TLS handshakes");
         }
+        (void)pthread_setname_np(helpers.threads[i], "weft-handshake"); /* for ps -T */
         helpers.thread_count++;
     }
     return 0;
@@ -109,6 +114,19 @@ void crypto_stop(void)
 bool crypto_has_threads(void)
 {
     return helpers.thread_count > 0;
+}
+
+bool crypto_is_alive(void)
+{
+    bool alive = true;
+
+    pthread_mutex_lock(&helpers.lock);
+    for (unsigned i = 0; i < helpers.thread_count; i++)
+        alive = alive && helpers.heard[i] == helpers.roll;
+    helpers.roll++;
+    pthread_cond_broadcast(&helpers.some);
+    pthread_mutex_unlock(&helpers.lock);
+    return alive;
 }
 
 bool crypto_submit(struct crypto_job *job)

@@ -29,4 +29,7 @@ struct crypto_job {
 int crypto_start(unsigned threads, unsigned queue_max, struct err *err);
 void crypto_stop(void);
 bool crypto_has_threads(void);                       /* any thread */
+/* Has every helper come back to its queue since the last call? The first says yes. For the
+ * watchdog; one thread asks. */
+bool crypto_is_alive(void);
 bool crypto_submit(struct crypto_job *job) MUST_USE; /* false: queue full */
