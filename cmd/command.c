@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct flag help_flag = {"help", 'h', FLAG_SWITCH, NULL, "Print this help."};
 
@@ -149,6 +150,30 @@ const char *args_path(const struct args *a, const char *flag, const char *variab
     if (!value)
         value = getenv(variable);
     return value && *value ? value : otherwise;
+}
+
+bool args_path_is_default(const struct args *a, const char *flag, const char *variable)
+{
+    return !*args_path(a, flag, variable, "");
+}
+
+const char *command_start_hint(const char *unit, const char *otherwise)
+{
+    static const char *const places[] = {"/etc/systemd/system", "/usr/local/lib/systemd/system",
+                                         "/usr/lib/systemd/system", "/lib/systemd/system"};
+    static char hint[128];
+    char path[256];
+
+    if (access("/run/systemd/system", F_OK))
+        return otherwise; /* systemd does not run this host: sd_booted(3) */
+    for (size_t i = 0; i < COUNT(places); i++) {
+        (void)snprintf(path, sizeof(path), "%s/%s.service", places[i], unit);
+        if (access(path, F_OK))
+            continue;
+        (void)snprintf(hint, sizeof(hint), "systemctl enable --now %s", unit);
+        return hint;
+    }
+    return otherwise;
 }
 
 void command_help(const struct command *c)

@@ -68,8 +68,13 @@ void command_help(const struct command *c);
 /* Print "weft: error text" and return the exit code that fits its kind. */
 int command_failed(const struct err *err);
 
+/* What to run next, for people: by systemd where it runs and the unit is installed. "weft-agent" gives
+ * "systemctl enable --now weft-agent", else `otherwise`. */
+const char *command_start_hint(const char *unit, const char *otherwise);
+
 /* Where things are, by flag, environment and default (in this order): the flag's name is e.g.
  * "state-dir", the variable WEFT_STATE_DIR. */
+bool args_path_is_default(const struct args *a, const char *flag, const char *variable);
 const char *args_path(const struct args *a, const char *flag, const char *variable,
                       const char *otherwise);
 

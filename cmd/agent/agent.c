@@ -15,6 +15,7 @@
 #include "cmd/agent/dns.h"
 #include "cmd/agent/join.h"
 #include "cmd/command.h"
+#include "cmd/owner.h"
 #include "mesh/base/file.h"
 #include "mesh/base/limits.h"
 #include "mesh/base/log.h"
@@ -779,6 +780,7 @@ static const struct flag join_flags[] = {
     {"address",    0,   FLAG_TEXT,   "IP",   "How others reach this host (default: what the server sees)."},
     {"state-dir",  0,   FLAG_TEXT,   "DIR",
      "Key and certificates go to DIR/agent (default /var/lib/weft, or $WEFT_STATE_DIR)."                  },
+    OWNER_FLAG,
     {"again",      0,   FLAG_SWITCH, NULL,   "Join although this host is a member already."               },
 };
 

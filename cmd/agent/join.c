@@ -10,6 +10,7 @@
 
 #include "cmd/agent/agent.h"
 #include "cmd/agent/join.h"
+#include "cmd/owner.h"
 #include "mesh/base/file.h"
 #include "mesh/base/json.h"
 #include "mesh/base/limits.h"
@@ -259,6 +260,18 @@ out:
     return rc;
 }
 
+/* The state folder, and its owner's hands from here on. */
+static int open_state(const struct args *a, struct err *err)
+{
+    struct owner owner;
+    const char *dir = args_path(a, "state-dir", "WEFT_STATE_DIR", DEFAULT_STATE);
+
+    return owner_open(a, dir, args_path_is_default(a, "state-dir", "WEFT_STATE_DIR"), &owner, err) ||
+                   owner_become(&owner, err)
+               ? -1
+               : 0;
+}
+
 int join_run(const struct args *a)
 {
     struct join j = {0};
@@ -284,13 +297,15 @@ int join_run(const struct args *a)
             "this host is a member already (%s); to join another mesh or with another token, "
             "add --again",
             path);
-    else if (read_token(a, &j, &err) == 0 && load_or_make_key(&j, &err) == 0)
+    else if (read_token(a, &j, &err) == 0 && open_state(a, &err) == 0 &&
+             load_or_make_key(&j, &err) == 0)
         rc = join(&j, &err);
     key_free(j.key);
     key_wipe(&j.token, sizeof(j.token));
     arena_done(&j.arena);
     if (rc)
         return command_failed(&err);
-    printf("  joined.    Start the agent with: weft agent run\n");
+    printf("  joined.    Start the agent with: %s\n",
+           command_start_hint("weft-agent", "weft agent run"));
     return EXIT_DONE;
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cmd/command.h"
+#include "cmd/owner.h"
 #include "cmd/server/api.h"
 #include "mesh/base/file.h"
 #include "mesh/base/limits.h"
@@ -329,30 +330,35 @@ static int first_token(struct server *s, struct str creator, struct err *err)
     buf_init(&id, 64);
     rc = enrol_token_create(s, &want, &audit, &join, &id, err);
     if (rc == 0)
-        printf("\n  Start the server:\n    weft server run\n\n  Add a host (valid 1 h, one use):\n "
+        printf("\n  Start the server:\n    %s\n\n  Add a host (valid 1 h, one use):\n "
                "   weft join %.*s\n",
-               STR_ARG(buf_str(&join)));
+               command_start_hint("weft-server", "weft server run"), STR_ARG(buf_str(&join)));
     buf_done(&join);
     buf_done(&id);
     return rc;
 }
 
-static int create(struct server *s, const char *ini, struct arena *arena, struct err *err)
+/* By the state folder's owner; the settings are whose who runs the command. */
+static int create_state(struct server *s, const char *ca, const char *db, struct err *err)
+{
+    if (ca_create(ca, str_from(s->settings.trust_domain), text_wall_ms(), err))
+        return -1;
+    s->ca = ca_open(ca, err);
+    s->store = s->ca ? store_open(db, err) : NULL;
+    return s->store ? 0 : -1;
+}
+
+static int create(struct server *s, const struct owner *owner, const char *ini, struct arena *arena, struct err *err)
 {
     const char *ca = join_path(arena, s->settings.state_dir, "ca").p;
     const char *db = join_path(arena, s->settings.state_dir, "weft.db").p;
 
-    (void)umask(077);
     if (file_exists(ini) || file_exists(db) || file_exists(ca))
         return err_set(err, ERR_CONFLICT,
                        "there is a server here already (%s); to begin anew, remove %s and %s first",
                        db, ini, s->settings.state_dir);
-    if (file_mkdirs(s->settings.state_dir, 0700, err) ||
-        ca_create(ca, str_from(s->settings.trust_domain), text_wall_ms(), err))
-        return -1;
-    s->ca = ca_open(ca, err);
-    s->store = s->ca ? store_open(db, err) : NULL;
-    if (!s->store || server_settings_write(ini, &s->settings, err))
+    if (owner_become(owner, err) || create_state(s, ca, db, err) || owner_return(owner, err) ||
+        server_settings_write(ini, &s->settings, err))
         return -1;
     printf("  created   %s\n  created   root and issuing CA of %s (P-256) in %s\n  created   %s\n",
            db, s->settings.trust_domain, ca, ini);
@@ -364,6 +370,7 @@ static int init_server(const struct args *a)
     struct server s = {0};
     struct arena arena;
     struct err err;
+    struct owner owner;
     const char *ini, *dir;
     int rc = -1;
 
@@ -371,8 +378,12 @@ static int init_server(const struct args *a)
     ini = config_path(a, &arena);
     dir = args_path(a, "config-dir", "WEFT_CONFIG_DIR", CONFIG_DIR);
     if (read_init(a, &s.settings, &arena, &err) == 0 && file_mkdirs(dir, 0755, &err) == 0 &&
-        create(&s, ini, &arena, &err) == 0)
-        rc = first_token(&s, arena_printf(&arena, "uid %u", getuid()), &err);
+        owner_open(a, s.settings.state_dir,
+                   args_path_is_default(a, "state-dir", "WEFT_STATE_DIR"), &owner, &err) == 0) {
+        (void)umask(077);
+        if (create(&s, &owner, ini, &arena, &err) == 0 && owner_become(&owner, &err) == 0)
+            rc = first_token(&s, arena_printf(&arena, "uid %u", getuid()), &err);
+    }
     if (s.store)
         store_close(s.store);
     ca_close(s.ca);
@@ -394,6 +405,7 @@ static const struct flag init_flags[] = {
     {"root-namespace", 0,   FLAG_TEXT, "NAME",
      "Its policies hold for the whole mesh (default istio-system)."                                                  },
     {"state-dir",      0,   FLAG_TEXT, "DIR",             "Store and CA (default /var/lib/weft, or $WEFT_STATE_DIR)."},
+    OWNER_FLAG,
     {"config-dir",     0,   FLAG_TEXT, "DIR",             "Settings (default /etc/weft, or $WEFT_CONFIG_DIR)."       },
     {"socket",         0,   FLAG_TEXT, "PATH",            "Local API (default /run/weft/api.sock, or $WEFT_SOCKET)." },
 };
