@@ -6,7 +6,8 @@
 # make fuzz       build fuzzers with clang and run each for FUZZ_SECONDS (default 20)
 # make demo       a real mesh of several hosts on this machine, shown working (root); KEEP=1 leaves it running
 # make deps       install what building and testing needs (Debian packages, mbedTLS 3.6); idempotent
-# make install    honours DESTDIR and PREFIX
+# make fresh      demo and check in newly made Debian 12 and 13 roots (root, debootstrap); FRESH="trixie" chooses
+# make install    binary, units, man pages, completions, documents; honours DESTDIR and PREFIX; make uninstall removes them
 # make layers     print which directory includes which; fails on an upward include
 # Add a file by creating it: sources are found by wildcard, headers by the compiler.
 
@@ -23,6 +24,7 @@ V      ?= 0
 Q      := $(if $(filter 0,$(V)),@,)
 
 VERSION := 0.1.0
+RELEASED := 2026-11-26
 DIRS    := mesh/base mesh/kinds mesh store pki proxy/wire proxy/filter proxy cmd/server cmd/agent cmd/ctl cmd
 SRC     := $(wildcard $(addsuffix /*.c,$(DIRS)))
 SRC     := $(if $(STOCK),$(filter-out pki/accel.c,$(SRC)),$(SRC))
@@ -48,7 +50,7 @@ FLAGS_release := -O2 -g $(HARDEN)
 FLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 FLAGS_tsan    := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
 FLAGS_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -DFUZZING
-CFLAGS_ALL     = -std=gnu17 -D_GNU_SOURCE -DWEFT_VERSION='"$(VERSION)"' -I. $(MBEDINC) -MMD -MP $(WARN) $(FLAGS_$(MODE)) $(CFLAGS)
+CFLAGS_ALL     = -std=gnu17 -D_GNU_SOURCE -DWEFT_VERSION='"$(VERSION)"' -DWEFT_RELEASED='"$(RELEASED)"' -I. $(MBEDINC) -MMD -MP $(WARN) $(FLAGS_$(MODE)) $(CFLAGS)
 
 all: $(B)/$(NAME)
 
@@ -108,11 +110,35 @@ demo: deps
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)KEEP=$(KEEP) test/demo/demo.sh
 
+fresh:
+	$(Q)test/fresh.sh
+
+# What an installation consists of, once: a tree under $(STAGE), which install copies and uninstall takes away by its names.
 # Units are installed disabled: `systemctl enable --now weft-server` after init, weft-agent after join.
-install: all
-	install -D -m 755 $(B)/$(NAME) $(DESTDIR)$(PREFIX)/bin/$(NAME)
-	for u in systemd/*.service; do install -d $(DESTDIR)$(PREFIX)/lib/systemd/system; \
-	  sed 's,@BIN@,$(PREFIX)/bin,' $$u > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${u##*/}; done
+STAGE := $(B)/stage
+stage: all
+	$(Q)rm -rf $(STAGE); mkdir -p $(addprefix $(STAGE)/,bin lib/systemd/system lib/sysusers.d lib/tmpfiles.d \
+	    share/bash-completion/completions share/zsh/site-functions share/fish/vendor_completions.d \
+	    share/man/man1 share/man/man5 share/doc/weft)
+	$(Q)cp $(B)/$(NAME) $(STAGE)/bin/
+	$(Q)for u in systemd/*.service; do sed 's,@BIN@,$(PREFIX)/bin,' $$u >$(STAGE)/lib/systemd/system/$${u##*/}; done
+	$(Q)cp systemd/sysusers.conf $(STAGE)/lib/sysusers.d/weft.conf
+	$(Q)cp systemd/tmpfiles.conf $(STAGE)/lib/tmpfiles.d/weft.conf
+	$(Q)$(B)/$(NAME) completion bash >$(STAGE)/share/bash-completion/completions/weft
+	$(Q)$(B)/$(NAME) completion zsh >$(STAGE)/share/zsh/site-functions/_weft
+	$(Q)$(B)/$(NAME) completion fish >$(STAGE)/share/fish/vendor_completions.d/weft.fish
+	$(Q)for p in $$($(B)/$(NAME) man); do $(B)/$(NAME) man $$p >$(STAGE)/share/man/man$${p##*.}/$$p; done
+	$(Q)cp -r LICENSE README.md docs $(STAGE)/share/doc/weft/
+
+install: stage
+	$(Q)cd $(STAGE) && find . -type f | while read -r f; do \
+	    m=644; [ "$${f#./bin/}" = "$$f" ] || m=755; install -D -m $$m "$$f" "$(DESTDIR)$(PREFIX)/$$f"; done
+
+# Folders that are not ours alone go only from a DESTDIR, and only empty ones.
+uninstall: stage
+	$(Q)cd $(STAGE) && find . -type f | while read -r f; do rm -f "$(DESTDIR)$(PREFIX)/$$f"; done
+	$(Q)[ ! -d "$(DESTDIR)$(PREFIX)/share/doc/weft" ] || find "$(DESTDIR)$(PREFIX)/share/doc/weft" -type d -empty -delete
+	$(Q)[ -z "$(DESTDIR)" ] || find "$(DESTDIR)" -mindepth 1 -type d -empty -delete
 
 layers:
 	$(Q)test/layers.sh $(DIRS)
@@ -122,6 +148,6 @@ format:
 
 clean: ; rm -rf build/release build/asan build/tsan build/fuzz
 
-.PHONY: all unit unit-programs check check-all asan tsan fuzz fuzzers deps e2e demo install layers format clean
+.PHONY: all unit unit-programs check check-all asan tsan fuzz fuzzers deps e2e demo fresh stage install uninstall layers format clean
 .SECONDARY:
 -include $(OBJ:.o=.d) $(TESTS:=.d) $(FUZZ:=.d)

@@ -78,10 +78,26 @@ bool args_path_is_default(const struct args *a, const char *flag, const char *va
 const char *args_path(const struct args *a, const char *flag, const char *variable,
                       const char *otherwise);
 
-/* Command tables of the programs. */
+/* Command tables of the programs. complete.c and manual.c write shell completion and manual pages
+ * from them: a placeholder of `usage` or of a flag's `value` (KIND, HOST, FILE, ...) says what may
+ * stand there. */
 extern const struct command server_commands[];
 extern const size_t server_command_count;
 extern const struct command agent_commands[];
 extern const size_t agent_command_count;
 extern const struct command ctl_commands[];
 extern const size_t ctl_command_count;
+
+/* What `get` shows besides documents; NULL past the end. */
+const char *ctl_list_name(size_t i);
+
+/* commands.c: all of them, in the order of help. */
+const struct command *command_at(size_t i); /* NULL past the end */
+bool command_is_hidden(const struct command *c); /* for programs, not for people */
+/* Do the words of `name` stand at the front of argv? Returns how many, 0 for no. */
+int command_match(const char *name, int argc, char *const *argv);
+const char *exit_code_text(int code); /* NULL past the last */
+
+int completion_run(const struct args *a); /* weft completion SHELL: complete.c */
+int complete_run(const struct args *a);   /* what may stand at the cursor */
+int manual_run(const struct args *a);     /* weft man [PAGE]: manual.c */

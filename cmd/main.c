@@ -5,62 +5,13 @@
 
 #include "cmd/command.h"
 
-static int version_run(const struct args *a)
-{
-    (void)a;
-    printf("weft %s\n", WEFT_VERSION);
-    return EXIT_DONE;
-}
-
-static int exit_codes_run(const struct args *a)
-{
-    (void)a;
-    printf("0  done\n1  findings, or a difference\n2  the command line is wrong\n3  no server can "
-           "be reached\n"
-           "4  refused by validation\n5  conflict with somebody else's change\n6  not allowed\n7  "
-           "not found\n"
-           "8  timed out waiting\n");
-    return EXIT_DONE;
-}
-
-static const struct command own_commands[] = {
-    {"version",    "", "Print the version.",          NULL, NULL, 0, 0, 0, version_run   },
-    {"exit-codes", "", "Print what exit codes mean.", NULL, NULL, 0, 0, 0, exit_codes_run},
-};
-
-static const struct command *command_at(size_t i)
-{
-    if (i < server_command_count)
-        return &server_commands[i];
-    i -= server_command_count;
-    if (i < agent_command_count)
-        return &agent_commands[i];
-    i -= agent_command_count;
-    if (i < ctl_command_count)
-        return &ctl_commands[i];
-    i -= ctl_command_count;
-    return i < COUNT(own_commands) ? &own_commands[i] : NULL;
-}
-
-/* Do the words of `name` stand at the front of argv? Returns how many, 0 for no. */
-static int words_match(const char *name, int argc, char **argv)
-{
-    struct str rest = str_from(name), word;
-    int n = 0;
-
-    while (str_next(&rest, ' ', &word)) {
-        if (n >= argc || !str_eq(str_from(argv[n]), word))
-            return 0;
-        n++;
-    }
-    return n;
-}
-
 static void print_commands(FILE *to, const char *group)
 {
     const struct command *c;
 
     for (size_t i = 0; (c = command_at(i)); i++) {
+        if (command_is_hidden(c))
+            continue;
         if (!group ||
             (strncmp(c->name, group, strlen(group)) == 0 && c->name[strlen(group)] == ' '))
             fprintf(to, "  %-16s %s\n", c->name, c->summary);
@@ -115,7 +66,7 @@ int main(int argc, char **argv)
         argc--;
         argv++; /* `weft help token create` is `weft token create --help` */
         for (size_t i = 0; (c = command_at(i)); i++) {
-            if (words_match(c->name, argc, argv)) {
+            if (command_match(c->name, argc, argv)) {
                 command_help(c);
                 return EXIT_DONE;
             }
@@ -128,7 +79,7 @@ int main(int argc, char **argv)
         strcmp(argv[0], "-h") == 0)
         return usage(stdout, EXIT_DONE);
     for (size_t i = 0; (c = command_at(i)); i++) {
-        int n = words_match(c->name, argc, argv);
+        int n = command_match(c->name, argc, argv);
 
         if (n > words) {
             words = n;

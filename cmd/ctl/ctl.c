@@ -297,6 +297,11 @@ static const struct {
     {"audit",        "/v1/audit",        table_audit       },
 };
 
+const char *ctl_list_name(size_t i)
+{
+    return i < COUNT(lists) ? lists[i].name : NULL;
+}
+
 enum output { OUTPUT_TABLE, OUTPUT_YAML, OUTPUT_JSON, OUTPUT_NAME };
 
 static int read_output(const struct args *a, enum output *out)
@@ -721,9 +726,9 @@ const struct command ctl_commands[] = {
      "10.0.0.0/16",                                                                     token_flags,  COUNT(token_flags),  0, 0, token_create},
     {"token list",   "[flags]",             "Show tokens; their secrets are not kept.",              NULL,                                                              list_flags,
      COUNT(list_flags),                                                                                                                                                                                    0, 0, token_list  },
-    {"token revoke", "ID",                  "Make a token useless. Hosts that joined with it stay.", NULL,
+    {"token revoke", "TOKEN-ID",                  "Make a token useless. Hosts that joined with it stay.", NULL,
      plain_flags,                                                                                                                                                                     COUNT(plain_flags),  1, 1, token_revoke},
-    {"host eject",   "NAME",
+    {"host eject",   "HOST",
      "Take a host out of the mesh for good: its services go, its key is refused.",                   NULL,
      plain_flags,                                                                                                                                                                     COUNT(plain_flags),  1, 1, eject_run   },
     {"status",       "[flags]",
