@@ -114,3 +114,14 @@ int revision_source(struct revisions *r, const struct revision_object *o, struct
 
 /* Forget all but the newest `keep` revisions and what only they reach. */
 int revision_trim(struct revisions *r, int64_t keep, struct err *err);
+
+/* What a walk through everything found; for a store that nobody else has open. */
+struct revision_health {
+    int64_t first, head; /* revisions that are kept, 0, 0 if there are none */
+    size_t objects;      /* live */
+    size_t orphans;      /* commits that a crash cut short: no revision reaches them */
+};
+
+/* Reads every object of every kept revision, each once, and changes nothing. ERR_IO: the first one
+ * that is missing or does not fit. */
+int revision_check(struct store *store, struct revision_health *out, struct err *err);

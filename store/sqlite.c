@@ -30,6 +30,8 @@
 #define BUSY_TIMEOUT_MS 2000       /* a person's sqlite3 shell may hold a lock for a moment */
 #define TRIM_EVERY      64         /* transactions between two trims of the log */
 #define PATH_BYTES      4096
+#define QUICK           "PRAGMA quick_check(1)" /* pages and rows; the other looks at indexes too */
+#define THOROUGH        "PRAGMA integrity_check(1)"
 
 enum statement {
     SQL_BEGIN,
@@ -140,17 +142,14 @@ struct store {
 
 /* ------------------------------------------------------------------- errors */
 
+/* A write that failed for another reason is no full disk: who frees space would wait for nothing.
+ */
 static bool no_room(sqlite3 *db, int rc)
 {
     int e = sqlite3_system_errno(db);
 
-    if ((rc & 0xff) == SQLITE_FULL)
-        return true;
-    if ((rc & 0xff) != SQLITE_IOERR)
-        return false;
-    rc = sqlite3_extended_errcode(db);
-    return rc == SQLITE_IOERR_WRITE || rc == SQLITE_IOERR_SHMSIZE || rc == SQLITE_IOERR_TRUNCATE ||
-           e == ENOSPC || e == EDQUOT;
+    return (rc & 0xff) == SQLITE_FULL ||
+           ((rc & 0xff) == SQLITE_IOERR && (e == ENOSPC || e == EDQUOT));
 }
 
 static int failed(sqlite3 *db, int rc, struct err *err)
@@ -346,8 +345,8 @@ static int open_db(const char *path, int flags, sqlite3 **db, struct err *err)
                 err);
 }
 
-/* Is it ours, and whole? *version 0: an empty file. */
-static int check_db(sqlite3 *db, int64_t *version, struct err *err)
+/* Is it ours, and whole, as far as this PRAGMA looks? *version 0: an empty file. */
+static int check_db(sqlite3 *db, const char *how, int64_t *version, struct err *err)
 {
     char verdict[256];
     int64_t id, pages;
@@ -361,7 +360,7 @@ static int check_db(sqlite3 *db, int64_t *version, struct err *err)
                        "it is not weft's database: name another file, or move this one away");
     if (*version > migrate_latest())
         return 0; /* migrate_run says so better */
-    if (pragma(db, "PRAGMA quick_check(1)", NULL, verdict, sizeof(verdict), err))
+    if (pragma(db, how, NULL, verdict, sizeof(verdict), err))
         return -1;
     if (strcmp(verdict, "ok") != 0)
         return err_set(err, ERR_IO, "the database is damaged (%s): restore a backup", verdict);
@@ -449,7 +448,8 @@ static int prepare_file(struct store *s, struct err *err)
     char mode[16];
 
     if (take_lock(s, err) || make_file(s->path, 0, err) ||
-        open_db(s->path, SQLITE_OPEN_READWRITE, &s->db, err) || check_db(s->db, &version, err))
+        open_db(s->path, SQLITE_OPEN_READWRITE, &s->db, err) ||
+        check_db(s->db, QUICK, &version, err))
         return err_wrap(err, "%s", s->path);
     /* Refuse a newer file before anything, the journal mode too, is written to it. */
     if (version > migrate_latest() && migrate_run(&engine, (int)version, s->path, err))
@@ -464,7 +464,30 @@ static int prepare_file(struct store *s, struct err *err)
     return 0;
 }
 
-struct store *store_open(const char *path, struct err *err)
+static int whole_file(struct store *s, struct err *err)
+{
+    int64_t version;
+    int rc;
+
+    if (!file_exists(s->path))
+        return err_set(err, ERR_MISSING, "%s is not there", s->path);
+    if (take_lock(s, err))
+        return -1;
+    rc = open_db(s->path, SQLITE_OPEN_READWRITE, &s->db, err);
+    if (rc == 0)
+        rc = check_db(s->db, THOROUGH, &version, err);
+    if (rc == 0 && version != migrate_latest())
+        rc = err_set(err, ERR_UNSUPPORTED, "it has schema %lld, this weft %d: %s",
+                     (long long)version, migrate_latest(),
+                     version < migrate_latest() ? "start its server once, which migrates it"
+                                                : "use the weft that wrote it");
+    if (rc == 0)
+        rc = load_state(s, err);
+    return rc ? err_wrap(err, "%s", s->path) : 0;
+}
+
+static struct store *open_by(int (*prepare)(struct store *s, struct err *err), const char *path,
+                             struct err *err)
 {
     struct store *s = MEM_NEW(struct store);
 
@@ -473,11 +496,21 @@ struct store *store_open(const char *path, struct err *err)
     s->next_id = 1;
     s->replay_seq = INT64_MAX;
     s->path = str_dup(str_from(path));
-    if (prepare_file(s, err)) {
+    if (prepare(s, err)) {
         store_close(s);
         return NULL;
     }
     return s;
+}
+
+struct store *store_open(const char *path, struct err *err)
+{
+    return open_by(prepare_file, path, err);
+}
+
+struct store *store_open_whole(const char *path, struct err *err)
+{
+    return open_by(whole_file, path, err);
 }
 
 void store_close(struct store *s)
@@ -1410,7 +1443,7 @@ int store_restore(const char *backup, const char *path, struct err *err)
                        "%s belongs to a database that is not there: move it away first", wal);
     rc = open_db(backup, SQLITE_OPEN_READONLY, &from, err);
     if (rc == 0)
-        rc = check_db(from, &version, err);
+        rc = check_db(from, THOROUGH, &version, err);
     if (rc == 0 && (version == 0 || version > migrate_latest()))
         rc = err_set(err, version ? ERR_UNSUPPORTED : ERR_INVALID,
                      version ? "it has schema %lld, this weft knows up to %d: use the weft that "

@@ -32,6 +32,9 @@ struct store_watch;
  * Refuses a file that is damaged, is not weft's, is from a newer weft, or is open in another
  * process. */
 struct store *store_open(const char *path, struct err *err);
+/* The database as it lies there, after a check of every page and index: it must exist and have this
+ * program's schema, and nothing is made, migrated or repaired. For a look at a stopped server. */
+struct store *store_open_whole(const char *path, struct err *err);
 void store_close(struct store *s); /* NULL is fine */
 
 int64_t store_seq(const struct store *s);       /* of the last transaction; 0 in an empty store */

@@ -1,4 +1,4 @@
-/* `weft server init` and `weft server run`: assemble the parts, run the loop, stop in order. */
+/* `weft server run`: assemble the parts, run the loop, stop in order. */
 #include "cmd/server/server.h"
 
 #include <signal.h>
@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "cmd/command.h"
-#include "cmd/owner.h"
 #include "cmd/server/api.h"
 #include "mesh/base/file.h"
 #include "mesh/base/limits.h"
@@ -28,10 +27,6 @@
 #include "store/revision.h"
 #include "store/store.h"
 
-#define CONFIG_DIR    "/etc/weft"
-#define STATE_DIR     "/var/lib/weft"
-#define SOCKET_PATH   "/run/weft/api.sock"
-#define PORT          15012
 #define SWEEP_MS      3600000
 #define TOKEN_KEEP_MS (7ll * 24 * 3600 * 1000)
 #define CONNECTIONS   20000
@@ -40,19 +35,6 @@
 #define BODY_BYTES    (16u << 10) /* what a caller without a role may send: a join */
 
 enum { NOTE_SIGNAL = 1, NOTE_RENEW = 2, NOTE_REPORT = 4 };
-
-/* ---- paths ---- */
-
-static struct str join_path(struct arena *a, const char *dir, const char *name)
-{
-    return arena_printf(a, "%s/%s", dir, name);
-}
-
-static const char *config_path(const struct args *a, struct arena *arena)
-{
-    return join_path(arena, args_path(a, "config-dir", "WEFT_CONFIG_DIR", CONFIG_DIR), "server.ini")
-        .p;
-}
 
 /* ---- own certificate ---- */
 
@@ -150,12 +132,14 @@ static int open_parts(struct server *s, struct err *err)
     int rc = -1;
 
     arena_init(&a);
-    s->store = store_open(join_path(&a, s->settings.state_dir, "weft.db").p, err);
+    /* A server that runs is set up: init must never take its folder for its own half-done work. */
+    (void)unlink(server_path(&a, s->settings.state_dir, SERVER_UNFINISHED));
+    s->store = store_open(server_path(&a, s->settings.state_dir, SERVER_DATABASE), err);
     if (!s->store)
         goto out;
     s->revisions = revision_open(s->store, err);
     s->registry = s->revisions ? registry_open(s->store, str_from(s->settings.domain), err) : NULL;
-    s->ca = s->registry ? ca_open(join_path(&a, s->settings.state_dir, "ca").p, err) : NULL;
+    s->ca = s->registry ? ca_open(server_path(&a, s->settings.state_dir, SERVER_CA), err) : NULL;
     if (!s->ca || issue_own(s, err))
         goto out;
     s->throttle = throttle_new();
@@ -261,7 +245,7 @@ static int run_server(const struct args *a)
         (void)snprintf(s.name, sizeof(s.name), "server");
     if (args_has(a, "debug"))
         log_level = LOG_DEBUG;
-    if (server_settings_read(config_path(a, &arena), &s.settings, &err))
+    if (server_settings_read(server_config_path(a, &arena), &s.settings, &err))
         goto out;
     (void)umask(077); /* what others may read says so when it is made */
     s.loop = loop_new(&err);
@@ -278,115 +262,6 @@ static int run_server(const struct args *a)
 out:
     if (s.loop)
         loop_free(s.loop);
-    server_settings_done(&s.settings);
-    arena_done(&arena);
-    return rc ? command_failed(&err) : EXIT_DONE;
-}
-
-/* ---- init ---- */
-
-static int read_init(const struct args *a, struct server_settings *s, struct arena *arena,
-                     struct err *err)
-{
-    const char *state = args_path(a, "state-dir", "WEFT_STATE_DIR", STATE_DIR);
-    const char *socket = args_path(a, "socket", "WEFT_SOCKET", SOCKET_PATH);
-    const char *listen = args_text(a, "listen", "0.0.0.0:15012");
-    const char *advertise = args_text(a, "advertise", NULL);
-    char name[256] = "";
-
-    if (!addr_parse(str_from(listen), &s->listen) || !s->listen.port)
-        return err_set(err, ERR_INVALID, "--listen %s: write IP:PORT", listen);
-    if (!advertise) { /* the listening address, or this machine's name when that is a wildcard */
-        if (addr_is_any(&s->listen) && gethostname(name, sizeof(name) - 1) == 0)
-            advertise = arena_printf(arena, "%s:%u", name, s->listen.port).p;
-        else
-            advertise = listen;
-    }
-    s->state_dir = str_dup(str_from(state));
-    s->socket_path = str_dup(str_from(socket));
-    s->advertise = str_dup(str_from(advertise));
-    s->trust_domain = str_dup(str_from(args_text(a, "trust-domain", "cluster.local")));
-    s->domain = str_dup(str_from(args_text(a, "domain", "cluster.local")));
-    s->root_namespace = str_dup(str_from(args_text(a, "root-namespace", "istio-system")));
-    s->leaf_ms = 72ll * 3600 * 1000;
-    if (!identity_trust_domain_ok(str_from(s->trust_domain)))
-        return err_set(err, ERR_INVALID,
-                       "--trust-domain %s: lower case letters, digits, '.', '-' and '_' only",
-                       s->trust_domain);
-    return 0;
-}
-
-static int first_token(struct server *s, struct str creator, struct err *err)
-{
-    const struct enrol_token want = {.uses = 1, .ttl_ms = 3600 * 1000};
-    struct ledger_audit audit = {.now_ms = text_wall_ms(),
-                                 .actor = creator,
-                                 .source = STR("local"),
-                                 .action = STR("token.create")};
-    struct buf join, id;
-    int rc;
-
-    buf_init(&join, 4096);
-    buf_init(&id, 64);
-    rc = enrol_token_create(s, &want, &audit, &join, &id, err);
-    if (rc == 0)
-        printf("\n  Start the server:\n    %s\n\n  Add a host (valid 1 h, one use):\n "
-               "   weft join %.*s\n",
-               command_start_hint("weft-server", "weft server run"), STR_ARG(buf_str(&join)));
-    buf_done(&join);
-    buf_done(&id);
-    return rc;
-}
-
-/* By the state folder's owner; the settings are whose who runs the command. */
-static int create_state(struct server *s, const char *ca, const char *db, struct err *err)
-{
-    if (ca_create(ca, str_from(s->settings.trust_domain), text_wall_ms(), err))
-        return -1;
-    s->ca = ca_open(ca, err);
-    s->store = s->ca ? store_open(db, err) : NULL;
-    return s->store ? 0 : -1;
-}
-
-static int create(struct server *s, const struct owner *owner, const char *ini, struct arena *arena, struct err *err)
-{
-    const char *ca = join_path(arena, s->settings.state_dir, "ca").p;
-    const char *db = join_path(arena, s->settings.state_dir, "weft.db").p;
-
-    if (file_exists(ini) || file_exists(db) || file_exists(ca))
-        return err_set(err, ERR_CONFLICT,
-                       "there is a server here already (%s); to begin anew, remove %s and %s first",
-                       db, ini, s->settings.state_dir);
-    if (owner_become(owner, err) || create_state(s, ca, db, err) || owner_return(owner, err) ||
-        server_settings_write(ini, &s->settings, err))
-        return -1;
-    printf("  created   %s\n  created   root and issuing CA of %s (P-256) in %s\n  created   %s\n",
-           db, s->settings.trust_domain, ca, ini);
-    return 0;
-}
-
-static int init_server(const struct args *a)
-{
-    struct server s = {0};
-    struct arena arena;
-    struct err err;
-    struct owner owner;
-    const char *ini, *dir;
-    int rc = -1;
-
-    arena_init(&arena);
-    ini = config_path(a, &arena);
-    dir = args_path(a, "config-dir", "WEFT_CONFIG_DIR", CONFIG_DIR);
-    if (read_init(a, &s.settings, &arena, &err) == 0 && file_mkdirs(dir, 0755, &err) == 0 &&
-        owner_open(a, s.settings.state_dir,
-                   args_path_is_default(a, "state-dir", "WEFT_STATE_DIR"), &owner, &err) == 0) {
-        (void)umask(077);
-        if (create(&s, &owner, ini, &arena, &err) == 0 && owner_become(&owner, &err) == 0)
-            rc = first_token(&s, arena_printf(&arena, "uid %u", getuid()), &err);
-    }
-    if (s.store)
-        store_close(s.store);
-    ca_close(s.ca);
     server_settings_done(&s.settings);
     arena_done(&arena);
     return rc ? command_failed(&err) : EXIT_DONE;
@@ -410,16 +285,26 @@ static const struct flag init_flags[] = {
     {"socket",         0,   FLAG_TEXT, "PATH",            "Local API (default /run/weft/api.sock, or $WEFT_SOCKET)." },
 };
 
+static const struct flag check_flags[] = {
+    {"config-dir", 0, FLAG_TEXT, "DIR", "Settings (default /etc/weft, or $WEFT_CONFIG_DIR)."},
+    {"state-dir",  0, FLAG_TEXT, "DIR", "Look here (default: as server.ini says)."          },
+};
+
 static const struct flag run_flags[] = {
     {"config-dir", 0, FLAG_TEXT,   "DIR", "Settings (default /etc/weft, or $WEFT_CONFIG_DIR)."},
     {"debug",      0, FLAG_SWITCH, NULL,  "Log every step."                                   },
 };
 
 const struct command server_commands[] = {
-    {"server init", "[flags]",
-     "Make the CA, the store and the settings of a new mesh; print a join line.", "Run it once, on the machine that will be the control plane:\n\n"
-     "  weft server init --advertise 10.0.0.5:15012\n  weft server run", init_flags, COUNT(init_flags), 0, 0, init_server},
-    {"server run",  "[flags]", "Run the control plane in the foreground.",        NULL,                                                                   run_flags,
-     COUNT(run_flags),                                                                                                                                                                   0, 0, run_server },
+    {"server init",  "[flags]",
+     "Make the CA, the store and the settings of a new mesh; print a join line.",                 "Run it once, on the machine that will be the control plane:\n\n"
+     "  weft server init --advertise 10.0.0.5:15012\n  weft server run", init_flags,  COUNT(init_flags),  0, 0, server_init },
+    {"server run",   "[flags]", "Run the control plane in the foreground.",                       NULL,                                                   run_flags,
+     COUNT(run_flags),                                                                                                                                                                     0, 0, run_server  },
+    {"server check", "[flags]", "Prove that store and CA are whole. The server must be stopped.",
+     "Reads every page of the database, every object of every kept revision, the chain of the\n"
+     "audit log, hosts with their keys, tokens with their uses, and whether the files of the CA\n"
+     "belong together. It changes nothing. Exit code 1 says that something does not fit.\n\n"
+     "  systemctl stop weft-server\n  weft server check",                                                                                                 check_flags, COUNT(check_flags), 0, 0, server_check},
 };
 const size_t server_command_count = COUNT(server_commands);

@@ -59,6 +59,20 @@ struct server {
     } counters;
 };
 
+/* Below the state folder. */
+#define SERVER_DATABASE   "weft.db"
+#define SERVER_CA         "ca"
+#define SERVER_UNFINISHED "init.unfinished" /* there while init is at work, or was cut short */
+
+struct args;
+struct arena;
+
+/* init.c, check.c: commands that run without a loop; they return an exit code. */
+int server_init(const struct args *a);
+int server_check(const struct args *a);
+const char *server_config_path(const struct args *a, struct arena *arena);   /* of server.ini */
+const char *server_path(struct arena *a, const char *dir, const char *name); /* DIR/NAME */
+
 /* settings.c: DIR/server.ini, written by init, edited by people. */
 void server_settings_done(struct server_settings *s);
 int server_settings_read(const char *config_path, struct server_settings *out, struct err *err);
