@@ -53,6 +53,7 @@ struct revisions {
     struct store_watch *watch;
     struct commit *pending; /* becomes the head when the store says that it happened */
     bool stale;             /* another server committed and reading it failed */
+    bool littered;          /* records of a failed commit could not be removed: no room, mostly */
 };
 
 /* ------------------------------------------------------------------ objects */
@@ -718,8 +719,9 @@ static void on_head(void *arg, const struct store_event *events, size_t count, i
     }
 }
 
-/* The records of a commit that did not happen. If this fails too, the next open sweeps them. */
-static void discard(struct store *s, const char *txid)
+/* The records of a commit that did not happen. If this fails too, the next commit or the next open
+ * sweeps them. */
+static void discard(struct revisions *r, const char *txid)
 {
     struct store_result result;
     struct store_txn *t = MEM_NEW(struct store_txn);
@@ -730,11 +732,14 @@ static void discard(struct store *s, const char *txid)
     store_txn_init(t);
     store_txn_if(t, STORE_ABSENT, arena_printf(&a, "/tx/%s", txid));
     store_txn_delete_prefix(t, arena_printf(&a, "/obj/%s/", txid));
-    (void)store_commit(s, t, &result, &ignored); /* see above */
+    if (store_commit(r->store, t, &result, &ignored)) /* see above */
+        r->littered = true;
     store_txn_done(t);
     arena_done(&a);
     mem_free(t);
 }
+
+static int sweep(struct store *s, struct err *err);
 
 static int check_changes(const struct revision_change *changes, size_t count, struct err *err)
 {
@@ -790,7 +795,7 @@ static int commit_changes(struct commit *k, struct err *err)
     store_txn_done(t);
     mem_free(t);
     if (rc)
-        discard(k->r->store, k->txid);
+        discard(k->r, k->txid);
     return rc;
 }
 
@@ -804,6 +809,9 @@ static int commit_any(struct revisions *r, const struct revision_change *changes
 
     if (check_changes(changes, count, err) || check_expected(r, expect_revision, err))
         return -1;
+    if (r->littered && sweep(r->store, err))
+        return -1;
+    r->littered = false;
     k = MEM_NEW(struct commit);
     arena_init(&k->arena);
     judged = ARENA_ARRAY(&k->arena, count + 1, enum revision_result);
@@ -1385,7 +1393,8 @@ struct revisions *revision_open(struct store *store, struct err *err)
 
     r->store = store;
     map_init(&r->head.objects);
-    if (sweep(store, err) || load_head(r, err)) {
+    r->littered = sweep(store, err) != 0; /* a full disk is no reason to stand still */
+    if ((r->littered && err->code != ERR_FULL) || load_head(r, err)) {
         revision_close(r);
         return NULL;
     }

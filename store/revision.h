@@ -69,7 +69,8 @@ struct revision_entry {
     size_t objects; /* live after it */
 };
 
-/* Loads the head and sweeps what an unfinished commit left. */
+/* Loads the head and sweeps what an unfinished commit left; on a full disk, the next commit does.
+ */
 struct revisions *revision_open(struct store *store, struct err *err);
 void revision_close(struct revisions *r); /* NULL is fine */
 

@@ -142,14 +142,32 @@ struct store {
 
 /* ------------------------------------------------------------------- errors */
 
+/* errno of the last call that failed on the write-ahead log: SQLite keeps the system's number of a
+ * failed COMMIT nowhere else. */
+static int log_errno(sqlite3 *db)
+{
+    sqlite3_file *log = NULL;
+    int e = 0;
+
+    if (sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) == SQLITE_OK && log &&
+        log->pMethods && log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &e) != SQLITE_OK)
+        e = 0;
+    return e;
+}
+
 /* A write that failed for another reason is no full disk: who frees space would wait for nothing.
  */
 static bool no_room(sqlite3 *db, int rc)
 {
-    int e = sqlite3_system_errno(db);
+    int e, last;
 
-    return (rc & 0xff) == SQLITE_FULL ||
-           ((rc & 0xff) == SQLITE_IOERR && (e == ENOSPC || e == EDQUOT));
+    if ((rc & 0xff) == SQLITE_FULL)
+        return true;
+    if ((rc & 0xff) != SQLITE_IOERR)
+        return false;
+    e = sqlite3_system_errno(db);
+    last = log_errno(db);
+    return e == ENOSPC || e == EDQUOT || last == ENOSPC || last == EDQUOT;
 }
 
 static int failed(sqlite3 *db, int rc, struct err *err)
@@ -441,14 +459,25 @@ static int load_state(struct store *s, struct err *err)
     return load_leases(s, err);
 }
 
+/* An empty file is what a broken disk leaves: it must not pass for a mesh without members. */
+static int must_hold(const struct store *s, struct err *err)
+{
+    struct stat st;
+
+    if (stat(s->path, &st))
+        return err_errno(err, errno == ENOENT ? ERR_MISSING : ERR_IO, "the database %s", s->path);
+    if (st.st_size == 0)
+        return err_set(err, ERR_INVALID, "the database %s is empty: restore a backup", s->path);
+    return 0;
+}
+
 static int prepare_file(struct store *s, struct err *err)
 {
     struct migrate_engine engine = {engine_copy, engine_apply, s};
     int64_t version;
     char mode[16];
 
-    if (take_lock(s, err) || make_file(s->path, 0, err) ||
-        open_db(s->path, SQLITE_OPEN_READWRITE, &s->db, err) ||
+    if (open_db(s->path, SQLITE_OPEN_READWRITE, &s->db, err) ||
         check_db(s->db, QUICK, &version, err))
         return err_wrap(err, "%s", s->path);
     /* Refuse a newer file before anything, the journal mode too, is written to it. */
@@ -464,14 +493,22 @@ static int prepare_file(struct store *s, struct err *err)
     return 0;
 }
 
+static int new_file(struct store *s, struct err *err)
+{
+    return take_lock(s, err) || make_file(s->path, O_EXCL, err) || prepare_file(s, err) ? -1 : 0;
+}
+
+static int old_file(struct store *s, struct err *err)
+{
+    return must_hold(s, err) || take_lock(s, err) || prepare_file(s, err) ? -1 : 0;
+}
+
 static int whole_file(struct store *s, struct err *err)
 {
     int64_t version;
     int rc;
 
-    if (!file_exists(s->path))
-        return err_set(err, ERR_MISSING, "%s is not there", s->path);
-    if (take_lock(s, err))
+    if (must_hold(s, err) || take_lock(s, err))
         return -1;
     rc = open_db(s->path, SQLITE_OPEN_READWRITE, &s->db, err);
     if (rc == 0)
@@ -503,9 +540,14 @@ static struct store *open_by(int (*prepare)(struct store *s, struct err *err), c
     return s;
 }
 
+struct store *store_create(const char *path, struct err *err)
+{
+    return open_by(new_file, path, err);
+}
+
 struct store *store_open(const char *path, struct err *err)
 {
-    return open_by(prepare_file, path, err);
+    return open_by(old_file, path, err);
 }
 
 struct store *store_open_whole(const char *path, struct err *err)

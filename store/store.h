@@ -28,9 +28,10 @@
 struct store;
 struct store_watch;
 
-/* Opens or makes the database (file mode 0600) and migrates it, after an automatic copy beside it.
- * Refuses a file that is damaged, is not weft's, is from a newer weft, or is open in another
- * process. */
+/* Makes the database (file mode 0600), which must not exist. */
+struct store *store_create(const char *path, struct err *err);
+/* Opens it and migrates it, after an automatic copy beside it. Refuses a file that is missing,
+ * empty, damaged, not weft's, from a newer weft, or open in another process. */
 struct store *store_open(const char *path, struct err *err);
 /* The database as it lies there, after a check of every page and index: it must exist and have this
  * program's schema, and nothing is made, migrated or repaired. For a look at a stopped server. */

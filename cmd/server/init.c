@@ -166,7 +166,7 @@ static int create_state(struct server *s, const char *ini, struct str creator, s
         ca_create(ca, str_from(s->settings.trust_domain), text_wall_ms(), err))
         return -1;
     s->ca = ca_open(ca, err);
-    s->store = s->ca ? store_open(server_path(a, state, SERVER_DATABASE), err) : NULL;
+    s->store = s->ca ? store_create(server_path(a, state, SERVER_DATABASE), err) : NULL;
     return s->store ? first_token(s, creator, join, err) : -1;
 }
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cmd/command.h"
+#include "cmd/owner.h"
 #include "cmd/server/api.h"
 #include "mesh/base/file.h"
 #include "mesh/base/limits.h"

@@ -131,11 +131,10 @@ class Lone:
         return self
 
     def wait_ready(self, seconds=10):
-        def probe():
-            if not self.alive():
-                raise Failed(f"the server ended with {self.process.returncode}: {self.log()[-500:]}")
-            return ask(self.socket, "GET", "/readyz")[0] == 200
-        wait_until("the server is ready", probe, seconds, every=0.003)
+        wait_until("the server is ready or over",
+                   lambda: not self.alive() or ask(self.socket, "GET", "/readyz")[0] == 200, seconds, every=0.003)
+        if not self.alive():
+            raise Failed(f"the server ended with {self.process.returncode}: {self.log()[-500:]}")
 
     def alive(self):
         return self.process is not None and self.process.poll() is None

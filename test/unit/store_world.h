@@ -46,7 +46,7 @@ __attribute__((unused)) static struct world world_open(void)
     CHECK(mkdtemp(w.dir) != NULL);
     snprintf(w.path, sizeof(w.path), "%s/weft.db", w.dir);
     arena_init(&w.arena);
-    w.store = store_open(w.path, &w.err);
+    w.store = store_create(w.path, &w.err);
     OK(w.store ? 0 : -1);
     return w;
 }
