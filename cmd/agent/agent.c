@@ -30,7 +30,7 @@
 #define STATE_DIR      "/var/lib/weft"
 #define SOCKET_PATH    "/run/weft/agent.sock"
 #define SAVE_MS        100 /* after a change, so that a burst is written once */
-#define SAVE_AGAIN_MS  30000
+#define SAVE_AGAIN_MS  5000
 #define CHECK_MS       5000 /* capture rules still there? resolv.conf changed? */
 #define DRAIN_MS       5000
 #define WITHDRAW_MS    300 /* for the server to tell the others that this host's services are gone */

@@ -102,13 +102,14 @@ static int load(struct certs *c, struct svid *v, struct err *err)
     file_path(c, v, "key", path, sizeof(path));
     if (file_exists(path)) {
         v->key = key_load(path, err);
-    } else {
+        if (!v->key)
+            goto out;
+    } else { /* the host's came with the join; any other may be another one after a restart */
         v->key = key_new();
         if (key_save(v->key, path, err))
-            v->key = key_free(v->key);
+            log_warn("the key of %s is not on the disk, a restart makes another: %s", v->identity,
+                     err->text);
     }
-    if (!v->key)
-        goto out;
     file_path(c, v, "crt", path, sizeof(path));
     if (file_exists(path)) {
         if (file_read(path, &chain, err) || read_roots(c, &roots, err))
@@ -125,20 +126,22 @@ out:
     return rc;
 }
 
+/* Takes effect also when the disk does not take it: a restart then begins with the former one and
+ * asks again, which is better than letting this one run out in memory. */
 static int store(struct certs *c, struct svid *v, struct str chain, struct str roots,
                  struct err *err)
 {
     struct creds *fresh = build(v, chain, roots, err);
     char path[4096], roots_path[4096];
+    struct err unsaved;
 
     if (!fresh)
         return -1;
     (void)snprintf(roots_path, sizeof(roots_path), "%s/roots.pem", c->agent->settings.state_dir);
     file_path(c, v, "crt", path, sizeof(path));
-    if (file_write(roots_path, roots, 0644, err) || file_write(path, chain, 0644, err)) {
-        creds_unref(fresh);
-        return -1;
-    }
+    if (file_write(roots_path, roots, 0644, &unsaved) || file_write(path, chain, 0644, &unsaved))
+        log_warn("the new certificate of %s is used but not on the disk: %s", v->identity,
+                 unsaved.text);
     creds_unref(v->creds);
     v->creds = fresh;
     return 0;

@@ -2,12 +2,13 @@
 
 import errno
 import json
-import os
+import re
 import shutil
 import subprocess
 
 import pytest
-from faults import KILL_AFTER, KILL_BEFORE, KILL_TORN, Key, Lone, join_request
+from faults import KILL_AFTER, KILL_BEFORE, KILL_TORN, Disk, Key, Lone, join_request, preload
+from conftest import APP
 from mesh import Failed, Mesh, wait_until
 from test_crash import document, generation_of
 
@@ -175,6 +176,38 @@ def test_a_real_full_disk(tmp_path):
             check(s)
     finally:
         subprocess.run(["umount", "-l", state], check=True)
+
+
+# ---- the agent ----
+
+def test_an_agent_with_a_full_disk_takes_rules_and_certificates():
+    with Mesh() as m:
+        control = m.server()
+        ini = control.config / "server.ini"
+        ini.write_text(re.sub("leaf_lifetime = .*", "leaf_lifetime = 1m", ini.read_text()))
+        m.server_process.stop()
+        m.start_server()
+        web = m.host("web").service("web", 8080, protocol="http").app("web", 8080, APP, NAME="web")
+        disk = Disk(web.dir / "board")
+        web.env.update(LD_PRELOAD=preload(), SHIM_DIR=str(web.state), SHIM_CONTROL=str(disk.path))
+        web.join(start=False)
+        disk.fail(errno.ENOSPC)  # before the agent makes its first key and stores its first state
+        web.start_agent()
+        m.wait_service(web, "http://web:8080/")
+
+        def serials():
+            return {c["identity"]: c["serial"] for c in json.loads(web.page("/certs")[1])["certificates"] if "serial" in c}
+        before = wait_until("three identities", lambda: len(serials()) == 3 and serials())
+        m.apply(json.dumps(document("x", 1)))
+        wait_until("all are renewed", lambda: all(serials()[i] != before[i] for i in before), 25)
+        assert web.http("http://web:8080/").status == 200
+        assert not (web.state / "agent" / "state.json").exists() and "is used but not on the disk" in web.agent.text()
+        disk.heal()
+        wait_until("the state is on the disk", lambda: (web.state / "agent" / "state.json").exists(), 30)
+        web.agent.kill()
+        m.server_process.kill()
+        web.start_agent()  # from the disk alone
+        assert web.http("http://web:8080/").status == 200
 
 
 # ---- setting up and starting ----
