@@ -13,6 +13,8 @@ import os
 import random
 import shutil
 import sqlite3
+import ssl
+import subprocess
 import threading
 import time
 
@@ -35,16 +37,16 @@ def generation_of(stored):
 
 
 class Caller(threading.Thread):
-    """Repeats one kind of call until it is told to stop or the server is gone."""
+    """Lets an actor act until it is told to stop or the server is gone."""
 
-    def __init__(self, story):
+    def __init__(self, actor, over):
         super().__init__(daemon=True)
-        self.story, self.failure = story, None
+        self.actor, self.over, self.failure = actor, over, None
 
     def run(self):
         try:
-            while not self.story.over.is_set():
-                self.once()
+            while not self.over.is_set():
+                self.actor.once()
         except Failed:
             pass  # the server is gone: what was under way is unknown
         except BaseException as e:  # noqa: BLE001 - told by the main thread
@@ -149,7 +151,6 @@ class Joiner:
         assert status in (200, 409), answer  # 409: it had happened
         self.ejected.add(host)
         self.ejecting = None
-        self.keys.append(Key(self.s.dir, f"k{self.number}-{self.made}"))
 
     def judge(self, db, _objects):
         for ident in self.tokens:
@@ -170,12 +171,11 @@ class Joiner:
                 self._renew(host)
         if self.hosts and self.rng.random() < 0.2:
             _, token, _ = self.rng.choice(list(self.hosts.values()))
-            status, answer = self.s.tls("POST", "/v1/join", join_request(token, "thief", self.keys[0].csr))
+            status, answer = self.s.tls("POST", "/v1/join", join_request(token, "thief", self.keys.peek().csr))
             assert status == 403 and "used" in answer["detail"], f"a token was used twice: {answer}"
 
 
 def serial_of(pem):
-    import ssl
     der = ssl.PEM_cert_to_DER_cert(pem[:pem.index("-----END CERTIFICATE-----") + 26])
     at = der.index(b"\x02\x10", 8)  # the first INTEGER of 16 bytes: ours always are
     return der[at + 2:at + 18].hex()
@@ -274,31 +274,23 @@ class Keys:
         self.made += 1
         return Key(self.folder, f"k{self.number}-{self.made}")
 
-    def append(self, _key):
-        pass
-
-    def __getitem__(self, _i):
+    def peek(self):
+        """The one that pop() gives next."""
         if not self.spare:
             self.spare.append(self.pop())
-        return self.spare[0]
+        return self.spare[-1]
 
 
 def one_round(s, actors, seconds):
     """Callers call until the server dies."""
     over = threading.Event()
-
-    class Running(Caller):
-        def __init__(self, actor):
-            super().__init__(type("Story", (), {"over": over}))
-            self.once = actor.once
-
-    callers = [Running(a) for a in actors]
+    callers = [Caller(a, over) for a in actors]
     for c in callers:
         c.start()
     try:
         s.process.wait(seconds)
-    except Exception:  # noqa: BLE001 - it lives: now is the random moment
-        pass
+    except subprocess.TimeoutExpired:
+        pass  # it lives: now is the random moment
     s.kill()
     over.set()
     s.disk.heal()

@@ -601,6 +601,26 @@ TEST(a_file_that_is_no_database_is_refused)
     world_close(&w);
 }
 
+TEST(a_missing_or_empty_database_is_no_new_one)
+{
+    struct world w = world_open();
+
+    CHECK(!store_create(w.path, &w.err));
+    store_close(w.store);
+    w.store = NULL;
+    CHECK(!store_create(w.path, &w.err));
+    CHECK_INT(w.err.code, ERR_CONFLICT);
+    CHECK_INT(truncate(w.path, 0), 0);
+    CHECK(!store_open(w.path, &w.err));
+    CHECK_INT(w.err.code, ERR_INVALID);
+    CHECK(strstr(w.err.text, "is empty: restore a backup"));
+    CHECK_INT(unlink(w.path), 0);
+    CHECK(!store_open(w.path, &w.err));
+    CHECK_INT(w.err.code, ERR_MISSING);
+    CHECK(!file_exists(w.path));
+    world_close(&w);
+}
+
 TEST(a_damaged_database_is_refused)
 {
     struct world w = world_open();
