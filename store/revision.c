@@ -22,6 +22,7 @@
 #include "mesh/base/mem.h"
 #include "mesh/base/text.h"
 #include "store/ledger.h"
+#include "store/revision_rows.h"
 #include "store/row.h"
 #include "store/store.h"
 
@@ -36,14 +37,6 @@
 #define REF_MAX    64
 #define OBJ        5u /* bytes of "/obj/" */
 #define TX         4u /* bytes of "/tx/" */
-
-/* An object of the head: what others see, and where its canonical JSON lies in its record. */
-struct object {
-    struct revision_object seen; /* texts point behind this struct */
-    int64_t at, parts;
-    unsigned page;
-    unsigned mark; /* of the commit that looked at it last */
-};
 
 struct revisions {
     struct store *store;
@@ -151,8 +144,8 @@ static struct str obj_key(struct arena *a, struct str ref)
     return arena_printf(a, "/obj/%.*s", STR_ARG(ref));
 }
 
-static int get_existing(struct store *s, struct str key, struct arena *a, struct str *value,
-                        struct err *err)
+int revision_row_get(struct store *s, struct str key, struct arena *a, struct str *value,
+                     struct err *err)
 {
     struct store_kv kv;
 
@@ -173,7 +166,7 @@ static int read_record(struct store *s, const struct object *o, struct arena *a,
     int rc = 0;
 
     if (o->parts == 0)
-        return get_existing(s, obj_key(a, o->seen.ref), a, out, err);
+        return revision_row_get(s, obj_key(a, o->seen.ref), a, out, err);
     buf_init(&text, RECORD_MAX);
     for (int64_t i = 0; rc == 0 && i < o->parts; i++) {
         struct arena scratch;
@@ -181,7 +174,7 @@ static int read_record(struct store *s, const struct object *o, struct arena *a,
         struct str value;
 
         arena_init(&scratch);
-        rc = get_existing(
+        rc = revision_row_get(
             s, arena_printf(&scratch, "/obj/%.*s/%06lld", STR_ARG(o->seen.ref), (long long)i),
             &scratch, &value, err);
         if (rc == 0)
@@ -240,9 +233,7 @@ static int read_manifest(struct store *s, int64_t revision, struct arena *a, str
     return row_parse(kv.value, "a revision", a, out, err);
 }
 
-typedef int object_fn(void *arg, const struct object *o, struct err *err);
-
-static int each_of_page(struct store *s, struct str ref, object_fn *fn, void *arg, struct err *err)
+int revision_page_each(struct store *s, struct str ref, object_fn *fn, void *arg, struct err *err)
 {
     const struct node *entry = NULL;
     struct node *page;
@@ -251,7 +242,7 @@ static int each_of_page(struct store *s, struct str ref, object_fn *fn, void *ar
     int rc;
 
     arena_init(&a);
-    rc = get_existing(s, obj_key(&a, ref), &a, &text, err);
+    rc = revision_row_get(s, obj_key(&a, ref), &a, &text, err);
     if (rc == 0)
         rc = row_parse(text, "a page of a revision", &a, &page, err);
     if (rc == 0 && node_get(page, STR("objects")))
@@ -277,7 +268,7 @@ static int each_object(struct store *s, const struct node *manifest, object_fn *
     const struct node *pages = node_get(manifest, STR("pages"));
 
     for (const struct node *p = pages ? pages->first : NULL; p; p = p->next) {
-        if (each_of_page(s, p->text, fn, arg, err))
+        if (revision_page_each(s, p->text, fn, arg, err))
             return -1;
     }
     return 0;
@@ -1077,10 +1068,8 @@ static int delete_obj(struct store *s, struct str txid, struct err *err)
     return rc;
 }
 
-typedef int orphan_fn(struct store *s, struct str txid, void *arg, struct err *err);
-
 /* Commits under /obj/ that did not happen. Walks the commits, not their keys: one look-up each. */
-static int each_orphan(struct store *s, orphan_fn *fn, void *arg, struct err *err)
+int revision_orphan_each(struct store *s, orphan_fn *fn, void *arg, struct err *err)
 {
     struct store_range range = {.prefix = STR("/obj/"), .limit = 1, .keys_only = true};
     struct arena a;
@@ -1113,20 +1102,9 @@ static int delete_orphan(struct store *s, struct str txid, void *arg, struct err
     return delete_obj(s, txid, err);
 }
 
-static int count_orphan(struct store *s, struct str txid, void *arg, struct err *err)
-{
-    size_t *n = arg;
-
-    (void)s; /* orphan_fn */
-    (void)txid;
-    (void)err;
-    (*n)++;
-    return 0;
-}
-
 static int sweep(struct store *s, struct err *err)
 {
-    return each_orphan(s, delete_orphan, NULL, err);
+    return revision_orphan_each(s, delete_orphan, NULL, err);
 }
 
 /* References that a manifest reaches: its pages, and what stands in them. */
@@ -1143,7 +1121,7 @@ static int reach(struct store *s, const struct node *manifest, struct map *live,
         if (map_put(live, p->text, live))
             continue; /* shared with a revision seen before */
         arena_init(&a);
-        if (get_existing(s, obj_key(&a, p->text), &a, &text, err) ||
+        if (revision_row_get(s, obj_key(&a, p->text), &a, &text, err) ||
             row_parse(text, "a page of a revision", &a, &page, err)) {
             arena_done(&a);
             return -1;
@@ -1253,135 +1231,6 @@ int revision_trim(struct revisions *r, int64_t keep, struct err *err)
         rc = drop_unreachable(r->store, &live, &a, err);
     map_done(&live);
     arena_done(&a);
-    return rc;
-}
-
-/* ----------------------------------------------------------------- checking */
-
-struct walk {
-    struct store *store;
-    struct map pages; /* ref -> struct page_count: most are shared by many revisions */
-};
-
-struct page_count {
-    size_t objects;
-};
-
-static int count_object(void *arg, const struct object *o, struct err *err)
-{
-    size_t *n = arg;
-
-    (void)o; /* that it could be read is what counts */
-    (void)err;
-    (*n)++;
-    return 0;
-}
-
-static int count_page(struct walk *w, struct str ref, size_t *objects, struct err *err)
-{
-    struct page_count *known = map_get(&w->pages, ref);
-
-    if (!known) {
-        size_t n = 0;
-
-        if (each_of_page(w->store, ref, count_object, &n, err))
-            return -1;
-        known = MEM_NEW(struct page_count);
-        known->objects = n;
-        map_put(&w->pages, ref, known);
-    }
-    *objects += known->objects;
-    return 0;
-}
-
-static int damaged(int64_t revision, const char *how, struct err *err)
-{
-    return err_set(err, ERR_IO, "revision %lld %s: restore a backup", (long long)revision, how);
-}
-
-static int check_manifest(struct walk *w, int64_t revision, struct str text, size_t *objects,
-                          struct err *err)
-{
-    const struct node *pages;
-    struct node *m, *tx;
-    struct arena a;
-    struct str mark;
-    int rc;
-
-    arena_init(&a);
-    *objects = 0;
-    rc = row_parse(text, "a revision", &a, &m, err);
-    if (rc == 0 && row_number(m, "revision") != revision)
-        rc = damaged(revision, "names another number", err);
-    if (rc == 0)
-        rc = get_existing(w->store, arena_printf(&a, "/tx/%.*s", STR_ARG(node_text(m, "tx"))), &a,
-                          &mark, err) ||
-                     row_parse(mark, "the mark of a commit", &a, &tx, err)
-                 ? -1
-                 : 0;
-    if (rc == 0 && row_number(tx, "revision") != revision)
-        rc = damaged(revision, "is not what its commit says", err);
-    pages = rc == 0 ? node_get(m, STR("pages")) : NULL;
-    for (const struct node *p = pages ? pages->first : NULL; rc == 0 && p; p = p->next)
-        rc = count_page(w, p->text, objects, err);
-    if (rc == 0 && (int64_t)*objects != row_number(m, "objects"))
-        rc = damaged(revision, "has not as many objects as it says", err);
-    arena_done(&a);
-    return rc;
-}
-
-/* The kept revisions: without a gap, up to what /head names. */
-static int check_history(struct walk *w, struct revision_health *out, struct err *err)
-{
-    struct store_range range = {.prefix = STR("/rev/")};
-    struct store_kv *rows, head;
-    struct node *node;
-    struct arena a;
-    size_t n;
-    int rc;
-
-    arena_init(&a);
-    rc = store_list(w->store, &range, &a, &rows, &n, NULL, err);
-    if (rc == 0)
-        rc = store_get(w->store, STR(REVISION_HEAD_KEY), &a, &head, err);
-    if (rc == 0 && head.mod_seq) {
-        rc = row_parse(head.value, REVISION_HEAD_KEY, &a, &node, err);
-        if (rc == 0)
-            out->head = row_number(node, "revision");
-    }
-    out->first = out->head - (int64_t)n + 1;
-    if (n == 0)
-        out->first = 0;
-    if (rc == 0 && (out->first < 0 || (n == 0) != (out->head == 0)))
-        rc = damaged(out->head, "is the newest, which the history does not lead to", err);
-    for (size_t i = 0; rc == 0 && i < n; i++) {
-        int64_t revision = out->first + (int64_t)i;
-
-        if (!str_eq(rows[i].key, row_number_key(&a, "/rev/", revision)))
-            rc = damaged(revision, "is missing", err);
-        else
-            rc = check_manifest(w, revision, rows[i].value, &out->objects, err);
-    }
-    arena_done(&a);
-    return rc;
-}
-
-int revision_check(struct store *store, struct revision_health *out, struct err *err)
-{
-    struct revision_health found = {0};
-    struct walk w = {.store = store};
-    struct map_entry *e;
-    int rc;
-
-    map_init(&w.pages);
-    rc = check_history(&w, &found, err);
-    if (rc == 0)
-        rc = each_orphan(store, count_orphan, &found.orphans, err);
-    for (size_t i = 0; (e = map_each(&w.pages, &i));)
-        mem_free(e->value);
-    map_done(&w.pages);
-    if (rc == 0)
-        *out = found;
     return rc;
 }
 
