@@ -2,7 +2,6 @@
  * its own struct, so test/deps.sh installs it beside mbedTLS's headers. pki/accel.c fills it.
  *
  * Ownership: `stream` lives from mbedtls_gcm_starts to mbedtls_gcm_finish; whole messages need none.
- * A stamp of test/deps.sh does not see a change here: raise RECIPE there.
  */
 #pragma once
 
