@@ -295,7 +295,7 @@ struct traffic_policy {
     struct retry_budget *retry_budget;     /* not yet */
 };
 
-/* ---- their tables and checks (mesh/kinds/common.c) ---- */
+/* ---- their tables and checks (mesh/kinds/traffic_policy.c, names.c, destination.c, selector.c) ---- */
 
 extern const struct schema port_selector_schema, percent_schema, destination_schema,
     http_destination_schema, tcp_destination_schema, headers_schema, match_labels_schema,

@@ -1,0 +1,265 @@
+#include "mesh/kinds/common.h"
+
+#include "mesh/schema.h"
+
+static bool is_alnum(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+/* [a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?, at most 63 (fields.md 1.3). */
+static bool is_dns_label(struct str s)
+{
+    if (s.n == 0 || s.n > 63 || !is_alnum(s.p[0]) || !is_alnum(s.p[s.n - 1]))
+        return false;
+    for (size_t i = 0; i < s.n; i++) {
+        if (!is_alnum(s.p[i]) && s.p[i] != '-')
+            return false;
+    }
+    return true;
+}
+
+static bool is_digits(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] < '0' || s.p[i] > '9')
+            return false;
+    }
+    return s.n > 0;
+}
+
+static int check_dns(struct str s, struct str whole, struct err *err)
+{
+    struct str label = STR_NONE, rest = s;
+
+    if (whole.n == 0)
+        return err_set(err, ERR_INVALID, "a host name is needed, not an empty string");
+    if (whole.n > 255)
+        return err_set(err, ERR_INVALID, "a host name has at most 255 characters");
+    if (rest.n && rest.p[rest.n - 1] == '.')
+        rest.n--;
+    if (rest.n == 0 || rest.p[rest.n - 1] == '.')
+        return err_set(err, ERR_INVALID, "\"%.*s\" is not a host name: a label is empty",
+                       STR_ARG(whole));
+    while (str_next(&rest, '.', &label)) {
+        if (!is_dns_label(label))
+            return err_set(
+                err, ERR_INVALID,
+                "\"%.*s\" is not a host name: each label has 1 to 63 letters, digits or '-', with "
+                "a letter or digit at both ends",
+                STR_ARG(whole));
+    }
+    if (is_digits(label))
+        return err_set(err, ERR_INVALID, "\"%.*s\" is not a host name: the last label is a number",
+                       STR_ARG(whole));
+    return 0;
+}
+
+/* Istio's own names for SNI routing, "outbound_.PORT_._.HOST" (Shape rules of VirtualService). */
+static bool cut_sni_name(struct str *s)
+{
+    struct str rest = *s, port;
+
+    if (!str_starts(rest, STR("outbound_.")))
+        return false;
+    rest = str_sub(rest, 10, rest.n);
+    if (!str_cut(&rest, '_', &port) || !is_digits(port) || !str_starts(rest, STR("._.")))
+        return false;
+    *s = str_sub(rest, 3, rest.n);
+    return true;
+}
+
+int common_check_host(struct str s, struct err *err)
+{
+    struct str name = s;
+
+    if (str_has(s, '*'))
+        return err_set(err, ERR_INVALID,
+                       "\"%.*s\" must name one host: a wildcard is not allowed here", STR_ARG(s));
+    cut_sni_name(&name);
+    return check_dns(name, s, err);
+}
+
+int common_check_wildcard_host(struct str s, struct err *err)
+{
+    struct str rest = s, first;
+
+    if (s.n == 0 || s.p[0] != '*')
+        return common_check_host(s, err);
+    if (s.n == 1)
+        return 0;
+    if (!str_cut(&rest, '.', &first)) {
+        first = s;
+        rest = STR_NONE;
+    }
+    first = str_sub(first, 1, first.n);
+    if (str_starts(first, STR("-")))
+        first = str_sub(first, 1, first.n);
+    if (str_has(first, '*') || str_has(rest, '*') || (first.n > 0 && !is_dns_label(first)))
+        return err_set(err, ERR_INVALID,
+                       "\"%.*s\": only the first label may be a wildcard, as in \"*.example.com\"",
+                       STR_ARG(s));
+    return rest.n ? check_dns(rest, s, err) : 0;
+}
+
+int common_check_label(struct str s, struct err *err)
+{
+    bool ok = is_dns_label(s);
+
+    for (size_t i = 0; ok && i < s.n; i++)
+        ok = !(s.p[i] >= 'A' && s.p[i] <= 'Z');
+    return ok ? 0
+              : err_set(err, ERR_INVALID,
+                        "\"%.*s\" is not a name: 1 to 63 lower-case letters, digits or '-', with a "
+                        "letter or digit at "
+                        "both ends",
+                        STR_ARG(s));
+}
+
+int common_check_name(struct str s, struct err *err)
+{
+    struct str rest = s, label;
+    bool ok = s.n > 0 && s.n <= 253 && s.p[s.n - 1] != '.';
+
+    while (ok && str_next(&rest, '.', &label))
+        ok = common_check_label(label, err) == 0;
+    return ok ? 0
+              : err_set(err, ERR_INVALID,
+                        "\"%.*s\" is not a name: labels of lower-case letters, digits and '-', "
+                        "joined by dots, at most "
+                        "253 characters",
+                        STR_ARG(s));
+}
+
+int common_check_ip(struct str s, struct err *err)
+{
+    struct addr a;
+
+    return addr_parse_ip(s, &a)
+               ? 0
+               : err_set(err, ERR_INVALID, "\"%.*s\" is not an IP address", STR_ARG(s));
+}
+
+int common_check_cidr(struct str s, struct err *err)
+{
+    struct cidr c;
+
+    return cidr_parse(s, &c)
+               ? 0
+               : err_set(err, ERR_INVALID,
+                         "\"%.*s\" is neither an IP address nor a block such as 10.0.0.0/8",
+                         STR_ARG(s));
+}
+
+int common_check_export_to(struct str s, struct err *err)
+{
+    if (str_eq(s, STR(".")) || str_eq(s, STR("*")) || str_eq(s, STR("~")))
+        return 0;
+    if (common_check_label(s, err))
+        return err_set(
+            err, ERR_INVALID,
+            "\"%.*s\" is neither \".\" (this namespace), \"*\" (all) nor the name of a namespace",
+            STR_ARG(s));
+    return 0;
+}
+
+int common_check_gateway_name(struct str s, struct err *err)
+{
+    struct str ns, name = s;
+
+    if (str_cut(&name, '/', &ns)) {
+        if (!str_eq(ns, STR(".")) && common_check_label(ns, err))
+            return err_set(err, ERR_INVALID,
+                           "\"%.*s\": the part before '/' is not the name of a namespace",
+                           STR_ARG(s));
+        if (common_check_label(name, err))
+            return err_set(err, ERR_INVALID,
+                           "\"%.*s\": the part behind '/' is not the name of a Gateway",
+                           STR_ARG(s));
+        return 0;
+    }
+    return check_dns(s, s, err);
+}
+
+static bool is_token(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if (!is_alnum(s.p[i]) && !str_has(STR("!#$%&'*+-.^_`|~"), s.p[i]))
+            return false;
+    }
+    return s.n > 0;
+}
+
+int common_check_header_name(struct str s, struct err *err)
+{
+    static const struct str pseudo[] = {STR_INIT(":method"), STR_INIT(":scheme"),
+                                        STR_INIT(":authority"), STR_INIT(":path")};
+
+    if (s.n == 0)
+        return err_set(err, ERR_INVALID, "the name of a header is empty");
+    if (str_starts(s, STR("@request.auth.claims")))
+        return err_set(err, ERR_UNSUPPORTED, "matching claims of a token (\"%.*s\")", STR_ARG(s));
+    for (size_t i = 0; i < COUNT(pseudo); i++) {
+        if (str_eq(s, pseudo[i]))
+            return 0;
+    }
+    return is_token(s) ? 0
+                       : err_set(err, ERR_INVALID,
+                                 "\"%.*s\" is not the name of a header (nor :method, :scheme, "
+                                 ":authority, :path)",
+                                 STR_ARG(s));
+}
+
+static bool is_label_word(struct str s)
+{
+    if (s.n == 0 || s.n > 63 || !is_alnum(s.p[0]) || !is_alnum(s.p[s.n - 1]))
+        return false;
+    for (size_t i = 0; i < s.n; i++) {
+        if (!is_alnum(s.p[i]) && s.p[i] != '-' && s.p[i] != '_' && s.p[i] != '.')
+            return false;
+    }
+    return true;
+}
+
+int common_check_label_key(struct str s, struct err *err)
+{
+    struct str prefix, name = s;
+    bool has_prefix = str_cut(&name, '/', &prefix);
+
+    if ((has_prefix && common_check_name(prefix, err)) || !is_label_word(name))
+        return err_set(err, ERR_INVALID,
+                       "\"%.*s\" is not the key of a label: up to 63 letters, digits, '-', '_' or "
+                       "'.', perhaps behind "
+                       "\"domain/\"",
+                       STR_ARG(s));
+    return 0;
+}
+
+int common_check_label_value(struct str s, struct err *err)
+{
+    return s.n == 0 || is_label_word(s) ? 0
+                                        : err_set(err, ERR_INVALID,
+                                                  "\"%.*s\" is not the value of a label: up to 63 "
+                                                  "letters, digits, '-', '_' or '.'",
+                                                  STR_ARG(s));
+}
+
+/* Rows of designated initialisers, which clang-format 14 cannot lay out (it even crashes). */
+/* clang-format off */
+
+/* What travels as opaque bytes in Istio's sidecars (HTTPS, TLS, databases) does so here. */
+const struct field_value common_protocols[] = {
+    {"HTTP", 0, FIELD_BUILT, NULL, 0},
+    {"TCP", 1, FIELD_BUILT, NULL, 0},
+    {"TLS", 2, FIELD_BUILT, NULL, 0},
+    {"HTTPS", 3, FIELD_BUILT, NULL, 0},
+    {"MONGO", 4, FIELD_BUILT, NULL, 0},
+    {"REDIS", 5, FIELD_BUILT, NULL, 0},
+    {"MYSQL", 6, FIELD_BUILT, NULL, 0},
+    {"HTTP2", 7, FIELD_NOT_YET, NULL, 0},
+    {"GRPC", 8, FIELD_NOT_YET, NULL, 0},
+    {"GRPC-WEB", 9, FIELD_NOT_YET, NULL, 0},
+    {"UDP", 10, FIELD_UNSUPPORTED,
+     "the mesh carries TCP only; leave the port out, UDP passes by unchanged", 0},
+    {.name = NULL},
+};

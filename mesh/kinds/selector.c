@@ -1,0 +1,28 @@
+#include "mesh/kinds/common.h"
+
+#include "mesh/schema.h"
+
+/* Rows of designated initialisers, which clang-format 14 cannot lay out (it even crashes). */
+/* clang-format off */
+
+static const struct field match_labels_fields[] = {
+    {"matchLabels", FIELD_LABELS, SCHEMA_AT(label_selector, labels), .flags = FIELD_NO_WILDCARD,
+     .meaning = "Labels that a workload must carry."},
+};
+SCHEMA(match_labels_schema, "WorkloadSelector", label_selector, match_labels_fields);
+
+static const struct field labels_selector_fields[] = {
+    {"labels", FIELD_LABELS, SCHEMA_AT(label_selector, labels), .flags = FIELD_NO_WILDCARD,
+     .meaning = "Labels that a workload must carry."},
+};
+SCHEMA(labels_selector_schema, "WorkloadSelector", label_selector, labels_selector_fields);
+
+/* Decoded by hand into a struct match_string; the rows are for names and words. */
+static const struct field string_match_fields[] = {
+    {"exact", FIELD_STRING, .oneof = "match_type", .meaning = "The whole value, case-sensitive."},
+    {"prefix", FIELD_STRING, .oneof = "match_type",
+     .meaning = "How the value begins, case-sensitive."},
+    {"regex", FIELD_STRING, .oneof = "match_type",
+     .meaning = "RE2 expression that covers the whole value."},
+};
+SCHEMA(string_match_schema, "StringMatch", named_number, string_match_fields);
