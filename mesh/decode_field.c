@@ -1,0 +1,593 @@
+#include <string.h>
+
+#include "mesh/base/text.h"
+#include "mesh/decode_parts.h"
+#include "mesh/kinds/virtual_service.h"
+
+/* ---- scalars ---- */
+
+static bool decode_integer(const struct decoder *d, const struct field *f, const struct node *n,
+                           int64_t low, int64_t high, int64_t *out)
+{
+    const char *name = n->key.n ? arena_str(d->a, n->key).p : "an element";
+    int64_t value;
+
+    /* protobuf's JSON takes whole numbers in quotes too */
+    if (n->kind != NODE_NUMBER && n->kind != NODE_STRING) {
+        decode_fail(d, n, FIND_TYPE, "%s must be a whole number, not %s", name,
+                    node_kind_name(n->kind));
+        return false;
+    }
+    if (!str_int(n->text, INT64_MIN, INT64_MAX, &value)) {
+        decode_fail(d, n, FIND_TYPE, "%s must be a whole number, not \"%.*s\"", name,
+                    STR_ARG(n->text));
+        return false;
+    }
+    if (f->flags & FIELD_BOUNDED) {
+        low = f->min;
+        high = f->max;
+    }
+    if ((f->flags & FIELD_ZERO_IS_DEFAULT) && value == 0) {
+        *out = f->def;
+        return true;
+    }
+    if (value < low || value > high) {
+        decode_fail(d, n, FIND_VALUE, "%s must be from %lld to %lld, not %lld", name,
+                    (long long)low, (long long)high, (long long)value);
+        return false;
+    }
+    *out = value;
+    return true;
+}
+
+static void decode_double(const struct decoder *d, const struct field *f, const struct node *n,
+                          double *out)
+{
+    double value;
+
+    if ((n->kind != NODE_NUMBER && n->kind != NODE_STRING) || !str_double(n->text, &value)) {
+        decode_fail(d, n, FIND_TYPE, "%s must be a number", f->name);
+        return;
+    }
+    if ((f->flags & FIELD_BOUNDED) && !(value >= (double)f->min && value <= (double)f->max)) {
+        decode_fail(d, n, FIND_VALUE, "%s must be from %lld to %lld, not %.*s", f->name,
+                    (long long)f->min, (long long)f->max, STR_ARG(n->text));
+        return;
+    }
+    *out = value;
+}
+
+static void decode_duration(const struct decoder *d, const struct field *f, const struct node *n,
+                            int64_t *out)
+{
+    const int64_t ms = 1000000, second = 1000 * ms;
+    int64_t ns;
+
+    if (!decode_is(d, n, NODE_STRING, field_type_name(FIELD_DURATION)))
+        return;
+    if (!str_duration(n->text, &ns) || ns < 0) {
+        decode_fail(d, n, FIND_VALUE, "%s: \"%.*s\" is not a duration such as \"10s\" or \"1m30s\"",
+                    f->name, STR_ARG(n->text));
+        return;
+    }
+    if (ns == 0 && !(f->flags & FIELD_ZERO)) {
+        decode_fail(d, n, FIND_VALUE, "%s must be at least 1ms; leave it out for the default",
+                    f->name);
+        return;
+    }
+    if (ns != 0 && (ns < ms || ns % ms != 0)) {
+        decode_fail(d, n, FIND_VALUE, "%s must be a whole number of milliseconds, at least 1ms",
+                    f->name);
+        return;
+    }
+    if ((f->flags & FIELD_WHOLE_SECONDS) && ns % second != 0) {
+        decode_fail(d, n, FIND_VALUE, "%s must be a whole number of seconds", f->name);
+        return;
+    }
+    *out = ns;
+}
+
+static const struct field_value *decode_value(const struct decoder *d, const struct field *f,
+                                              const struct node *n)
+{
+    const struct field_value *v;
+    struct str what;
+
+    if (!decode_is(d, n, NODE_STRING, field_type_name(FIELD_STRING)))
+        return NULL;
+    v = schema_value(f->values, n->text, f->type == FIELD_WORD);
+    if (!v) {
+        decode_fail(d, n, FIND_VALUE, "%s: \"%.*s\" is not one of its values", f->name,
+                    STR_ARG(n->text))
+            ->hint = arena_printf(d->f->arena, "use %.*s", STR_ARG(schema_values(f->values, d->a)));
+        return NULL;
+    }
+    what = arena_printf(d->f->arena, "%s: %s", f->name, v->name);
+    decode_status(d, n, v->status, what, v->reason);
+    return v;
+}
+
+static void decode_string(const struct decoder *d, const struct field *f, const struct node *n,
+                          struct str *out)
+{
+    struct err err;
+
+    if (!decode_is(d, n, NODE_STRING, "a string"))
+        return;
+    *out = n->text;
+    if (f->check && n->text.n && f->check(n->text, &err))
+        decode_fail_check(d, n, &err);
+}
+
+static void decode_bytes(const struct decoder *d, const struct field *f, const struct node *n,
+                         struct str *out)
+{
+    struct buf b;
+
+    if (!decode_is(d, n, NODE_STRING, field_type_name(FIELD_BYTES)))
+        return;
+    buf_init(&b, n->text.n + 1);
+    if (text_unbase64(n->text, &b))
+        *out = arena_str(d->a, buf_str(&b));
+    else
+        decode_fail(d, n, FIND_VALUE, "%s is not base64", f->name);
+    buf_done(&b);
+}
+
+/* ---- StringMatch ---- */
+
+static void decode_match_member(const struct decoder *d, unsigned flags, const struct node *n,
+                                struct match_string *out)
+{
+    struct err err;
+
+    if (!decode_is(d, n, NODE_STRING, "a string"))
+        return;
+    out->text = n->text;
+    if (str_eq(n->key, STR("exact"))) {
+        out->kind = MATCH_EXACT;
+    } else if (str_eq(n->key, STR("prefix"))) {
+        out->kind = MATCH_PREFIX;
+        if (n->text.n == 0 && !(flags & FIELD_EMPTY_PREFIX))
+            decode_fail(d, n, FIND_VALUE, "prefix must not be empty");
+    } else if ((flags & FIELD_PRESENT) && str_eq(n->text, STR("*"))) {
+        out->kind = MATCH_PRESENT;
+        out->text = STR_NONE;
+    } else {
+        out->kind = MATCH_REGEX;
+        if (n->text.n == 0)
+            decode_fail(d, n, FIND_VALUE, "regex must not be empty");
+        else if (match_regex_check(n->text, &err))
+            decode_fail(d, n, FIND_VALUE, "regex: %s", err.text);
+    }
+}
+
+static void decode_match(const struct decoder *d, const struct field *f, const struct node *n,
+                         struct match_string *out)
+{
+    size_t given = 0;
+
+    if (!decode_is(d, n, NODE_MAP, field_type_name(FIELD_MATCH)))
+        return;
+    for (const struct node *c = n->first; c; c = c->next) {
+        if (!schema_find(&string_match_schema, c->key)) {
+            struct finding *x =
+                decode_fail(d, c, FIND_UNKNOWN_FIELD, "unknown field \"%.*s\"", STR_ARG(c->key));
+
+            decode_point_at_key(x, c);
+            x->hint = schema_suggest(&string_match_schema, c->key, d->f->arena);
+            if (x->hint.n == 0)
+                x->hint = STR("use exact, prefix or regex");
+            continue;
+        }
+        if (c->kind == NODE_NULL)
+            continue;
+        if (given++ == 0)
+            decode_match_member(d, f->flags, c, out);
+        else
+            decode_point_at_key(
+                decode_fail(d, c, FIND_ONEOF, "only one of exact, prefix and regex may be given"),
+                c);
+    }
+    if (n->count == 0 && (f->flags & FIELD_PRESENT))
+        out->kind = MATCH_PRESENT;
+    if (given == 0 && f->type == FIELD_MATCHES)
+        decode_fail(d, n, FIND_VALUE, "one of exact, prefix and regex is needed");
+}
+
+/* ---- maps ---- */
+
+void decode_labels(const struct decoder *d, const struct field *f, const struct node *n,
+                   struct labels *out)
+{
+    struct err err;
+
+    if (!decode_is(d, n, NODE_MAP, field_type_name(FIELD_LABELS)))
+        return;
+    out->items = ARENA_ARRAY(d->a, n->count, struct label);
+    for (const struct node *c = n->first; c; c = c->next) {
+        if (!decode_is(d, c, NODE_STRING, "a string"))
+            continue;
+        out->items[out->count++] = (struct label){c->key, c->text};
+        if (f->flags & FIELD_FREE_KEYS)
+            continue;
+        if ((f->flags & FIELD_NO_WILDCARD) && (str_has(c->key, '*') || str_has(c->text, '*')))
+            decode_fail(d, c, FIND_VALUE, "a selector has no wildcards; leave the label out");
+        else if (common_check_label_key(c->key, &err))
+            decode_point_at_key(decode_fail(d, c, FIND_VALUE, "%s", err.text), c);
+        else if (common_check_label_value(c->text, &err))
+            decode_fail(d, c, FIND_VALUE, "%s", err.text);
+    }
+}
+
+static void check_key(const struct decoder *d, const struct field *f, const struct node *n)
+{
+    struct err err;
+
+    if (!f->check || f->check(n->key, &err) == 0)
+        return;
+    if (err.code == ERR_UNSUPPORTED)
+        decode_point_at_key(decode_fail(d, n, FIND_NOT_YET, "%s is not supported yet", err.text),
+                            n);
+    else
+        decode_point_at_key(decode_fail(d, n, FIND_VALUE, "%s", err.text), n);
+}
+
+static void decode_numbers(const struct decoder *d, const struct field *f, const struct node *n,
+                           struct named_number **out, size_t *count)
+{
+    if (!decode_is(d, n, NODE_MAP, field_type_name(FIELD_NUMBERS)))
+        return;
+    *out = ARENA_ARRAY(d->a, n->count, struct named_number);
+    for (const struct node *c = n->first; c; c = c->next) {
+        int64_t value;
+
+        check_key(d, f, c);
+        if (decode_integer(d, f, c, 0, UINT32_MAX, &value))
+            (*out)[(*count)++] = (struct named_number){c->key, (uint32_t)value};
+    }
+}
+
+static void decode_match_map(const struct decoder *d, const struct field *f, const struct node *n,
+                             struct named_match **out, size_t *count)
+{
+    if (!decode_is(d, n, NODE_MAP, field_type_name(FIELD_MATCH_MAP)))
+        return;
+    *out = ARENA_ARRAY(d->a, n->count, struct named_match);
+    for (const struct node *c = n->first; c; c = c->next) {
+        check_key(d, f, c);
+        if (c->kind == NODE_NULL) {
+            decode_fail(d, c, FIND_VALUE, "\"%.*s\" has no value; write {} to match any value",
+                        STR_ARG(c->key));
+            continue;
+        }
+        (*out)[*count].key = c->key;
+        decode_match(d, f, c, &(*out)[(*count)++].value);
+    }
+}
+
+void decode_message(const struct decoder *d, const struct schema *s, const struct node *n,
+                    void *out);
+
+static void decode_message_map(const struct decoder *d, const struct field *f, const struct node *n,
+                               char **out, size_t *count)
+{
+    size_t size = 8 + f->message->size;
+
+    if (!decode_is(d, n, NODE_MAP, field_type_name(FIELD_MESSAGE_MAP)))
+        return;
+    *out = arena_array(d->a, n->count, size);
+    for (const struct node *c = n->first; c; c = c->next) {
+        char *at = *out + *count * size;
+        uint64_t key;
+
+        if (!str_uint(c->key, (uint64_t)f->min, (uint64_t)f->max, &key)) {
+            decode_point_at_key(decode_fail(d, c, FIND_VALUE,
+                                            "\"%.*s\" must be a number from %lld to %lld",
+                                            STR_ARG(c->key), (long long)f->min, (long long)f->max),
+                                c);
+            continue;
+        }
+        *(uint32_t *)(void *)at = (uint32_t)key;
+        schema_defaults(f->message, at + 8);
+        if (c->kind != NODE_NULL)
+            decode_message(d, f->message, c, at + 8);
+        (*count)++;
+    }
+}
+
+/* ---- lists ---- */
+
+static size_t element_size(const struct field *f)
+{
+    switch (f->type) {
+    case FIELD_STRINGS:
+        return sizeof(struct str);
+    case FIELD_UINT32S:
+        return sizeof(uint32_t);
+    case FIELD_MATCHES:
+        return sizeof(struct match_string);
+    default:
+        return f->message->size;
+    }
+}
+
+static void decode_element(const struct decoder *d, const struct field *f, const struct node *n,
+                           char *at)
+{
+    int64_t number;
+
+    if (n->kind == NODE_NULL) {
+        decode_fail(d, n, FIND_VALUE, "null is not allowed in a list");
+        return;
+    }
+    switch (f->type) {
+    case FIELD_STRINGS:
+        decode_string(d, f, n, (struct str *)(void *)at);
+        if (f->check && n->kind == NODE_STRING && n->text.n == 0)
+            decode_fail(d, n, FIND_VALUE, "%s: an empty string is not allowed", f->name);
+        break;
+    case FIELD_UINT32S:
+        if (decode_integer(d, f, n, 0, UINT32_MAX, &number))
+            *(uint32_t *)(void *)at = (uint32_t)number;
+        break;
+    case FIELD_MATCHES:
+        decode_match(d, f, n, (struct match_string *)(void *)at);
+        break;
+    default:
+        schema_defaults(f->message, at);
+        decode_message(d, f->message, n, at);
+    }
+}
+
+static void decode_list(const struct decoder *d, const struct field *f, const struct node *n,
+                        char **out, size_t *count)
+{
+    size_t size = element_size(f);
+
+    if (!decode_is(d, n, NODE_LIST, field_type_name(f->type)) || n->count == 0)
+        return;
+    *out = arena_array(d->a, n->count, size);
+    for (const struct node *c = n->first; c; c = c->next)
+        decode_element(d, f, c, *out + (*count)++ * size);
+}
+
+/* ---- messages ---- */
+
+static void decode_number(const struct decoder *d, const struct field *f, const struct node *n,
+                          char *at)
+{
+    int64_t low = f->type == FIELD_INT32 ? INT32_MIN : 0;
+    int64_t high = f->type == FIELD_INT32    ? INT32_MAX
+                   : f->type == FIELD_UINT32 ? UINT32_MAX
+                                             : INT64_MAX;
+    int64_t value;
+
+    if (!decode_integer(d, f, n, low, high, &value))
+        return;
+    if (f->type == FIELD_UINT64)
+        *(uint64_t *)(void *)at = (uint64_t)value;
+    else if (f->type == FIELD_INT32)
+        *(int32_t *)(void *)at = (int32_t)value;
+    else
+        *(uint32_t *)(void *)at = (uint32_t)value;
+}
+
+static void decode_enum(const struct decoder *d, const struct field *f, const struct node *n,
+                        int *at)
+{
+    const struct field_value *v = decode_value(d, f, n);
+
+    if (v)
+        *at = v->status == FIELD_DEPRECATED ? v->alias_of : v->value;
+}
+
+static void decode_word(const struct decoder *d, const struct field *f, const struct node *n,
+                        struct str *at)
+{
+    const struct field_value *v;
+
+    if (n->kind == NODE_STRING && n->text.n == 0 && !(f->flags & FIELD_REQUIRED))
+        return;
+    v = decode_value(d, f, n);
+    if (v)
+        *at = str_from(v->name);
+}
+
+static void decode_pointer(const struct decoder *d, const struct field *f, const struct node *n,
+                           void **at)
+{
+    *at = arena_zalloc(d->a, f->message->size);
+    schema_defaults(f->message, *at);
+    decode_message(d, f->message, n, *at);
+}
+
+static void decode_field(const struct decoder *d, const struct field *f, const struct node *n,
+                         char *out)
+{
+    char *at = out + f->offset;
+    size_t *count = (size_t *)(void *)(out + f->count_offset);
+
+    if (f->has_offset)
+        *(bool *)(void *)(out + f->has_offset) = true;
+    switch (f->type) {
+    case FIELD_STRING:
+        decode_string(d, f, n, (struct str *)(void *)at);
+        break;
+    case FIELD_WORD:
+        decode_word(d, f, n, (struct str *)(void *)at);
+        break;
+    case FIELD_BOOL:
+        if (decode_is(d, n, NODE_BOOL, "true or false"))
+            *(bool *)(void *)at = str_eq(n->text, STR("true"));
+        break;
+    case FIELD_INT32:
+    case FIELD_UINT32:
+    case FIELD_UINT64:
+        decode_number(d, f, n, at);
+        break;
+    case FIELD_DOUBLE:
+        decode_double(d, f, n, (double *)(void *)at);
+        break;
+    case FIELD_DURATION:
+        decode_duration(d, f, n, (int64_t *)(void *)at);
+        break;
+    case FIELD_ENUM:
+        decode_enum(d, f, n, (int *)(void *)at);
+        break;
+    case FIELD_BYTES:
+        decode_bytes(d, f, n, (struct str *)(void *)at);
+        break;
+    case FIELD_MATCH:
+        decode_match(d, f, n, (struct match_string *)(void *)at);
+        break;
+    case FIELD_MESSAGE:
+        decode_pointer(d, f, n, (void **)(void *)at);
+        break;
+    case FIELD_EMBED:
+        decode_message(d, f->message, n, at);
+        break;
+    case FIELD_STRINGS:
+    case FIELD_UINT32S:
+    case FIELD_MATCHES:
+    case FIELD_MESSAGES:
+        decode_list(d, f, n, (char **)(void *)at, count);
+        break;
+    case FIELD_LABELS:
+        decode_labels(d, f, n, (struct labels *)(void *)at);
+        break;
+    case FIELD_NUMBERS:
+        decode_numbers(d, f, n, (struct named_number **)(void *)at, count);
+        break;
+    case FIELD_MATCH_MAP:
+        decode_match_map(d, f, n, (struct named_match **)(void *)at, count);
+        break;
+    case FIELD_MESSAGE_MAP:
+        decode_message_map(d, f, n, (char **)(void *)at, count);
+        break;
+    case FIELD_ANY:
+        break;
+    }
+}
+
+static void fail_unknown(const struct decoder *d, const struct schema *s, const struct node *n)
+{
+    struct finding *x = decode_fail(d, n, FIND_UNKNOWN_FIELD, "unknown field \"%.*s\" in %s",
+                                    STR_ARG(n->key), s->name);
+
+    decode_point_at_key(x, n);
+    x->hint = schema_suggest(s, n->key, d->f->arena);
+}
+
+bool decode_is_empty(const struct node *n)
+{
+    return n->kind == NODE_NULL ||
+           ((n->kind == NODE_LIST || n->kind == NODE_MAP) && n->count == 0) ||
+           (n->kind == NODE_STRING && n->text.n == 0);
+}
+
+static bool counts_as_given(const struct field *f, const struct node *n)
+{
+    if (!n || n->kind == NODE_NULL)
+        return false;
+    switch (f->type) {
+    case FIELD_STRING:
+    case FIELD_WORD:
+    case FIELD_STRINGS:
+    case FIELD_MESSAGES:
+    case FIELD_NUMBERS:
+        return !decode_is_empty(n);
+    default:
+        return true;
+    }
+}
+
+static void check_required(const struct decoder *d, const struct schema *s, const struct node *n)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        const struct field *f = &s->fields[i];
+        const struct node *c = node_get(n, str_from(f->name));
+
+        if ((f->flags & FIELD_REQUIRED) && !counts_as_given(f, c))
+            decode_fail_missing(d, c && c->kind != NODE_NULL ? c->parent : n, f->name, f->meaning);
+        if ((f->flags & FIELD_NOT_EMPTY) && c && c->kind != NODE_NULL && c->count == 0)
+            decode_fail(d, c, FIND_VALUE, "%s must not be empty; leave it out", f->name);
+    }
+}
+
+/* The second member of a group that is given is the one reported. */
+static void check_oneof(const struct decoder *d, const struct schema *s, const struct node *n)
+{
+    for (const struct node *c = n->first; c; c = c->next) {
+        const struct field *f = schema_find(s, c->key);
+
+        if (!f || !f->oneof || !counts_as_given(f, c))
+            continue;
+        for (const struct node *b = n->first; b != c; b = b->next) {
+            const struct field *other = schema_find(s, b->key);
+
+            if (!other || other == f || !other->oneof || strcmp(other->oneof, f->oneof) != 0 ||
+                !counts_as_given(other, b))
+                continue;
+            decode_point_at_key(decode_fail(d, c, FIND_ONEOF, "%s and %s cannot both be given",
+                                            other->name, f->name),
+                                c);
+            break;
+        }
+    }
+}
+
+static bool is_twin(const struct node *n)
+{
+    for (const struct node *b = n->parent->first; b != n; b = b->next) {
+        if (str_eq(b->key, n->key))
+            return true;
+    }
+    return false;
+}
+
+static void decode_member(const struct decoder *d, const struct schema *s, const struct node *n,
+                          char *out)
+{
+    const struct field *f = schema_find(s, n->key);
+
+    if (!f) {
+        fail_unknown(d, s, n);
+        return;
+    }
+    if (is_twin(n)) {
+        decode_point_at_key(decode_fail(d, n, FIND_DUPLICATE_KEY, "%s is given twice", f->name), n);
+        return;
+    }
+    if (n->kind == NODE_NULL)
+        return;
+    decode_status(d, n, f->status, str_from(f->name), f->reason);
+    decode_field(d, f, n, out);
+}
+
+static void fill_dependent_defaults(const struct schema *s, char *out)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        const struct field *f = &s->fields[i];
+        uint32_t *at = (uint32_t *)(void *)(out + f->offset);
+
+        if (f->default_offset && *at == 0)
+            *at = *(uint32_t *)(void *)(out + f->default_offset);
+    }
+}
+
+/* `out` has its defaults. */
+void decode_message(const struct decoder *d, const struct schema *s, const struct node *n,
+                    void *out)
+{
+    if (!decode_is(d, n, NODE_MAP, "a map"))
+        return;
+    *(const struct node **)out = n;
+    for (const struct node *c = n->first; c; c = c->next)
+        decode_member(d, s, c, out);
+    check_required(d, s, n);
+    check_oneof(d, s, n);
+    fill_dependent_defaults(s, out);
+    if (s->finish)
+        s->finish(out, d->a);
+}
