@@ -32,22 +32,15 @@ static const char *api_version(struct arena *a, const struct kind *k)
 
 static void fail_kind(const struct decoder *d, const struct node *n)
 {
-    const char *why = NULL;
-    const char *best = NULL;
+    const char *why = kind_refused(n->text), *best = NULL;
     struct finding *x;
     size_t closest = 4;
 
-    switch (kind_refused(n->text, &why)) {
-    case KIND_NOT_YET:
-        decode_fail(d, n, FIND_NOT_YET, "kind %.*s is not supported yet", STR_ARG(n->text));
-        return;
-    case KIND_CLUSTER_ONLY:
+    if (why) {
         decode_fail(d, n, FIND_UNSUPPORTED, "kind %.*s is not supported: %s", STR_ARG(n->text), why)
             ->hint =
             arena_printf(d->f->arena, "pass it by with --skip-kinds %.*s", STR_ARG(n->text));
         return;
-    case KIND_UNKNOWN:
-        break;
     }
     x = decode_fail(d, n, FIND_ENVELOPE, "unknown kind \"%.*s\"", STR_ARG(n->text));
     for (size_t i = 0; n->text.n < 64 && kind_at(i); i++) {
@@ -94,6 +87,7 @@ static const struct kind *decode_kind(const struct decoder *d, const struct node
                 ->hint = arena_printf(d->f->arena, "write apiVersion: %s", api_version(d->a, k));
         return NULL;
     }
+    decode_status(d, kind, k->status, arena_printf(d->f->arena, "kind %s", k->name), NULL);
     return k;
 }
 
@@ -104,7 +98,8 @@ static void check_annotation(const struct decoder *d, const struct node *n)
                                         "annotation %.*s is Istio's own; leave it out",
                                         STR_ARG(n->key)),
                             n);
-    else if (str_eq(n->key, STR("istio.io/dry-run")))
+    else if (str_eq(n->key, STR("istio.io/dry-run")) &&
+             d->m->kind->id != KIND_AUTHORIZATION_POLICY)
         decode_point_at_key(
             decode_fail(d, n, FIND_VALUE,
                         "annotation istio.io/dry-run is for AuthorizationPolicy only"),

@@ -115,7 +115,11 @@ static void decode_string(const struct decoder *d, const struct field *f, const 
     if (!decode_is(d, n, NODE_STRING, "a string"))
         return;
     *out = n->text;
-    if (f->check && n->text.n && f->check(n->text, &err))
+    if ((f->flags & FIELD_BOUNDED) && n->text.n &&
+        (n->text.n < (size_t)f->min || n->text.n > (size_t)f->max))
+        decode_fail(d, n, FIND_VALUE, "%s has from %lld to %lld bytes, not %zu", f->name,
+                    (long long)f->min, (long long)f->max, n->text.n);
+    else if (f->check && n->text.n && f->check(n->text, &err))
         decode_fail_check(d, n, &err);
 }
 
@@ -296,6 +300,33 @@ static void decode_message_map(const struct decoder *d, const struct field *f, c
     }
 }
 
+static void decode_named_messages(const struct decoder *d, const struct field *f,
+                                  const struct node *n, char **out, size_t *count)
+{
+    size_t size = sizeof(struct str) + f->message->size;
+
+    if (!decode_is(d, n, NODE_MAP, field_type_name(f->type)))
+        return;
+    *out = arena_array(d->a, n->count, size);
+    for (const struct node *c = n->first; c; c = c->next) {
+        char *at = *out + *count * size;
+
+        check_key(d, f, c);
+        *(struct str *)(void *)at = c->key;
+        schema_defaults(f->message, at + sizeof(struct str));
+        if (c->kind != NODE_NULL)
+            decode_message(d, f->message, c, at + sizeof(struct str));
+        (*count)++;
+    }
+}
+
+static void check_count(const struct decoder *d, const struct field *f, const struct node *n)
+{
+    if (f->most && n->count > f->most)
+        decode_fail(d, n, FIND_VALUE, "%s has at most %zu elements, not %zu", f->name, f->most,
+                    n->count);
+}
+
 /* ---- lists ---- */
 
 static size_t element_size(const struct field *f)
@@ -410,6 +441,7 @@ static void decode_field(const struct decoder *d, const struct field *f, const s
 
     if (f->has_offset)
         *(bool *)(void *)(out + f->has_offset) = true;
+    check_count(d, f, n);
     switch (f->type) {
     case FIELD_STRING:
         decode_string(d, f, n, (struct str *)(void *)at);
@@ -464,6 +496,13 @@ static void decode_field(const struct decoder *d, const struct field *f, const s
         break;
     case FIELD_MESSAGE_MAP:
         decode_message_map(d, f, n, (char **)(void *)at, count);
+        break;
+    case FIELD_NAMED_MESSAGES:
+        decode_named_messages(d, f, n, (char **)(void *)at, count);
+        break;
+    case FIELD_OBJECT:
+        if (decode_is(d, n, NODE_MAP, "a map"))
+            *(const struct node **)(void *)at = n;
         break;
     case FIELD_ANY:
         break;

@@ -33,6 +33,26 @@ static void sort_by_key(struct node *map, struct arena *a)
     map->last = all[n - 1];
 }
 
+static void sort_deeply(struct node *n, struct arena *a)
+{
+    if (n->kind == NODE_MAP)
+        sort_by_key(n, a);
+    for (struct node *c = n->first; c; c = c->next)
+        sort_deeply(c, a);
+}
+
+/* What no table describes, made canonical: the depth is bounded by the reader. */
+static struct node *sorted_copy(const struct node *n, struct arena *a)
+{
+    struct node *copy = node_copy(a, n);
+
+    sort_deeply(copy, a);
+    copy->parent = NULL;
+    copy->next = NULL;
+    copy->key = STR_NONE;
+    return copy;
+}
+
 static struct node *encode_labels(const struct labels *l, struct arena *a)
 {
     struct node *map = node_new(a, NODE_MAP);
@@ -135,6 +155,11 @@ static struct node *encode_map(const struct field *f, const char *items, size_t 
             const struct named_match *x = (const struct named_match *)(const void *)items + i;
 
             node_set(map, x->key, encode_match(&x->value, a));
+        } else if (f->type == FIELD_NAMED_MESSAGES) {
+            const char *at = items + i * (sizeof(struct str) + f->message->size);
+
+            node_set(map, *(const struct str *)(const void *)at,
+                     encode_message(f->message, at + sizeof(struct str), a));
         } else {
             const char *at = items + i * (8 + f->message->size);
 
@@ -228,9 +253,12 @@ static struct node *encode_field(const struct field *f, const char *message, str
     case FIELD_MATCHES:
     case FIELD_MESSAGES:
         return count ? encode_list(f, *items, count, a) : NULL;
+    case FIELD_OBJECT:
+        return *items ? sorted_copy((const struct node *)(const void *)*items, a) : NULL;
     case FIELD_NUMBERS:
     case FIELD_MATCH_MAP:
     case FIELD_MESSAGE_MAP:
+    case FIELD_NAMED_MESSAGES:
         return count ? encode_map(f, *items, count, a) : NULL;
     default:
         return encode_scalar(f, message, given, a);
@@ -291,4 +319,28 @@ struct node *encode_object(const struct object *o, struct arena *a)
     if (k->spec)
         node_set(root, STR("spec"), encode_spec(o, a));
     return root;
+}
+
+static void redact_field(const struct field *f, struct node *n)
+{
+    if ((f->flags & FIELD_SECRET) && n->text.n)
+        n->text = STR(ENCODE_REDACTED);
+    if (!f->message)
+        return;
+    if (f->type == FIELD_MESSAGE || f->type == FIELD_EMBED) {
+        encode_redact(f->message, n);
+        return;
+    }
+    for (struct node *c = n->first; c; c = c->next)
+        encode_redact(f->message, c);
+}
+
+void encode_redact(const struct schema *s, struct node *message)
+{
+    for (struct node *c = message->first; s && c; c = c->next) {
+        const struct field *f = schema_find(s, c->key);
+
+        if (f)
+            redact_field(f, c);
+    }
 }

@@ -12,3 +12,8 @@
  * with free keys are sorted by key. */
 struct node *encode_object(const struct object *o, struct arena *a);
 struct node *encode_spec(const struct object *o, struct arena *a);
+
+/* A spec, as encode_spec made it or as it was read back, with a mark in place of every secret.
+ * In place: give it a copy. The mark reads back as a value that validation refuses. */
+#define ENCODE_REDACTED "(redacted)"
+void encode_redact(const struct schema *s, struct node *message);

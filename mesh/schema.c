@@ -170,6 +170,8 @@ const char *field_type_name(enum field_type type)
         [FIELD_NUMBERS] = "a map from strings to whole numbers",
         [FIELD_MATCH_MAP] = "a map from names to exact, prefix or regex",
         [FIELD_MESSAGE_MAP] = "a map from numbers to maps",
+        [FIELD_NAMED_MESSAGES] = "a map from names to maps",
+        [FIELD_OBJECT] = "a map",
         [FIELD_ANY] = "anything",
     };
 

@@ -34,7 +34,9 @@ enum field_type {
     FIELD_NUMBERS,     /* struct named_number *, count: map<string,uint32> */
     FIELD_MATCH_MAP,   /* struct named_match *, count: map<string,StringMatch> */
     FIELD_MESSAGE_MAP, /* {uint32_t port; message} *, count: map<uint32,message> */
-    FIELD_ANY,         /* not looked into: only for rows that are refused */
+    FIELD_NAMED_MESSAGES, /* {struct str key; message} *, count: map<string,message> */
+    FIELD_OBJECT,         /* const struct node *: a map of anything, kept as it is; NULL if absent */
+    FIELD_ANY,            /* not looked into: only for rows that are refused */
 };
 
 enum field_status {
@@ -55,7 +57,8 @@ enum field_flag {
     FIELD_FREE_KEYS = 128,      /* of a map<string,string>: not held to the syntax of labels */
     FIELD_NOT_EMPTY = 512,      /* if the map or list is given, it has an element */
     FIELD_NO_WILDCARD =
-        1024, /* of a map<string,string>: no '*' in it, and no empty key (a selector) */
+        1024,             /* of a map<string,string>: no '*' in it, and no empty key (a selector) */
+    FIELD_SECRET = 2048, /* never shown: encode_redact() puts a mark in its place */
 };
 
 struct field_value {
@@ -80,13 +83,15 @@ struct field {
     size_t default_offset; /* a member of the same type that is the default; 0: none */
     enum field_status status;
     unsigned flags;
-    int64_t def, min, max;
+    int64_t def, min, max; /* of strings with FIELD_BOUNDED: bytes */
+    size_t most;           /* lists and maps: elements at most; 0: no limit but the document's */
     const struct field_value *values;
     const struct schema *message;
     field_check *check; /* strings: the value; lists: each; match maps: each key */
     const char *oneof;  /* at most one field with this name of a group */
     const char
         *reason; /* FIELD_UNSUPPORTED, FIELD_DEPRECATED: why, and the nearest thing that works */
+    const char *partly;  /* values that pass the check and are not built yet, in words; NULL: none */
     const char *meaning; /* one sentence */
 };
 
@@ -104,6 +109,7 @@ struct schema {
     .offset = offsetof(struct s, m), .count_offset = offsetof(struct s, m##_count)
 #define SCHEMA_HAS(s, m)        .offset = offsetof(struct s, m), .has_offset = offsetof(struct s, has_##m)
 #define SCHEMA_BOUNDS(lo, hi)   .min = (lo), .max = (hi)
+#define SCHEMA_VALUE(text, number) {(text), (number), FIELD_BUILT, NULL, 0}
 #define SCHEMA_NOT_YET          .status = FIELD_NOT_YET
 #define SCHEMA_UNSUPPORTED(why) .status = FIELD_UNSUPPORTED, .reason = (why)
 #define SCHEMA(var, text, s, rows)                                                                 \

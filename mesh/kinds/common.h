@@ -23,7 +23,8 @@
 
 #define DURATION_UNSET (-1)
 
-struct kind; /* mesh/kinds/kinds.h */
+struct kind;  /* mesh/kinds/kinds.h */
+struct check; /* mesh/kinds/check.h */
 
 struct object_meta {
     const struct kind *kind;
@@ -93,6 +94,30 @@ struct label_selector {
     const struct node *node;
     struct labels labels;
 };
+
+/* What a policy is attached to in place of a selector. */
+struct target_ref {
+    const struct node *node;
+    struct str group, kind, name, ns;
+};
+
+/* The members and rows of everything that is for workloads: a selector, or targets. */
+#define POLICY_TARGET                                                                              \
+    struct label_selector selector; /* no labels: the namespace, or the mesh in the root one */    \
+    struct target_ref *target_ref;                                                                 \
+    struct target_ref *target_refs;                                                                \
+    size_t target_refs_count
+#define POLICY_TARGET_ROWS(s)                                                                      \
+    {"selector", FIELD_EMBED, SCHEMA_AT(s, selector), .message = &match_labels_schema,             \
+     .oneof = "target",                                                                            \
+     .meaning = "Workloads it is for; none is the namespace, or the mesh in the root namespace."}, \
+        {"targetRef", FIELD_MESSAGE, SCHEMA_AT(s, target_ref), .message = &target_ref_schema,      \
+         .oneof = "target", SCHEMA_NOT_YET, .meaning = "One target; older form of targetRefs."},   \
+    {                                                                                              \
+        "targetRefs", FIELD_MESSAGES, SCHEMA_LIST(s, target_refs), .message = &target_ref_schema,  \
+            .most = 16, .oneof = "target", SCHEMA_NOT_YET,                                         \
+            .meaning = "Services that it is for, in place of a selector."                          \
+    }
 
 struct named_number {
     struct str key;
@@ -297,9 +322,9 @@ struct traffic_policy {
 
 /* ---- their tables and checks (mesh/kinds/traffic_policy.c, names.c, destination.c, selector.c) ---- */
 
-extern const struct schema port_selector_schema, percent_schema, destination_schema,
+extern const struct schema connection_pool_schema, tcp_keepalive_schema, locality_lb_schema, port_selector_schema, percent_schema, destination_schema,
     http_destination_schema, tcp_destination_schema, headers_schema, match_labels_schema,
-    labels_selector_schema, string_match_schema, traffic_policy_schema, subset_policy_schema;
+    labels_selector_schema, target_ref_schema, string_match_schema, traffic_policy_schema, subset_policy_schema;
 
 /* Application protocols of ports, as Istio names them, with what is built. */
 extern const struct field_value common_protocols[];
@@ -317,5 +342,12 @@ int common_check_export_to(struct str s, struct err *err);
 int common_check_gateway_name(struct str s,
                               struct err *err); /* "name", "ns/name", "./name", "mesh" */
 int common_check_header_name(struct str s, struct err *err); /* of a match */
+int common_check_token(struct str s, struct err *err); /* the name of a header, and nothing else */
+int common_check_word(struct str s, struct err *err);  /* anything but an empty string */
+/* Letters, digits and the characters of `also`; not a field_check by itself. */
+int common_check_plain_name(struct str s, const char *also, struct err *err);
+/* "*", "*.example.com", an IP or a name with a dot: no short name, no partial wildcard. */
+int common_check_full_host(struct str s, struct err *err);
+int common_check_provider_service(struct str s, struct err *err); /* "host" or "ns/host" */
 int common_check_label_key(struct str s, struct err *err);
 int common_check_label_value(struct str s, struct err *err);

@@ -1,5 +1,7 @@
 #include "mesh/kinds/destination_rule.h"
 
+#include "mesh/kinds/check.h"
+
 /* Rows of designated initialisers, which clang-format 14 cannot lay out (it even crashes). */
 /* clang-format off */
 
@@ -28,3 +30,34 @@ static const struct field destination_rule_fields[] = {
      .message = &match_labels_schema, .meaning = "Clients that obey; all when not given."},
 };
 SCHEMA(destination_rule_schema, "DestinationRule", destination_rule, destination_rule_fields);
+
+/* clang-format on */
+
+/* ---- checks ---- */
+
+void destination_rule_validate(const struct check *c, const void *spec)
+{
+    const struct destination_rule *r = spec;
+    if (r->traffic_policy)
+        check_policy(c, r->traffic_policy);
+    for (size_t i = 0; i < r->subsets_count; i++) {
+        const struct subset *s = &r->subsets[i];
+
+        if (s->traffic_policy)
+            check_policy(c, s->traffic_policy);
+        for (size_t j = 0; j < i; j++) {
+            if (s->name.n && str_eq(s->name, r->subsets[j].name)) {
+                FAIL(c, check_member(s->node, "name"), FIND_VALUE,
+                     "the subset \"%.*s\" is declared twice", STR_ARG(s->name));
+                break;
+            }
+        }
+    }
+    check_export_to(c, r->node, r->export_to, r->export_to_count);
+    if (r->workload_selector && r->export_to_count &&
+        (r->export_to_count > 1 ||
+         (!str_eq(r->export_to[0], STR(".")) && !str_eq(r->export_to[0], c->m->ns))))
+        FAIL(c, check_member(r->node, "exportTo"), FIND_VALUE,
+             "a DestinationRule with workloadSelector is for its own namespace only: write "
+             "exportTo: [\".\"] or leave it out");
+}

@@ -24,3 +24,4 @@ struct destination_rule {
 };
 
 extern const struct schema destination_rule_schema;
+void destination_rule_validate(const struct check *c, const void *spec);

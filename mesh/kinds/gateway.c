@@ -1,5 +1,7 @@
 #include "mesh/kinds/gateway.h"
 
+#include "mesh/kinds/check.h"
+
 /* Rows of designated initialisers, which clang-format 14 cannot lay out (it even crashes). */
 /* clang-format off */
 
@@ -17,75 +19,6 @@ static const struct field_value gateway_protocols[] = {
     {"MYSQL", 9, FIELD_NOT_YET, NULL, 0},
     {.name = NULL},
 };
-
-static const struct field_value tls_modes[] = {
-    {"PASSTHROUGH", SERVER_TLS_PASSTHROUGH, FIELD_BUILT, NULL, 0},
-    {"SIMPLE", SERVER_TLS_SIMPLE, FIELD_BUILT, NULL, 0},
-    {"MUTUAL", SERVER_TLS_MUTUAL, FIELD_BUILT, NULL, 0},
-    {"AUTO_PASSTHROUGH", SERVER_TLS_AUTO_PASSTHROUGH, FIELD_BUILT, NULL, 0},
-    {"ISTIO_MUTUAL", SERVER_TLS_ISTIO_MUTUAL, FIELD_BUILT, NULL, 0},
-    {"OPTIONAL_MUTUAL", SERVER_TLS_OPTIONAL_MUTUAL, FIELD_BUILT, NULL, 0},
-    {.name = NULL},
-};
-
-static const struct field_value tls_versions[] = {
-    {"TLS_AUTO", TLS_VERSION_AUTO, FIELD_BUILT, NULL, 0},
-    {"TLSV1_0", TLS_VERSION_1_0, FIELD_BUILT, NULL, 0},
-    {"TLSV1_1", TLS_VERSION_1_1, FIELD_BUILT, NULL, 0},
-    {"TLSV1_2", TLS_VERSION_1_2, FIELD_BUILT, NULL, 0},
-    {"TLSV1_3", TLS_VERSION_1_3, FIELD_BUILT, NULL, 0},
-    {.name = NULL},
-};
-
-static const struct field certificate_fields[] = {
-    {"serverCertificate", FIELD_STRING, SCHEMA_AT(tls_certificate, server_certificate),
-     .flags = FIELD_REQUIRED, .meaning = "File of the certificate chain."},
-    {"privateKey", FIELD_STRING, SCHEMA_AT(tls_certificate, private_key), .flags = FIELD_REQUIRED,
-     .meaning = "File of its key."},
-    {"caCertificates", FIELD_ANY,
-     SCHEMA_UNSUPPORTED("it was never honoured; use tls.caCertificates"),
-     .meaning = "Authorities of client certificates."},
-};
-static SCHEMA(certificate_schema, "TLSCertificate", tls_certificate, certificate_fields);
-
-static const struct field tls_fields[] = {
-    {"httpsRedirect", FIELD_BOOL, SCHEMA_AT(server_tls, https_redirect),
-     .meaning = "Answer plain-text requests with a redirect to https."},
-    {"mode", FIELD_ENUM, SCHEMA_AT(server_tls, mode), .values = tls_modes,
-     .meaning = "How TLS ends here, if it does."},
-    {"serverCertificate", FIELD_STRING, SCHEMA_AT(server_tls, server_certificate),
-     .meaning = "File of the certificate chain."},
-    {"privateKey", FIELD_STRING, SCHEMA_AT(server_tls, private_key), .meaning = "File of its key."},
-    {"caCertificates", FIELD_STRING, SCHEMA_AT(server_tls, ca_certificates),
-     .meaning = "File of the authorities of client certificates."},
-    {"caCrl", FIELD_STRING, SCHEMA_AT(server_tls, ca_crl),
-     .meaning = "File of revoked client certificates."},
-    {"credentialName", FIELD_STRING, SCHEMA_AT(server_tls, credential_name),
-     .meaning = "Named credential."},
-    {"credentialNames", FIELD_STRINGS, SCHEMA_LIST(server_tls, credential_names),
-     .meaning = "Up to two named credentials, RSA and ECDSA."},
-    {"caCertCredentialName", FIELD_STRING, SCHEMA_AT(server_tls, ca_cert_credential_name),
-     .meaning = "Named credential with the authorities of client certificates."},
-    {"tlsCertificates", FIELD_MESSAGES, SCHEMA_LIST(server_tls, certificates),
-     .message = &certificate_schema, .meaning = "Up to two certificates, RSA and ECDSA."},
-    {"subjectAltNames", FIELD_STRINGS, SCHEMA_LIST(server_tls, subject_alt_names),
-     .meaning = "Names of clients that are accepted."},
-    {"verifyCertificateSpki", FIELD_STRINGS, SCHEMA_LIST(server_tls, verify_spki),
-     .meaning = "Hashes of client keys that are accepted, base64."},
-    {"verifyCertificateHash", FIELD_STRINGS, SCHEMA_LIST(server_tls, verify_hash),
-     .meaning = "Hashes of client certificates that are accepted, hex."},
-    {"minProtocolVersion", FIELD_ENUM, SCHEMA_AT(server_tls, min_version), .values = tls_versions,
-     .meaning = "Lowest version of TLS."},
-    {"maxProtocolVersion", FIELD_ENUM, SCHEMA_AT(server_tls, max_version), .values = tls_versions,
-     .meaning = "Highest version of TLS."},
-    {"cipherSuites", FIELD_STRINGS, SCHEMA_LIST(server_tls, cipher_suites),
-     .meaning = "Ciphers of TLS 1.2."},
-    {"insecureSkipVerify", FIELD_ANY,
-     SCHEMA_UNSUPPORTED("it exists for conformance tests of the Kubernetes Gateway API; leave "
-                        "caCertificates out instead"),
-     .meaning = "Take client certificates that do not verify."},
-};
-static SCHEMA(tls_schema, "ServerTLSSettings", server_tls, tls_fields);
 
 static const struct field port_fields[] = {
     {"number", FIELD_UINT32, SCHEMA_AT(gateway_port, number), SCHEMA_BOUNDS(0, 65535),
@@ -109,25 +42,13 @@ static int check_bind(struct str s, struct err *err)
 static int check_gateway_host(struct str s, struct err *err)
 {
     struct str ns, host = s;
-    struct addr ip;
 
     if (str_cut(&host, '/', &ns) && !str_eq(ns, STR("*")) && !str_eq(ns, STR(".")) &&
         common_check_label(ns, err))
         return err_set(err, ERR_INVALID,
                        "\"%.*s\": the part before '/' is \"*\", \".\" or the name of a namespace",
                        STR_ARG(s));
-    if (str_eq(host, STR("*")) || addr_parse_ip(host, &ip))
-        return 0;
-    if (common_check_wildcard_host(host, err))
-        return -1;
-    if (host.p[0] == '*' && !str_starts(host, STR("*.")))
-        return err_set(err, ERR_INVALID,
-                       "\"%.*s\": a wildcard covers the whole first label, as in \"*.example.com\"",
-                       STR_ARG(s));
-    if (!str_has(host, '.'))
-        return err_set(err, ERR_INVALID,
-                       "\"%.*s\" is a short name; a Gateway needs the full host name", STR_ARG(s));
-    return 0;
+    return common_check_full_host(host, err);
 }
 
 static const struct field server_fields[] = {
@@ -139,7 +60,7 @@ static const struct field server_fields[] = {
      .check = check_gateway_host,
      .meaning = "Hosts served here, perhaps behind \"namespace/\"; VirtualServices attach where "
                 "their hosts meet these."},
-    {"tls", FIELD_MESSAGE, SCHEMA_AT(gateway_server, tls), .message = &tls_schema, SCHEMA_NOT_YET,
+    {"tls", FIELD_MESSAGE, SCHEMA_AT(gateway_server, tls), .message = &server_tls_schema, SCHEMA_NOT_YET,
      .meaning = "TLS of the port."},
     {"defaultEndpoint", FIELD_ANY,
      SCHEMA_UNSUPPORTED("Istio never implemented it; route with a VirtualService"),
@@ -156,3 +77,71 @@ static const struct field gateway_fields[] = {
      .meaning = "Labels of the gateways that load this; none is every gateway."},
 };
 SCHEMA(gateway_schema, "Gateway", gateway, gateway_fields);
+
+/* clang-format on */
+
+/* ---- checks ---- */
+
+static void check_gateway_port(const struct check *c, const struct gateway_server *s)
+{
+    if (s->port.node && s->port.number == 0 && !check_is_unix(s->bind) &&
+        check_absent(s->port.node, "number"))
+        FAIL(c, s->port.node, FIND_REQUIRED,
+             "number is required: the port to listen on, from 1 to 65535");
+    else if (s->port.node && s->port.number == 0 && !check_is_unix(s->bind))
+        FAIL(c, check_member(s->port.node, "number"), FIND_VALUE,
+             "number must be from 1 to 65535, not 0");
+    if (s->port.number != 0 && check_is_unix(s->bind))
+        FAIL(c, check_member(s->port.node, "number"), FIND_VALUE,
+             "a server on a unix socket has no port number");
+}
+
+static void check_gateway_tls(const struct check *c, const struct gateway_server *s)
+{
+    bool ends_tls = str_eq(s->port.protocol, STR("HTTPS")) || str_eq(s->port.protocol, STR("TLS"));
+    bool is_http = str_eq(s->port.protocol, STR("HTTP")) ||
+                   str_eq(s->port.protocol, STR("HTTP2")) ||
+                   str_starts(s->port.protocol, STR("GRPC"));
+
+    if (ends_tls && !s->tls)
+        FAIL(c, s->port.node, FIND_REQUIRED, "a server for %.*s needs tls",
+             STR_ARG(s->port.protocol));
+    if (!s->tls || !s->port.protocol.n)
+        return;
+    if (!ends_tls && is_http && !s->tls->https_redirect)
+        FAIL(c, s->tls->node, FIND_VALUE,
+             "a port of plain HTTP has no TLS, but may have tls.httpsRedirect: write protocol HTTPS");
+    else if (!ends_tls && !is_http)
+        FAIL(c, s->tls->node, FIND_VALUE, "a port of protocol %.*s has no TLS: write protocol TLS",
+             STR_ARG(s->port.protocol));
+    if (!is_http && s->tls->https_redirect)
+        WARN(c, check_member(s->tls->node, "httpsRedirect"),
+             "httpsRedirect is for servers of plain HTTP");
+    check_server_tls(c, s->tls);
+}
+
+void gateway_validate(const struct check *c, const void *spec)
+{
+    const struct gateway *g = spec;
+    for (size_t i = 0; i < g->servers_count; i++) {
+        const struct gateway_server *s = &g->servers[i];
+
+        check_gateway_port(c, s);
+        for (size_t j = 0; j < i; j++) {
+            if (s->port.name.n && str_eq(s->port.name, g->servers[j].port.name)) {
+                FAIL(c, check_member(s->port.node, "name"), FIND_VALUE,
+                     "another server of this Gateway has a port named \"%.*s\"",
+                     STR_ARG(s->port.name));
+                break;
+            }
+        }
+        for (size_t j = 0; j < i; j++) {
+            if (s->name.n && str_eq(s->name, g->servers[j].name)) {
+                WARN(c, check_member(s->node, "name"), "another server of this Gateway is named \"%.*s\"",
+                     STR_ARG(s->name));
+                break;
+            }
+        }
+        check_gateway_tls(c, s);
+    }
+}

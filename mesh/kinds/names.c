@@ -210,6 +210,57 @@ int common_check_header_name(struct str s, struct err *err)
                                  STR_ARG(s));
 }
 
+int common_check_token(struct str s, struct err *err)
+{
+    return is_token(s) ? 0
+                       : err_set(err, ERR_INVALID, "\"%.*s\" is not the name of a header",
+                                 STR_ARG(s));
+}
+
+int common_check_word(struct str s, struct err *err)
+{
+    return s.n ? 0 : err_set(err, ERR_INVALID, "an empty string is not allowed");
+}
+
+int common_check_plain_name(struct str s, const char *also, struct err *err)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if (!is_alnum(s.p[i]) && !str_has(str_from(also), s.p[i]))
+            return err_set(err, ERR_INVALID,
+                           "\"%.*s\" is not a name here: letters, digits and \"%s\"", STR_ARG(s),
+                           also);
+    }
+    return common_check_word(s, err);
+}
+
+int common_check_full_host(struct str host, struct err *err)
+{
+    struct addr ip;
+
+    if (str_eq(host, STR("*")) || addr_parse_ip(host, &ip))
+        return 0;
+    if (common_check_wildcard_host(host, err))
+        return -1;
+    if (host.p[0] == '*' && !str_starts(host, STR("*.")))
+        return err_set(err, ERR_INVALID,
+                       "\"%.*s\": a wildcard covers the whole first label, as in \"*.example.com\"",
+                       STR_ARG(host));
+    if (!str_has(host, '.'))
+        return err_set(err, ERR_INVALID,
+                       "\"%.*s\" is a short name; the full host name is needed here",
+                       STR_ARG(host));
+    return 0;
+}
+
+int common_check_provider_service(struct str s, struct err *err)
+{
+    struct str ns, host = s;
+
+    if (str_cut(&host, '/', &ns) && common_check_label(ns, err))
+        return -1;
+    return common_check_host(host, err);
+}
+
 static bool is_label_word(struct str s)
 {
     if (s.n == 0 || s.n > 63 || !is_alnum(s.p[0]) || !is_alnum(s.p[s.n - 1]))

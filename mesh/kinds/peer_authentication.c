@@ -1,5 +1,7 @@
 #include "mesh/kinds/peer_authentication.h"
 
+#include "mesh/kinds/check.h"
+
 /* Rows of designated initialisers, which clang-format 14 cannot lay out (it even crashes). */
 /* clang-format off */
 
@@ -35,3 +37,13 @@ static const struct field peer_authentication_fields[] = {
 };
 SCHEMA(peer_authentication_schema, "PeerAuthentication", peer_authentication,
        peer_authentication_fields);
+
+/* clang-format on */
+
+void peer_authentication_validate(const struct check *c, const void *spec)
+{
+    const struct peer_authentication *p = spec;
+    if (p->port_level_count && p->selector.labels.count == 0)
+        FAIL(c, check_member(p->node, "portLevelMtls"), FIND_VALUE,
+             "portLevelMtls needs a selector: a rule for a namespace or the mesh has no ports");
+}

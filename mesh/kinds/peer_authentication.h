@@ -26,3 +26,4 @@ struct peer_authentication {
 };
 
 extern const struct schema peer_authentication_schema;
+void peer_authentication_validate(const struct check *c, const void *spec);

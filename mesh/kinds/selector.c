@@ -26,3 +26,15 @@ static const struct field string_match_fields[] = {
      .meaning = "RE2 expression that covers the whole value."},
 };
 SCHEMA(string_match_schema, "StringMatch", named_number, string_match_fields);
+
+static const struct field target_ref_fields[] = {
+    {"group", FIELD_STRING, SCHEMA_AT(target_ref, group),
+     .meaning = "API group of the target; empty for a Service."},
+    {"kind", FIELD_STRING, SCHEMA_AT(target_ref, kind), .flags = FIELD_REQUIRED,
+     .meaning = "Service or ServiceEntry; the kinds of the Kubernetes Gateway API are refused."},
+    {"name", FIELD_STRING, SCHEMA_AT(target_ref, name), .flags = FIELD_REQUIRED,
+     .meaning = "Name of the target, in the policy's own namespace."},
+    {"namespace", FIELD_STRING, SCHEMA_AT(target_ref, ns),
+     .meaning = "Must be left out: a policy stays within its namespace."},
+};
+SCHEMA(target_ref_schema, "PolicyTargetReference", target_ref, target_ref_fields);

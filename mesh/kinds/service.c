@@ -1,5 +1,7 @@
 #include "mesh/kinds/service.h"
 
+#include "mesh/kinds/check.h"
+
 #define NOT_A_CLUSTER "it has a meaning in a Kubernetes cluster only; leave it out"
 
 /* Rows of designated initialisers, which clang-format 14 cannot lay out (it even crashes). */
@@ -147,3 +149,43 @@ const struct schema service_document_schema = {.name = "Service",
                                                .fields = service_fields,
                                                .count = COUNT(service_fields),
                                                .finish = finish_service};
+
+/* clang-format on */
+
+/* ---- checks ---- */
+
+static void check_service_protocol(const struct check *c, const struct service_document_port *p)
+{
+    const struct field_value *v = schema_value(common_protocols, p->protocol, false);
+    const struct node *at = check_member(p->node, p->app_protocol.n ? "appProtocol" : "name");
+
+    if (p->app_protocol.n && !p->protocol.n)
+        WARN(c, at, "appProtocol \"%.*s\" is not known: the first bytes will tell",
+             STR_ARG(p->app_protocol));
+    if (v && v->status == FIELD_NOT_YET)
+        FAIL(c, at, FIND_NOT_YET, "protocol %s of a port is not supported yet", v->name);
+    if (v && v->status == FIELD_UNSUPPORTED)
+        FAIL(c, at, FIND_UNSUPPORTED, "protocol %s of a port is not supported: %s", v->name,
+             v->reason);
+}
+
+void service_document_validate(const struct check *c, const void *spec)
+{
+    const struct service_document *s = spec;
+    for (size_t i = 0; i < s->ports_count; i++) {
+        const struct service_document_port *p = &s->ports[i];
+
+        check_service_protocol(c, p);
+        if (s->ports_count > 1 && p->name.n == 0)
+            FAIL(c, p->node, FIND_REQUIRED, "name is required when a Service has several ports");
+        for (size_t j = 0; j < i; j++) {
+            if (p->port && p->port == s->ports[j].port)
+                FAIL(c, check_member(p->node, "port"), FIND_VALUE, "port %u is declared twice", p->port);
+            if (p->name.n && str_eq(p->name, s->ports[j].name))
+                FAIL(c, check_member(p->node, "name"), FIND_VALUE,
+                     "the port name \"%.*s\" is declared twice", STR_ARG(p->name));
+        }
+    }
+    if (s->type == SERVICE_HEADLESS && s->cluster_ip.n)
+        FAIL(c, check_member(s->node, "clusterIP"), FIND_ONEOF, "a headless Service has no clusterIP");
+}

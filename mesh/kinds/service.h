@@ -33,3 +33,4 @@ struct service_document {
 };
 
 extern const struct schema service_document_schema;
+void service_document_validate(const struct check *c, const void *spec);

@@ -1,5 +1,7 @@
 #include "mesh/kinds/service_entry.h"
 
+#include "mesh/kinds/check.h"
+
 /* Rows of designated initialisers, which clang-format 14 cannot lay out (it even crashes). */
 /* clang-format off */
 
@@ -86,3 +88,137 @@ static const struct field service_entry_fields[] = {
      .meaning = "Names that its endpoints' certificates may carry."},
 };
 SCHEMA(service_entry_schema, "ServiceEntry", service_entry, service_entry_fields);
+
+/* clang-format on */
+
+/* ---- checks ---- */
+
+#define HOSTS_MAX 256u
+
+static const struct service_entry_port *entry_port(const struct service_entry *se, struct str name)
+{
+    for (size_t i = 0; i < se->ports_count; i++) {
+        if (str_eq(se->ports[i].name, name))
+            return &se->ports[i];
+    }
+    return NULL;
+}
+
+static void check_endpoint(const struct check *c, const struct service_entry *se,
+                           const struct workload_entry *w)
+{
+    struct addr ip;
+
+    workload_entry_validate(c, w);
+    for (size_t i = 0; i < w->ports_count; i++) {
+        if (!entry_port(se, w->ports[i].key))
+            FAIL(c, check_member(check_member(w->node, "ports"), arena_str(c->f->arena, w->ports[i].key).p),
+                 FIND_VALUE, "port \"%.*s\" is not the name of one of the service's ports",
+                 STR_ARG(w->ports[i].key));
+    }
+    if (se->resolution == RESOLUTION_STATIC && w->address.n && !check_is_unix(w->address) &&
+        !addr_parse_ip(w->address, &ip))
+        FAIL(c, check_member(w->node, "address"), FIND_VALUE,
+             "\"%.*s\" is not an IP address, which resolution STATIC needs", STR_ARG(w->address));
+    if (check_is_unix(w->address) && se->ports_count != 1)
+        FAIL(c, check_member(w->node, "address"), FIND_VALUE,
+             "an endpoint on a unix socket needs a service with exactly one port");
+}
+
+static void check_entry_ports(const struct check *c, const struct service_entry *se)
+{
+    for (size_t i = 0; i < se->ports_count; i++) {
+        const struct service_entry_port *p = &se->ports[i];
+
+        for (size_t j = 0; j < i; j++) {
+            if (p->number && p->number == se->ports[j].number)
+                FAIL(c, check_member(p->node, "number"), FIND_VALUE, "port %u is declared twice",
+                     p->number);
+            if (p->name.n && str_eq(p->name, se->ports[j].name))
+                FAIL(c, check_member(p->node, "name"), FIND_VALUE,
+                     "the port name \"%.*s\" is declared twice", STR_ARG(p->name));
+        }
+    }
+}
+
+static bool has_wildcard(struct str host)
+{
+    return str_starts(host, STR("*"));
+}
+
+static bool speaks_http_or_sni(struct str protocol)
+{
+    return str_starts(protocol, STR("HTTP")) || str_starts(protocol, STR("GRPC")) ||
+           str_eq(protocol, STR("TLS"));
+}
+
+static void check_dns_entry(const struct check *c, const struct service_entry *se)
+{
+    for (size_t i = 0; i < se->hosts_count; i++) {
+        const struct node *at = check_element(se->node, "hosts", i);
+
+        if (se->resolution == RESOLUTION_DYNAMIC_DNS && !has_wildcard(se->hosts[i]))
+            FAIL(c, at, FIND_VALUE, "resolution DYNAMIC_DNS is for wildcard hosts");
+        else if (se->resolution != RESOLUTION_DYNAMIC_DNS && has_wildcard(se->hosts[i]) &&
+                 se->endpoints_count == 0 && !se->workload_selector)
+            FAIL(c, at, FIND_VALUE,
+                 "a wildcard cannot be resolved: give endpoints, or a full host name");
+    }
+    for (size_t i = 0; i < se->addresses_count; i++) {
+        if (str_has(se->addresses[i], '/'))
+            FAIL(c, check_element(se->node, "addresses", i), FIND_VALUE,
+                 "a block of addresses needs resolution NONE or STATIC");
+    }
+    if (se->resolution == RESOLUTION_DNS_ROUND_ROBIN && se->endpoints_count > 1)
+        FAIL(c, check_member(se->node, "endpoints"), FIND_VALUE,
+             "resolution DNS_ROUND_ROBIN takes one endpoint at most");
+    if (se->resolution != RESOLUTION_DYNAMIC_DNS)
+        return;
+    if (se->endpoints_count || se->addresses_count)
+        FAIL(c, se->node, FIND_VALUE,
+             "resolution DYNAMIC_DNS takes neither endpoints nor addresses");
+    for (size_t i = 0; i < se->ports_count; i++) {
+        if (!speaks_http_or_sni(se->ports[i].protocol) ||
+            str_eq(se->ports[i].protocol, STR("HTTPS")))
+            FAIL(c, se->ports[i].node, FIND_VALUE,
+                 "resolution DYNAMIC_DNS needs protocol HTTP, HTTP2, GRPC or TLS");
+    }
+}
+
+static bool is_opaque(struct str protocol)
+{
+    return str_eq(protocol, STR("TCP")) || str_eq(protocol, STR("MONGO")) ||
+           str_eq(protocol, STR("REDIS")) || str_eq(protocol, STR("MYSQL"));
+}
+
+void service_entry_validate(const struct check *c, const void *spec)
+{
+    const struct service_entry *se = spec;
+    if (se->hosts_count > HOSTS_MAX)
+        FAIL(c, check_member(se->node, "hosts"), FIND_VALUE, "a ServiceEntry has at most %u hosts",
+             HOSTS_MAX);
+    check_entry_ports(c, se);
+    for (size_t i = 0; i < se->endpoints_count; i++)
+        check_endpoint(c, se, &se->endpoints[i]);
+    if (se->resolution == RESOLUTION_NONE && se->endpoints_count)
+        FAIL(c, check_member(se->node, "endpoints"), FIND_VALUE,
+             "resolution NONE dials the address that the client meant, so endpoints would have no "
+             "effect: use STATIC");
+    if (se->resolution == RESOLUTION_NONE && se->workload_selector)
+        WARN(c, check_member(se->node, "workloadSelector"),
+             "workloadSelector has no effect with resolution NONE: use STATIC");
+    if (se->workload_selector && se->workload_selector->labels.count == 0)
+        WARN(c, check_member(se->node, "workloadSelector"),
+             "an empty workloadSelector takes every workload of the namespace");
+    if (se->resolution != RESOLUTION_NONE && se->resolution != RESOLUTION_STATIC)
+        check_dns_entry(c, se);
+    for (size_t i = 0;
+         se->hosts_count > 1 && se->resolution != RESOLUTION_NONE && i < se->ports_count; i++) {
+        if (is_opaque(se->ports[i].protocol))
+            FAIL(c, se->ports[i].node, FIND_VALUE,
+                 "several hosts cannot share a port of protocol %.*s, which does not say the host: "
+                 "write one ServiceEntry each",
+                 STR_ARG(se->ports[i].protocol));
+    }
+    check_export_to(c, se->node, se->export_to, se->export_to_count);
+}

@@ -44,3 +44,4 @@ struct service_entry {
 };
 
 extern const struct schema service_entry_schema;
+void service_entry_validate(const struct check *c, const void *spec);

@@ -116,7 +116,7 @@ static const struct field locality_fields[] = {
      .meaning = "Labels that rank endpoints."},
     {"enabled", FIELD_BOOL, SCHEMA_HAS(locality_lb, enabled), .def = 1, .meaning = "Switch."},
 };
-static SCHEMA(locality_schema, "LocalityLoadBalancerSetting", locality_lb, locality_fields);
+SCHEMA(locality_lb_schema, "LocalityLoadBalancerSetting", locality_lb, locality_fields);
 
 static const struct field warmup_fields[] = {
     {"duration", FIELD_DURATION, SCHEMA_AT(warmup, duration_ns), .flags = FIELD_REQUIRED,
@@ -135,7 +135,7 @@ static const struct field load_balancer_fields[] = {
      .message = &consistent_hash_schema, .oneof = "lb_policy", SCHEMA_NOT_YET,
      .meaning = "Keep a key with its endpoint."},
     {"localityLbSetting", FIELD_MESSAGE, SCHEMA_AT(load_balancer, locality),
-     .message = &locality_schema, SCHEMA_NOT_YET, .meaning = "Prefer near endpoints."},
+     .message = &locality_lb_schema, SCHEMA_NOT_YET, .meaning = "Prefer near endpoints."},
     {"warmup", FIELD_MESSAGE, SCHEMA_AT(load_balancer, warmup), .message = &warmup_schema,
      SCHEMA_NOT_YET, .meaning = "Raise the share of a new endpoint slowly."},
     {"zoneAwareLbSetting", FIELD_ANY,
@@ -156,7 +156,7 @@ static const struct field keepalive_fields[] = {
     {"interval", FIELD_DURATION, SCHEMA_AT(tcp_keepalive, interval_ns),
      .meaning = "Time between probes."},
 };
-static SCHEMA(keepalive_schema, "TcpKeepalive", tcp_keepalive, keepalive_fields);
+SCHEMA(tcp_keepalive_schema, "TcpKeepalive", tcp_keepalive, keepalive_fields);
 
 static const struct field tcp_pool_fields[] = {
     {"maxConnections", FIELD_INT32, SCHEMA_AT(tcp_pool, max_connections),
@@ -165,7 +165,7 @@ static const struct field tcp_pool_fields[] = {
     {"connectTimeout", FIELD_DURATION, SCHEMA_AT(tcp_pool, connect_timeout_ns),
      .meaning = "TCP and TLS connect; 10s when not given."},
     {"tcpKeepalive", FIELD_MESSAGE, SCHEMA_AT(tcp_pool, tcp_keepalive),
-     .message = &keepalive_schema, SCHEMA_NOT_YET, .meaning = "Keep-alive probes of the kernel."},
+     .message = &tcp_keepalive_schema, SCHEMA_NOT_YET, .meaning = "Keep-alive probes of the kernel."},
     {"maxConnectionDuration", FIELD_DURATION, SCHEMA_AT(tcp_pool, max_connection_duration_ns),
      SCHEMA_NOT_YET, .meaning = "Age at which a connection is closed."},
     {"idleTimeout", FIELD_DURATION, SCHEMA_AT(tcp_pool, idle_timeout_ns), .flags = FIELD_ZERO,
@@ -213,7 +213,7 @@ static const struct field connection_pool_fields[] = {
     {"http", FIELD_MESSAGE, SCHEMA_AT(connection_pool, http), .message = &http_pool_schema,
      .meaning = "Connections that carry HTTP."},
 };
-static SCHEMA(connection_pool_schema, "ConnectionPoolSettings", connection_pool,
+SCHEMA(connection_pool_schema, "ConnectionPoolSettings", connection_pool,
               connection_pool_fields);
 
 /* ---- outlier detection, TLS, the rest ---- */

@@ -254,7 +254,7 @@ static const struct field retry_fields[] = {
     {"backoff", FIELD_DURATION, SCHEMA_AT(http_retry, backoff_ns),
      .meaning = "Base of the growing pause between tries; 25ms when not given."},
 };
-static SCHEMA(retry_schema, "HTTPRetry", http_retry, retry_fields);
+SCHEMA(http_retry_schema, "HTTPRetry", http_retry, retry_fields);
 
 static const struct field delay_fields[] = {
     {"percent", FIELD_INT32, SCHEMA_AT(fault_delay, percent), SCHEMA_BOUNDS(0, 100),
@@ -341,7 +341,7 @@ static const struct field http_fields[] = {
      SCHEMA_NOT_YET, .meaning = "Change path or host on the way."},
     {"timeout", FIELD_DURATION, SCHEMA_AT(http_rule, timeout_ns),
      .meaning = "Whole request with its retries; none when not given."},
-    {"retries", FIELD_MESSAGE, SCHEMA_AT(http_rule, retries), .message = &retry_schema,
+    {"retries", FIELD_MESSAGE, SCHEMA_AT(http_rule, retries), .message = &http_retry_schema,
      .meaning = "Retries; the mesh's default (2) when not given."},
     {"fault", FIELD_MESSAGE, SCHEMA_AT(http_rule, fault), .message = &fault_schema, SCHEMA_NOT_YET,
      .meaning = "Delays and failures to try things out."},

@@ -189,4 +189,5 @@ struct virtual_service {
     size_t export_to_count;
 };
 
-extern const struct schema virtual_service_schema;
+extern const struct schema virtual_service_schema, http_retry_schema;
+void virtual_service_validate(const struct check *c, const void *spec);

@@ -1,5 +1,7 @@
 #include "mesh/kinds/workload_entry.h"
 
+#include "mesh/kinds/check.h"
+
 static int check_address(struct str s, struct err *err)
 {
     struct addr ip;
@@ -42,3 +44,20 @@ static const struct field workload_entry_fields[] = {
      .check = common_check_name, .meaning = "Account whose identity clients expect."},
 };
 SCHEMA(workload_entry_schema, "WorkloadEntry", workload_entry, workload_entry_fields);
+
+/* clang-format on */
+
+/* ---- checks ---- */
+
+void workload_entry_validate(const struct check *c, const void *spec)
+{
+    const struct workload_entry *w = spec;
+
+    if (!w->address.n && !w->network.n) {
+        struct finding *x = FAIL(c, w->node, FIND_REQUIRED, "address is required");
+
+        x->hint = STR("the IP address where the workload listens");
+    }
+    if (check_is_unix(w->address) && w->ports_count)
+        FAIL(c, check_member(w->node, "ports"), FIND_VALUE, "an entry on a unix socket has no ports");
+}

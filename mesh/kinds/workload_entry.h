@@ -17,3 +17,4 @@ struct workload_entry {
 };
 
 extern const struct schema workload_entry_schema;
+void workload_entry_validate(const struct check *c, const void *spec);

@@ -6,7 +6,7 @@
 static void check_schema(const struct schema *s, unsigned depth)
 {
     CHECK(depth < 12);
-    CHECK(s->name && s->count > 0 && s->size >= sizeof(void *));
+    CHECK(s->name && s->size >= sizeof(void *));
     for (size_t i = 0; i < s->count; i++) {
         const struct field *f = &s->fields[i];
 
@@ -22,7 +22,7 @@ static void check_schema(const struct schema *s, unsigned depth)
         if (f->type == FIELD_ENUM && !f->has_offset)
             CHECK(schema_value_of(f->values, (int)f->def) != NULL);
         if (f->type == FIELD_MESSAGE || f->type == FIELD_EMBED || f->type == FIELD_MESSAGES ||
-            f->type == FIELD_MESSAGE_MAP) {
+            f->type == FIELD_MESSAGE_MAP || f->type == FIELD_NAMED_MESSAGES) {
             CHECK(f->message != NULL);
             check_schema(f->message, depth + 1);
         }
@@ -34,6 +34,7 @@ static void check_schema(const struct schema *s, unsigned depth)
         case FIELD_NUMBERS:
         case FIELD_MATCH_MAP:
         case FIELD_MESSAGE_MAP:
+        case FIELD_NAMED_MESSAGES:
             CHECK(f->count_offset > f->offset && f->count_offset < s->size);
             break;
         default:
@@ -47,6 +48,8 @@ TEST(every_row_of_every_table_is_complete)
     for (size_t i = 0; kind_at(i); i++) {
         CHECK_INT(kind_at(i)->id, i);
         CHECK(kind_get((enum kind_id)i) == kind_at(i));
+        CHECK(kind_at(i)->meaning && kind_at(i)->meaning[strlen(kind_at(i)->meaning) - 1] == '.');
+        CHECK((kind_at(i)->spec != NULL) == (kind_at(i)->validate != NULL));
         if (kind_at(i)->spec)
             check_schema(kind_at(i)->spec, 0);
     }

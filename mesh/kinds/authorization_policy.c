@@ -1,0 +1,380 @@
+#include "mesh/kinds/authorization_policy.h"
+
+#include "mesh/kinds/check.h"
+#include "mesh/kinds/kinds.h"
+
+#define DRY_RUN "istio.io/dry-run"
+
+static int check_account(struct str s, struct err *err)
+{
+    struct str ns, name = s;
+
+    if (str_has(s, '*'))
+        return err_set(err, ERR_INVALID, "\"%.*s\": an account has no wildcard", STR_ARG(s));
+    if (s.n > 320)
+        return err_set(err, ERR_INVALID, "an account has at most 320 bytes");
+    if (str_cut(&name, '/', &ns) && (ns.n == 0 || name.n == 0 || str_has(name, '/')))
+        return err_set(err, ERR_INVALID, "\"%.*s\" must be ACCOUNT or NAMESPACE/ACCOUNT",
+                       STR_ARG(s));
+    return 0;
+}
+
+static int check_trust_domain(struct str s, struct err *err)
+{
+    struct str middle = s;
+
+    if (str_has(s, '/'))
+        return err_set(err, ERR_INVALID, "\"%.*s\": a trust domain has no '/'", STR_ARG(s));
+    if (s.p[0] == '*')
+        middle = str_sub(s, 1, s.n);
+    else if (s.p[s.n - 1] == '*')
+        middle = str_sub(s, 0, s.n - 1);
+    return str_has(middle, '*')
+               ? err_set(err, ERR_INVALID, "\"%.*s\": one '*' is allowed, at an end", STR_ARG(s))
+               : 0;
+}
+
+static int check_port(struct str s, struct err *err)
+{
+    uint64_t port;
+
+    return str_uint(s, 0, 65535, &port)
+               ? 0
+               : err_set(err, ERR_INVALID, "\"%.*s\" is not a port from 0 to 65535", STR_ARG(s));
+}
+
+/* With {*} or {**} a path is a template: whole segments only, and nothing may vary behind {**}. */
+static int check_path(struct str s, struct err *err)
+{
+    struct str rest = s, segment;
+    bool has_rest = false;
+    size_t at;
+
+    if (!str_find(s, STR("{*}"), &at) && !str_find(s, STR("{**}"), &at))
+        return 0;
+    while (str_next(&rest, '/', &segment)) {
+        bool one = str_eq(segment, STR("{*}")), many = str_eq(segment, STR("{**}"));
+
+        if ((one || many) && has_rest)
+            return err_set(err, ERR_INVALID, "\"%.*s\": {**} must be the last of the operators",
+                           STR_ARG(s));
+        has_rest = has_rest || many;
+        if (one || many)
+            continue;
+        if (str_has(segment, '{') || str_has(segment, '}') || str_has(segment, '*'))
+            return err_set(err, ERR_INVALID,
+                           "\"%.*s\": {*} and {**} stand for whole segments, and '*' is not allowed "
+                           "beside them",
+                           STR_ARG(s));
+    }
+    return 0;
+}
+
+enum condition_value { CONDITION_WORD, CONDITION_IP, CONDITION_PORT };
+
+/* What a condition may look at. A name that ends in '[' continues with NAME]. */
+static const struct condition_key {
+    struct str name;
+    enum condition_value value;
+    bool is_peer; /* of the peer's or the token's identity, which CUSTOM does not see */
+    bool is_http;
+} condition_keys[] = {
+    {STR_INIT("request.headers["),           CONDITION_WORD, false, true },
+    {STR_INIT("request.auth.principal"),     CONDITION_WORD, true,  true },
+    {STR_INIT("request.auth.audiences"),     CONDITION_WORD, true,  true },
+    {STR_INIT("request.auth.presenter"),     CONDITION_WORD, true,  true },
+    {STR_INIT("request.auth.claims["),       CONDITION_WORD, true,  true },
+    {STR_INIT("source.ip"),                  CONDITION_IP,   false, false},
+    {STR_INIT("remote.ip"),                  CONDITION_IP,   false, false},
+    {STR_INIT("source.namespace"),           CONDITION_WORD, true,  false},
+    {STR_INIT("source.serviceAccount"),      CONDITION_WORD, true,  false},
+    {STR_INIT("source.principal"),           CONDITION_WORD, true,  false},
+    {STR_INIT("source.trustDomain"),         CONDITION_WORD, true,  false},
+    {STR_INIT("destination.ip"),             CONDITION_IP,   false, false},
+    {STR_INIT("destination.port"),           CONDITION_PORT, false, false},
+    {STR_INIT("connection.sni"),             CONDITION_WORD, false, false},
+    {STR_INIT("experimental.envoy.filters."), CONDITION_WORD, false, false},
+};
+
+static const struct condition_key *find_key(struct str key)
+{
+    for (size_t i = 0; i < COUNT(condition_keys); i++) {
+        struct str name = condition_keys[i].name;
+        bool is_open = name.p[name.n - 1] == '[';
+
+        if (is_open ? str_starts(key, name) && key.n > name.n + 1 && key.p[key.n - 1] == ']'
+                    : str_eq(key, name))
+            return &condition_keys[i];
+        if (name.p[name.n - 1] == '.' && str_starts(key, name) && str_has(key, '['))
+            return &condition_keys[i];
+    }
+    return NULL;
+}
+
+static int check_condition_key(struct str s, struct err *err)
+{
+    if (str_starts(s, STR("experimental.envoy.filters.")) && find_key(s))
+        return err_set(err, ERR_UNSUPPORTED, "the metadata of Envoy's filters (\"%.*s\")",
+                       STR_ARG(s));
+    return find_key(s) ? 0
+                       : err_set(err, ERR_INVALID,
+                                 "\"%.*s\" is not an attribute; there are request.headers[NAME], "
+                                 "request.auth.principal, .audiences, .presenter, .claims[NAME], "
+                                 "source.ip, .namespace, .serviceAccount, .principal, .trustDomain, "
+                                 "remote.ip, destination.ip, destination.port and connection.sni",
+                                 STR_ARG(s));
+}
+
+/* Rows of designated initialisers, which clang-format 14 cannot lay out (it even crashes). */
+/* clang-format off */
+
+
+static const struct field source_fields[] = {
+    {"principals", FIELD_STRINGS, SCHEMA_LIST(authz_source, principals), .check = common_check_word,
+     .meaning = "Identities of the peer, TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT; * at either end. Mutual TLS only."},
+    {"notPrincipals", FIELD_STRINGS, SCHEMA_LIST(authz_source, not_principals), .check = common_check_word,
+     .meaning = "None of these identities of the peer."},
+    {"requestPrincipals", FIELD_STRINGS, SCHEMA_LIST(authz_source, request_principals), .check = common_check_word,
+     .meaning = "Issuer and subject of the token, ISS/SUB; * is any token. HTTP only."},
+    {"notRequestPrincipals", FIELD_STRINGS, SCHEMA_LIST(authz_source, not_request_principals), .check = common_check_word,
+     .meaning = "None of these token subjects; * demands that there is no token."},
+    {"namespaces", FIELD_STRINGS, SCHEMA_LIST(authz_source, namespaces), .check = common_check_word,
+     .meaning = "Namespaces of the peer; * anywhere. Mutual TLS only."},
+    {"notNamespaces", FIELD_STRINGS, SCHEMA_LIST(authz_source, not_namespaces), .check = common_check_word,
+     .meaning = "None of these namespaces of the peer."},
+    {"serviceAccounts", FIELD_STRINGS, SCHEMA_LIST(authz_source, service_accounts), .check = check_account, .most = 16,
+     .meaning = "Accounts of the peer, ACCOUNT or NAMESPACE/ACCOUNT. Mutual TLS only."},
+    {"notServiceAccounts", FIELD_STRINGS, SCHEMA_LIST(authz_source, not_service_accounts), .check = check_account, .most = 16,
+     .meaning = "None of these accounts of the peer."},
+    {"ipBlocks", FIELD_STRINGS, SCHEMA_LIST(authz_source, ip_blocks), .check = common_check_cidr,
+     .meaning = "Addresses or blocks that the packets are from."},
+    {"notIpBlocks", FIELD_STRINGS, SCHEMA_LIST(authz_source, not_ip_blocks), .check = common_check_cidr,
+     .meaning = "None of these addresses that packets are from."},
+    {"remoteIpBlocks", FIELD_STRINGS, SCHEMA_LIST(authz_source, remote_ip_blocks), .check = common_check_cidr,
+     .meaning = "Addresses or blocks of the client behind trusted proxies."},
+    {"notRemoteIpBlocks", FIELD_STRINGS, SCHEMA_LIST(authz_source, not_remote_ip_blocks), .check = common_check_cidr,
+     .meaning = "None of these client addresses."},
+    {"trustDomains", FIELD_STRINGS, SCHEMA_LIST(authz_source, trust_domains), .check = check_trust_domain,
+     .meaning = "Trust domains of the peer; * at one end. Mutual TLS only."},
+    {"notTrustDomains", FIELD_STRINGS, SCHEMA_LIST(authz_source, not_trust_domains), .check = check_trust_domain,
+     .meaning = "None of these trust domains."},
+};
+static SCHEMA(source_schema, "Source", authz_source, source_fields);
+
+static const struct field from_fields[] = {
+    {"source", FIELD_EMBED, SCHEMA_AT(authz_from, source), .message = &source_schema,
+     .flags = FIELD_REQUIRED | FIELD_NOT_EMPTY,
+     .meaning = "A peer or client; everything given must hold."},
+};
+static SCHEMA(from_schema, "From", authz_from, from_fields);
+
+static const struct field operation_fields[] = {
+    {"hosts", FIELD_STRINGS, SCHEMA_LIST(authz_operation, hosts), .check = common_check_word,
+     .meaning = "Hosts that are asked for, without case, with the port if the client sends it. HTTP only."},
+    {"notHosts", FIELD_STRINGS, SCHEMA_LIST(authz_operation, not_hosts), .check = common_check_word,
+     .meaning = "None of these hosts."},
+    {"ports", FIELD_STRINGS, SCHEMA_LIST(authz_operation, ports), .check = check_port,
+     .meaning = "Ports of the workload, in quotes."},
+    {"notPorts", FIELD_STRINGS, SCHEMA_LIST(authz_operation, not_ports), .check = check_port,
+     .meaning = "None of these ports."},
+    {"methods", FIELD_STRINGS, SCHEMA_LIST(authz_operation, methods), .check = common_check_word,
+     .meaning = "Methods. HTTP only."},
+    {"notMethods", FIELD_STRINGS, SCHEMA_LIST(authz_operation, not_methods), .check = common_check_word,
+     .meaning = "None of these methods."},
+    {"paths", FIELD_STRINGS, SCHEMA_LIST(authz_operation, paths), .check = check_path,
+     .meaning = "Paths, without the query; * at either end, {*} for a segment, {**} for the rest. HTTP only."},
+    {"notPaths", FIELD_STRINGS, SCHEMA_LIST(authz_operation, not_paths), .check = check_path,
+     .meaning = "None of these paths."},
+};
+static SCHEMA(operation_schema, "Operation", authz_operation, operation_fields);
+
+static const struct field to_fields[] = {
+    {"operation", FIELD_EMBED, SCHEMA_AT(authz_to, operation), .message = &operation_schema,
+     .flags = FIELD_REQUIRED | FIELD_NOT_EMPTY,
+     .meaning = "What is asked for; everything given must hold."},
+};
+static SCHEMA(to_schema, "To", authz_to, to_fields);
+
+static const struct field when_fields[] = {
+    {"key", FIELD_STRING, SCHEMA_AT(authz_condition, key), .flags = FIELD_REQUIRED,
+     .check = check_condition_key, .partly = "experimental.envoy.filters.*",
+     .meaning = "Attribute that is looked at, such as source.ip or request.headers[NAME]."},
+    {"values", FIELD_STRINGS, SCHEMA_LIST(authz_condition, values), .check = common_check_word,
+     .meaning = "Values, one of which it must have."},
+    {"notValues", FIELD_STRINGS, SCHEMA_LIST(authz_condition, not_values),
+     .check = common_check_word, .meaning = "Values, none of which it may have."},
+};
+static SCHEMA(when_schema, "Condition", authz_condition, when_fields);
+
+static const struct field rule_fields[] = {
+    {"from", FIELD_MESSAGES, SCHEMA_LIST(authz_rule, from), .message = &from_schema, .most = 512,
+     .flags = FIELD_NOT_EMPTY, .meaning = "Who, alternatives; anyone when not given."},
+    {"to", FIELD_MESSAGES, SCHEMA_LIST(authz_rule, to), .message = &to_schema,
+     .flags = FIELD_NOT_EMPTY, .meaning = "What, alternatives; anything when not given."},
+    {"when", FIELD_MESSAGES, SCHEMA_LIST(authz_rule, when), .message = &when_schema,
+     .meaning = "Conditions that must all hold."},
+};
+static SCHEMA(rule_schema, "Rule", authz_rule, rule_fields);
+
+static const struct field provider_fields[] = {
+    {"name", FIELD_STRING, SCHEMA_AT(authz_provider, name), .flags = FIELD_REQUIRED,
+     .meaning = "Extension provider of MeshConfig that is asked."},
+};
+static SCHEMA(provider_schema, "ExtensionProvider", authz_provider, provider_fields);
+
+static const struct field_value action_values[] = {
+    SCHEMA_VALUE("ALLOW", AUTHZ_ALLOW),
+    SCHEMA_VALUE("DENY", AUTHZ_DENY),
+    SCHEMA_VALUE("AUDIT", AUTHZ_AUDIT),
+    SCHEMA_VALUE("CUSTOM", AUTHZ_CUSTOM),
+    {.name = NULL},
+};
+
+static const struct field authorization_policy_fields[] = {
+    POLICY_TARGET_ROWS(authorization_policy),
+    {"rules", FIELD_MESSAGES, SCHEMA_LIST(authorization_policy, rules), .message = &rule_schema,
+     .most = 512, .meaning = "Alternatives; {} matches everything, no rule matches nothing."},
+    {"action", FIELD_ENUM, SCHEMA_AT(authorization_policy, action), .values = action_values,
+     .meaning = "What happens on a match; CUSTOM is asked first, then DENY, then ALLOW."},
+    {"provider", FIELD_MESSAGE, SCHEMA_AT(authorization_policy, provider),
+     .message = &provider_schema, .meaning = "Who decides; with CUSTOM only, and required there."},
+};
+SCHEMA(authorization_policy_schema, "AuthorizationPolicy", authorization_policy,
+       authorization_policy_fields);
+
+/* clang-format on */
+
+/* ---- checks ---- */
+
+static bool names_peer(const struct authz_source *s)
+{
+    return s->principals_count || s->not_principals_count || s->namespaces_count ||
+           s->not_namespaces_count;
+}
+
+static void check_source(const struct check *c, const struct authorization_policy *p,
+                         const struct authz_source *s)
+{
+    bool accounts = s->service_accounts_count || s->not_service_accounts_count;
+
+    if (accounts && names_peer(s))
+        FAIL(c, s->node, FIND_ONEOF, "serviceAccounts excludes principals and namespaces");
+    if (p->action == AUTHZ_CUSTOM &&
+        (accounts || names_peer(s) || s->request_principals_count ||
+         s->not_request_principals_count || s->trust_domains_count || s->not_trust_domains_count))
+        FAIL(c, s->node, FIND_VALUE,
+             "action CUSTOM does not know the identity of the peer: only ipBlocks and "
+             "remoteIpBlocks can be given");
+}
+
+static void check_values(const struct check *c, const struct authz_condition *w, const char *name,
+                         const struct str *values, size_t count, enum condition_value value)
+{
+    struct err err;
+
+    for (size_t i = 0; i < count; i++) {
+        if (values[i].n && ((value == CONDITION_IP && common_check_cidr(values[i], &err)) ||
+                            (value == CONDITION_PORT && check_port(values[i], &err))))
+            FAIL(c, check_element(w->node, name, i), FIND_VALUE, "%s", err.text);
+    }
+}
+
+static void check_condition(const struct check *c, const struct authorization_policy *p,
+                            const struct authz_condition *w)
+{
+    const struct condition_key *k = find_key(w->key);
+
+    if (!w->values_count && !w->not_values_count)
+        FAIL(c, w->node, FIND_REQUIRED, "values or notValues is required");
+    if (!k)
+        return;
+    if (p->action == AUTHZ_CUSTOM && k->is_peer)
+        FAIL(c, check_member(w->node, "key"), FIND_VALUE,
+             "action CUSTOM does not know the identity of the peer: \"%.*s\" cannot be looked at",
+             STR_ARG(w->key));
+    check_values(c, w, "values", w->values, w->values_count, k->value);
+    check_values(c, w, "notValues", w->not_values, w->not_values_count, k->value);
+}
+
+static bool is_http_rule(const struct authz_rule *r)
+{
+    bool http = false;
+
+    for (size_t i = 0; i < r->from_count; i++)
+        http = http || r->from[i].source.request_principals_count ||
+               r->from[i].source.not_request_principals_count;
+    for (size_t i = 0; i < r->to_count; i++) {
+        const struct authz_operation *o = &r->to[i].operation;
+
+        http = http || o->hosts_count || o->not_hosts_count || o->methods_count ||
+               o->not_methods_count || o->paths_count || o->not_paths_count;
+    }
+    for (size_t i = 0; i < r->when_count; i++) {
+        const struct condition_key *k = find_key(r->when[i].key);
+
+        http = http || (k && k->is_http);
+    }
+    return http;
+}
+
+static bool names_ports(const struct authz_rule *r)
+{
+    for (size_t i = 0; i < r->to_count; i++) {
+        if (r->to[i].operation.ports_count || r->to[i].operation.not_ports_count)
+            return true;
+    }
+    return false;
+}
+
+static void check_dry_run(const struct check *c, const struct authorization_policy *p)
+{
+    struct str value = labels_get(&c->m->annotations, STR(DRY_RUN));
+    static const struct str switches[] = {STR_INIT("true"), STR_INIT("false"), STR_INIT("1"),
+                                          STR_INIT("0"),    STR_INIT("t"),     STR_INIT("f"),
+                                          STR_INIT("T"),    STR_INIT("F"),     STR_INIT("TRUE"),
+                                          STR_INIT("FALSE"), STR_INIT("True"), STR_INIT("False")};
+    bool known = false;
+
+    if (!value.n)
+        return;
+    for (size_t i = 0; i < COUNT(switches); i++)
+        known = known || str_eq(value, switches[i]);
+    if (!known)
+        FAIL(c, NULL, FIND_VALUE, "annotation " DRY_RUN " is true or false, not \"%.*s\"",
+             STR_ARG(value));
+    if (p->action != AUTHZ_ALLOW && p->action != AUTHZ_DENY)
+        FAIL(c, NULL, FIND_VALUE, "annotation " DRY_RUN " is for action ALLOW and DENY only");
+}
+
+static void check_action(const struct check *c, const struct authorization_policy *p)
+{
+    if (p->action == AUTHZ_CUSTOM && !p->provider)
+        FAIL(c, p->node, FIND_REQUIRED, "action CUSTOM needs provider.name");
+    if (p->action != AUTHZ_CUSTOM && p->provider)
+        FAIL(c, p->provider->node, FIND_VALUE, "provider is for action CUSTOM only");
+    if ((p->action == AUTHZ_DENY || p->action == AUTHZ_CUSTOM) && !p->rules_count &&
+        check_absent(p->node, "rules"))
+        FAIL(c, p->node, FIND_REQUIRED,
+             "rules is required: without any this would never apply; rules: [{}] is everything");
+}
+
+void authorization_policy_validate(const struct check *c, const void *spec)
+{
+    const struct authorization_policy *p = spec;
+
+    check_selector(c, &p->selector);
+    check_targets(c, p->target_ref, p->target_refs, p->target_refs_count);
+    check_action(c, p);
+    check_dry_run(c, p);
+    for (size_t i = 0; i < p->rules_count; i++) {
+        const struct authz_rule *r = &p->rules[i];
+
+        for (size_t j = 0; j < r->from_count; j++)
+            check_source(c, p, &r->from[j].source);
+        for (size_t j = 0; j < r->when_count; j++)
+            check_condition(c, p, &r->when[j]);
+        if (p->action == AUTHZ_DENY && is_http_rule(r) && !names_ports(r))
+            WARN(c, r->node,
+                 "what is about HTTP is left out on TCP ports, so this rule closes them: name ports");
+    }
+}

@@ -1,0 +1,43 @@
+/* What a kind's own checks use: the rules of one document that no single field can tell.
+ *
+ * Flow:    validate_object() (mesh/validate.c) calls the `validate` of the kind's row; it reports
+ * through these. Every problem is a finding; a member that decode refused has its default, which a
+ * check must not report again. Nothing here looks at other documents.
+ */
+#pragma once
+
+#include "mesh/decode.h"
+
+struct server_tls; /* mesh/kinds/tls_settings.h */
+
+/* One object under examination. */
+struct check {
+    const struct object_meta *m;
+    struct findings *f;
+};
+
+#define FAIL(c, at, code, ...)                                                                     \
+    object_report((c)->f, (c)->m, (at), (code), SEVERITY_ERROR, __VA_ARGS__)
+#define WARN(c, at, ...)                                                                           \
+    object_report((c)->f, (c)->m, (at), FIND_WARNING, SEVERITY_WARNING, __VA_ARGS__)
+
+/* The node of a member, else of the message: where to point. */
+const struct node *check_member(const struct node *message, const char *name);
+const struct node *check_element(const struct node *message, const char *name, size_t i);
+/* Not given, or empty; something of a wrong type was reported by decode and is not "absent". */
+bool check_absent(const struct node *message, const char *name);
+
+/* ---- parts that several kinds have ---- */
+
+bool check_is_unix(struct str address); /* "unix:..." */
+void check_export_to(const struct check *c, const struct node *spec, const struct str *to,
+                     size_t count);
+/* A selector that is given and empty selects the whole namespace, which is worth a warning. */
+void check_selector(const struct check *c, const struct label_selector *s);
+/* targetRef and targetRefs of a policy. */
+void check_targets(const struct check *c, const struct target_ref *one,
+                   const struct target_ref *list, size_t count);
+void check_server_tls(const struct check *c, const struct server_tls *tls);
+void check_pool(const struct check *c, const struct connection_pool *p);
+void check_policy(const struct check *c, const struct traffic_policy *p);
+void check_locality(const struct check *c, const struct locality_lb *l);
