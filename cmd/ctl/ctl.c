@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cmd/command.h"
+#include "cmd/ctl/lint.h"
 #include "cmd/ctl/table.h"
 #include "mesh/base/file.h"
 #include "mesh/base/json.h"
@@ -677,6 +678,13 @@ static const struct flag apply_flags[] = {
     {"expect-revision", 0,   FLAG_TEXT,     "N",    "Refuse if the configuration is not at this revision."},
     SOCKET_FLAG,
 };
+static const struct flag lint_flags[] = {
+    {"file",          'f', FLAG_REPEATED, "FILE",
+     "A file, a folder, or - for standard input; may be given several times."       },
+    {"allow-not-yet", 0,   FLAG_SWITCH,   NULL,
+     "What is only not supported yet (WEFT1601) is told, but is no failure."        },
+    {"output",        'o', FLAG_TEXT,     "FORMAT", "text or json (default text)."},
+};
 static const struct flag get_flags[] = {
     NS_FLAG,
     {"all-namespaces", 'A', FLAG_SWITCH, NULL, "Of all namespaces."},
@@ -713,6 +721,10 @@ const struct command ctl_commands[] = {
      "line; then nothing is\n"
      "changed.\n\n  weft apply -f rules.yaml -m \"reviews to v2\"\n  weft apply -f rules/ "
      "--dry-run\n  cat x.yaml | weft apply -f -",                                                                                                                       apply_flags,  COUNT(apply_flags),  0, 0, apply_run   },
+    {"lint",         "-f FILE [flags]",     "Check documents without a server.",
+     "The checks that apply makes of each document, all at once. Exit code 4 if there is an error.\n\n"
+     "  weft lint -f rules/\n  weft lint -f rules.yaml -o json --allow-not-yet",
+     lint_flags, COUNT(lint_flags), 0, 0, lint_run},
     {"get",          "KIND [NAME] [flags]",
      "Show documents, or hosts, services, endpoints, certificates, tokens, revisions, audit.",       "Kinds take Istio's names: virtualservices (vs), destinationrules (dr), gateways (gw), "
      "serviceentries (se),\n"

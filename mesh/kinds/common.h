@@ -190,6 +190,7 @@ struct locality_lb {
     struct str *failover_priority;
     size_t failover_priority_count;
     bool has_enabled, enabled;
+    uint64_t min_cluster_size; /* of zoneAwareLbSetting only */
 };
 
 struct warmup {
@@ -204,6 +205,7 @@ struct load_balancer {
     enum load_balancer_simple simple;
     struct consistent_hash *consistent_hash; /* not yet */
     struct locality_lb *locality;            /* not yet */
+    struct locality_lb *zone_aware;          /* not yet; without `distribute` */
     struct warmup *warmup;                   /* not yet */
 };
 

@@ -118,6 +118,17 @@ static const struct field locality_fields[] = {
 };
 SCHEMA(locality_lb_schema, "LocalityLoadBalancerSetting", locality_lb, locality_fields);
 
+static const struct field zone_aware_fields[] = {
+    {"enabled", FIELD_BOOL, SCHEMA_HAS(locality_lb, enabled), .def = 1, .meaning = "Switch."},
+    {"failover", FIELD_MESSAGES, SCHEMA_LIST(locality_lb, failover), .message = &failover_schema,
+     .meaning = "Which region takes over for which."},
+    {"failoverPriority", FIELD_STRINGS, SCHEMA_LIST(locality_lb, failover_priority),
+     .meaning = "Labels that rank endpoints, other than region, zone and subzone."},
+    {"minClusterSize", FIELD_UINT64, SCHEMA_AT(locality_lb, min_cluster_size), .def = 6,
+     .meaning = "With fewer endpoints nearby, zones are not looked at."},
+};
+static SCHEMA(zone_aware_schema, "ZoneAwareLoadBalancerSetting", locality_lb, zone_aware_fields);
+
 static const struct field warmup_fields[] = {
     {"duration", FIELD_DURATION, SCHEMA_AT(warmup, duration_ns), .flags = FIELD_REQUIRED,
      .meaning = "How long a new endpoint takes to its full share."},
@@ -135,12 +146,12 @@ static const struct field load_balancer_fields[] = {
      .message = &consistent_hash_schema, .oneof = "lb_policy", SCHEMA_NOT_YET,
      .meaning = "Keep a key with its endpoint."},
     {"localityLbSetting", FIELD_MESSAGE, SCHEMA_AT(load_balancer, locality),
-     .message = &locality_lb_schema, SCHEMA_NOT_YET, .meaning = "Prefer near endpoints."},
+     .message = &locality_lb_schema, .oneof = "locality", SCHEMA_NOT_YET, .meaning = "Prefer near endpoints."},
     {"warmup", FIELD_MESSAGE, SCHEMA_AT(load_balancer, warmup), .message = &warmup_schema,
      SCHEMA_NOT_YET, .meaning = "Raise the share of a new endpoint slowly."},
-    {"zoneAwareLbSetting", FIELD_ANY,
-     SCHEMA_UNSUPPORTED("it needs a proxy that knows its own zone's size; use localityLbSetting"),
-     .meaning = "Balance between zones automatically."},
+    {"zoneAwareLbSetting", FIELD_MESSAGE, SCHEMA_AT(load_balancer, zone_aware),
+     .message = &zone_aware_schema, .oneof = "locality", SCHEMA_NOT_YET,
+     .meaning = "Balance between zones by their sizes."},
     {"warmupDurationSecs", FIELD_ANY, SCHEMA_UNSUPPORTED("it was replaced by warmup.duration"),
      .meaning = "Old form of warmup."},
 };

@@ -51,8 +51,60 @@ static void check_hash(const struct check *c, const struct consistent_hash *h)
     }
 }
 
+/* "a/b/c"; "*" at the end, or nothing, stands for all that is inside. */
+static bool locality_overlaps(struct str a, struct str b)
+{
+    struct str x, y;
+
+    for (;;) {
+        bool more_a = str_next(&a, '/', &x), more_b = str_next(&b, '/', &y);
+
+        if (!more_a || !more_b || str_eq(x, STR("*")) || str_eq(y, STR("*")))
+            return true;
+        if (!str_eq(x, y))
+            return false;
+    }
+}
+
+static void check_distribute(const struct check *c, const struct locality_lb *l)
+{
+    for (size_t i = 0; i < l->distribute_count; i++) {
+        struct str from = l->distribute[i].from;
+        const struct node *at = check_member(l->distribute[i].node, "from");
+
+        if (from.n && str_has(str_sub(from, 0, from.n - 1), '*'))
+            FAIL(c, at, FIND_VALUE, "\"%.*s\": one '*' is allowed, at the end", STR_ARG(from));
+        for (size_t j = 0; j < i; j++) {
+            if (locality_overlaps(from, l->distribute[j].from)) {
+                FAIL(c, at, FIND_VALUE, "\"%.*s\" overlaps with \"%.*s\"", STR_ARG(from),
+                     STR_ARG(l->distribute[j].from));
+                break;
+            }
+        }
+    }
+}
+
+static void check_failover_labels(const struct check *c, const struct locality_lb *l)
+{
+    static const struct str places[] = {STR_INIT("topology.kubernetes.io/region"),
+                                        STR_INIT("topology.kubernetes.io/zone"),
+                                        STR_INIT("topology.istio.io/subzone")};
+
+    for (size_t i = 0; i < l->failover_priority_count; i++) {
+        for (size_t j = 0; j < COUNT(places); j++) {
+            if (str_starts(l->failover_priority[i], places[j]))
+                FAIL(c, check_element(l->node, "failoverPriority", i), FIND_ONEOF,
+                     "places are ranked already: they exclude the label \"%.*s\"",
+                     STR_ARG(places[j]));
+        }
+    }
+}
+
 void check_locality(const struct check *c, const struct locality_lb *l)
 {
+    check_distribute(c, l);
+    if (l->failover_count)
+        check_failover_labels(c, l);
     for (size_t i = 0; i < l->distribute_count; i++) {
         uint64_t total = 0;
 
@@ -89,6 +141,11 @@ static void check_blocks(const struct check *c, const struct load_balancer *lb,
         check_hash(c, lb->consistent_hash);
     if (lb && lb->locality)
         check_locality(c, lb->locality);
+    if (lb && lb->zone_aware) {
+        check_locality(c, lb->zone_aware);
+        if (!lb->zone_aware->failover_count)
+            check_failover_labels(c, lb->zone_aware);
+    }
     if (pool)
         check_pool(c, pool);
     if (outlier)

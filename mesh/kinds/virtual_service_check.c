@@ -59,6 +59,125 @@ static void check_retries(const struct check *c, const struct http_retry *r)
              "attempts");
 }
 
+#define BODY_WARN 100000u
+#define BODY_MAX  (1024u * 1024u)
+
+static void check_body(const struct check *c, const struct http_body *b)
+{
+    size_t n = b->has_string ? b->string.n : b->bytes.n;
+
+    if (n > BODY_MAX)
+        FAIL(c, b->node, FIND_VALUE, "a body has at most 1 MiB");
+    else if (n > BODY_WARN)
+        WARN(c, b->node, "every gateway and agent keeps this body in memory: %zu bytes", n);
+}
+
+static bool is_authority(struct str name)
+{
+    return str_eq_nocase(name, STR("host")) || str_eq_nocase(name, STR(":authority"));
+}
+
+/* '%' begins a variable, %VAR% or %VAR(args)%; itself it is written %%. */
+static bool is_header_value(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if ((unsigned char)s.p[i] < ' ' && s.p[i] != '\t')
+            return false;
+        if (s.p[i] != '%')
+            continue;
+        if (++i < s.n && s.p[i] == '%')
+            continue;
+        for (bool inside = false; i < s.n && (inside || s.p[i] != '%'); i++) {
+            inside = s.p[i] == '(' || (inside && s.p[i] != ')');
+            if (!inside && s.p[i] != ')' && s.p[i] != '_' && !(s.p[i] >= 'A' && s.p[i] <= 'Z') &&
+                !(s.p[i] >= '0' && s.p[i] <= '9') && s.p[i] != ':' && s.p[i] != '-')
+                return false;
+        }
+        if (i == s.n)
+            return false;
+    }
+    return true;
+}
+
+static void check_edits(const struct check *c, const struct header_operations *o,
+                        const struct labels *edits, const char *name, bool is_request)
+{
+    const struct node *map = o->node ? node_get(o->node, str_from(name)) : NULL;
+    struct err err;
+
+    for (size_t i = 0; i < edits->count; i++) {
+        const struct label *e = &edits->items[i];
+        const struct node *at = map ? node_get(map, e->key) : o->node;
+
+        if (!(is_request && is_authority(e->key)) && common_check_token(e->key, &err))
+            FAIL(c, at, FIND_VALUE, "%s", err.text);
+        if (!is_header_value(e->value))
+            FAIL(c, at, FIND_VALUE,
+                 "\"%.*s\": '%%' begins a variable such as %%PROTOCOL%%; write %%%% for itself",
+                 STR_ARG(e->value));
+    }
+}
+
+static void check_operations(const struct check *c, const struct header_operations *o,
+                             bool is_request)
+{
+    struct err err;
+
+    check_edits(c, o, &o->set, "set", is_request);
+    check_edits(c, o, &o->add, "add", is_request);
+    for (size_t i = 0; i < o->remove_count; i++) {
+        if (is_authority(o->remove[i]) || common_check_token(o->remove[i], &err))
+            FAIL(c, check_element(o->node, "remove", i), FIND_VALUE,
+                 "\"%.*s\" is not a header that can be removed", STR_ARG(o->remove[i]));
+    }
+}
+
+static bool sets_authority(const struct headers *h)
+{
+    bool found = false;
+
+    for (size_t i = 0; h && i < h->request.set.count; i++)
+        found = found || is_authority(h->request.set.items[i].key);
+    for (size_t i = 0; h && i < h->request.add.count; i++)
+        found = found || is_authority(h->request.add.items[i].key);
+    return found;
+}
+
+static void check_headers(const struct check *c, const struct http_rule *r)
+{
+    if (r->headers) {
+        check_operations(c, &r->headers->request, true);
+        check_operations(c, &r->headers->response, false);
+    }
+    for (size_t i = 0; i < r->route_count; i++) {
+        if (!r->route[i].headers)
+            continue;
+        check_operations(c, &r->route[i].headers->request, true);
+        check_operations(c, &r->route[i].headers->response, false);
+    }
+    if (r->rewrite && r->rewrite->authority.n && sets_authority(r->headers))
+        FAIL(c, r->headers->node, FIND_ONEOF,
+             "rewrite.authority and headers.request both set the host");
+}
+
+/* Tokens are known where requests come in from outside. */
+static void check_claims(const struct check *c, const struct virtual_service *vs,
+                         const struct http_rule *r)
+{
+    for (size_t i = 0; i < r->match_count; i++) {
+        const struct http_rule_match *m = &r->match[i];
+        bool in_mesh = m->gateways_count ? names_mesh(m->gateways, m->gateways_count)
+                                         : names_mesh(vs->gateways, vs->gateways_count);
+
+        for (size_t j = 0; in_mesh && j < m->headers_count; j++) {
+            if (str_starts(m->headers[j].key, STR("@request.auth.claims")))
+                FAIL(c, check_member(m->node, "headers"), FIND_VALUE,
+                     "claims of a token can be matched on gateways only: name them in `gateways`, "
+                     "without \"mesh\"");
+        }
+    }
+}
+
 static void check_actions(const struct check *c, const struct http_rule *r)
 {
     size_t given = (size_t)(r->route_count > 0) + (r->redirect != NULL) +
@@ -124,6 +243,15 @@ static void check_http(const struct check *c, const struct virtual_service *vs)
         const struct http_rule *r = &vs->http[i];
 
         check_actions(c, r);
+        check_headers(c, r);
+        check_claims(c, vs, r);
+        if (r->direct_response && r->direct_response->body)
+            check_body(c, r->direct_response->body);
+        if (r->has_mirror_percent)
+            WARN(c, check_member(r->node, "mirrorPercent"),
+                 "mirrorPercent is deprecated: use mirrorPercentage");
+        if (r->delegate && vs->hosts_count == 0)
+            FAIL(c, r->delegate->node, FIND_VALUE, "a delegate cannot have a delegate itself");
         check_weights(c, r->node, r->route, r->route_count);
         check_prefix_rewrite(c, r);
         if (r->retries)
@@ -141,6 +269,9 @@ static void check_sni(const struct check *c, const struct virtual_service *vs,
     for (size_t i = 0; i < m->sni_hosts_count; i++) {
         struct addr ip;
         bool found = addr_parse_ip(m->sni_hosts[i], &ip);
+
+        if (found)
+            WARN(c, check_element(m->node, "sniHosts", i), "clients do not send an IP as server name");
 
         for (size_t j = 0; j < vs->hosts_count; j++)
             found = found || match_host_covers(vs->hosts[j], m->sni_hosts[i]);
