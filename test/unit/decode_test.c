@@ -236,9 +236,9 @@ TEST(what_is_not_built_is_refused_with_its_place)
     CHECK_REFUSED(VS("  hosts: [a]\n  http:\n  - redirect: {uri: /a}\n"), FIND_NOT_YET, 9,
                   "redirect");
     CHECK_REFUSED(
-        VS("  hosts: [a]\n  http:\n  - match: [{headers: {'@request.auth.claims.x': {exact: a}}}]\n"
+        VS("  hosts: [a]\n  gateways: [g]\n  http:\n  - match: [{headers: {'@request.auth.claims.x': {exact: a}}}]\n"
            "    route: [{destination: {host: a}}]\n"),
-        FIND_NOT_YET, 9, "claims");
+        FIND_NOT_YET, 10, "claims");
     CHECK_REFUSED(DR("  host: a\n  trafficPolicy: {outlierDetection: {consecutive5xxErrors: 1}}\n"),
                   FIND_NOT_YET, 8, "outlierDetection");
     CHECK_REFUSED(DR("  host: a\n  trafficPolicy: {tls: {mode: SIMPLE}}\n"), FIND_NOT_YET, 8,
