@@ -134,7 +134,8 @@ static void inbound_table(struct build *b, struct listener *l, struct str name, 
     v.vhost->domain_count = 1;
     r->name = STR("default");
     r->clusters = ARENA_NEW(a, struct weighted_cluster);
-    r->clusters[0] = (struct weighted_cluster){arena_str(a, cluster), 1};
+    r->clusters[0].cluster = arena_str(a, cluster);
+    r->clusters[0].weight = 1;
     r->cluster_count = 1;
     r->weight_total = 1;
     compile_vhost_end(&v, t);

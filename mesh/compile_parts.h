@@ -18,6 +18,9 @@
 struct self;
 struct virtual_service;
 struct destination_rule;
+struct destination;
+struct http_rule;
+struct rule_destination;
 
 #define HOUR_MS 3600000
 
@@ -124,6 +127,14 @@ struct filling {
     size_t count, cap;
 };
 
+/* Where a rule sends to. */
+struct targets {
+    struct weighted_cluster *clusters;
+    size_t count;
+    uint32_t total;
+    struct str pending; /* a service among them that has to be subscribed to first, or empty */
+};
+
 /* A listener's TCP routes while they grow. */
 struct tcp_filling {
     struct build *b;
@@ -139,6 +150,8 @@ bool compile_names_place(struct build *b, const struct str *refs, size_t count, 
                          const struct place *p);
 
 struct route *compile_new_route(struct filling *v);
+void compile_match(struct filling *v, const struct object *o, const struct match_string *from,
+                   struct match_string *to);
 void compile_add_routes(struct filling *v, const struct rules *rules, const struct place *p);
 void compile_add_default_route(struct filling *v, const struct service *s, uint16_t port);
 void compile_add_pending_route(struct filling *v, const struct service *s);
@@ -150,6 +163,17 @@ void compile_add_plain_tcp_route(struct tcp_filling *t, struct str name, struct 
 void compile_tcp_end(struct tcp_filling *t);
 void compile_service_tcp(struct build *b, struct listener *l, const struct service *s,
                          uint16_t port);
+
+/* ---- compile_action.c: what a rule does with a request ---- */
+
+/* The cluster's name; `pending` gets the key of its service if that must be subscribed to first. */
+struct str compile_destination(struct build *b, struct arena *a, const struct destination *d,
+                               struct str ns, uint16_t used_port, struct str *pending);
+void compile_targets(struct build *b, struct arena *a, const struct rule_destination *list,
+                     size_t count, struct str ns, uint16_t used_port, struct targets *out);
+/* All of `r` but its name, match, timeout and retries. */
+void compile_action(struct filling *v, const struct object *o, const struct http_rule *rule,
+                    uint16_t port, struct route *r);
 
 /* ---- compile_vhost.c: route tables and their virtual hosts ---- */
 

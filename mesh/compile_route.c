@@ -65,7 +65,7 @@ static bool holds_here(struct build *b, const struct place *p, const struct obje
 
 /* ---- HTTP ---- */
 
-static void copy_match(struct filling *v, const struct object *o, const struct match_string *from,
+void compile_match(struct filling *v, const struct object *o, const struct match_string *from,
                        struct match_string *to)
 {
     struct err err;
@@ -98,7 +98,7 @@ static void add_headers(struct filling *v, const struct object *o, const struct 
 
         h->name = compile_lower(a, list[i].key);
         h->negate = negate;
-        copy_match(v, o, &list[i].value, &h->value);
+        compile_match(v, o, &list[i].value, &h->value);
         if (negate && covers_empty(&h->value))
             m->headers[m->header_count++] =
                 (struct header_match){.name = h->name, .value = {.kind = MATCH_PRESENT}};
@@ -110,11 +110,11 @@ static void fill_match(struct filling *v, const struct object *o,
 {
     struct arena *a = &v->vhost->part.arena;
 
-    copy_match(v, o, &from->uri, &to->path);
+    compile_match(v, o, &from->uri, &to->path);
     to->path_nocase = from->ignore_uri_case;
-    copy_match(v, o, &from->method, &to->method);
-    copy_match(v, o, &from->scheme, &to->scheme);
-    copy_match(v, o, &from->authority, &to->authority);
+    compile_match(v, o, &from->method, &to->method);
+    compile_match(v, o, &from->scheme, &to->scheme);
+    compile_match(v, o, &from->authority, &to->authority);
     to->headers = ARENA_ARRAY(a, from->headers_count + 2 * from->without_headers_count + 1,
                               struct header_match);
     add_headers(v, o, from->headers, from->headers_count, false, to);
@@ -122,54 +122,9 @@ static void fill_match(struct filling *v, const struct object *o,
     to->queries = ARENA_ARRAY(a, from->query_params_count + 1, struct query_match);
     for (size_t i = 0; i < from->query_params_count; i++) {
         to->queries[i].name = arena_str(a, from->query_params[i].key);
-        copy_match(v, o, &from->query_params[i].value, &to->queries[i].value);
+        compile_match(v, o, &from->query_params[i].value, &to->queries[i].value);
         to->query_count++;
     }
-}
-
-/* Where a rule sends to. */
-struct targets {
-    struct weighted_cluster *clusters;
-    size_t count;
-    uint32_t total;
-    struct str pending; /* a service among them that has to be subscribed to first, or empty */
-};
-
-static void add_target(struct build *b, struct arena *a, const struct rule_destination *d,
-                       struct str ns, uint16_t used_port, struct targets *out)
-{
-    struct str fqdn = model_fqdn(&b->tmp, d->destination.host, ns, b->c->domain);
-    const struct service *s = map_get(&b->by_fqdn, fqdn);
-    uint16_t port = (uint16_t)d->destination.port.number;
-
-    if (port == 0)
-        port = s && s->port_count == 1 ? s->ports[0].number : used_port;
-    if (s && !compile_is_subscribed(b, s) && out->pending.n == 0)
-        out->pending = arena_str(a, s->key);
-    out->clusters[out->count].cluster = compile_cluster_name(
-        a, port, d->destination.subset, s ? compile_lower(&b->tmp, s->fqdn) : fqdn);
-    out->clusters[out->count++].weight = (uint32_t)d->weight;
-    out->total += (uint32_t)d->weight;
-}
-
-/* Weight 0 gets nothing; a single destination, or several that all say 0, gets everything. */
-static void find_targets(struct build *b, struct arena *a, const struct rule_destination *list,
-                         size_t count, struct str ns, uint16_t used_port, struct targets *out)
-{
-    bool any = false;
-
-    *out = (struct targets){.clusters = ARENA_ARRAY(a, count + 1, struct weighted_cluster)};
-    for (size_t i = 0; i < count; i++)
-        any = any || list[i].weight > 0;
-    for (size_t i = 0; i < count; i++) {
-        if (list[i].weight > 0 || !any)
-            add_target(b, a, &list[i], ns, used_port, out);
-    }
-    if (any && count > 1)
-        return;
-    out->total = (uint32_t)out->count;
-    for (size_t i = 0; i < out->count; i++)
-        out->clusters[i].weight = 1;
 }
 
 static unsigned retry_bit(struct str word)
@@ -248,22 +203,13 @@ static void add_route(struct filling *v, const struct object *o, const struct ht
 {
     struct arena *a = &v->vhost->part.arena;
     struct route *r = compile_new_route(v);
-    struct targets to;
 
     r->name = match && match->name.n
                   ? arena_printf(a, "%.*s.%.*s", STR_ARG(rule->name), STR_ARG(match->name))
                   : arena_str(a, rule->name);
     if (match)
         fill_match(v, o, match, &r->match);
-    find_targets(v->b, a, rule->route, rule->route_count, o->meta.ns, p->port, &to);
-    r->clusters = to.clusters;
-    r->cluster_count = to.count;
-    r->weight_total = to.total;
-    if (to.pending.n) {
-        r->action = ROUTE_PENDING;
-        if (v->vhost->service.n == 0)
-            v->vhost->service = to.pending;
-    }
+    compile_action(v, o, rule, p->port, r);
     r->timeout_ms = compile_ms_or(rule->timeout_ns, 0);
     fill_retry(a, rule->retries, &r->retry);
 }
@@ -348,7 +294,7 @@ static void add_tcp_route(struct tcp_filling *t, const struct rules *rules,
 
     t->routes = compile_room(&t->b->tmp, t->routes, t->count, &t->cap, sizeof(struct tcp_route));
     r = &t->routes[t->count++];
-    find_targets(t->b, a, rule->route, rule->route_count, rules->object->meta.ns, p->port, &to);
+    compile_targets(t->b, a, rule->route, rule->route_count, rules->object->meta.ns, p->port, &to);
     r->name = arena_str(a, rules->object->meta.name);
     r->clusters = to.clusters;
     r->cluster_count = to.count;

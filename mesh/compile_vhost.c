@@ -15,12 +15,20 @@ static void free_match(struct route_match *m)
         regex_free(m->queries[i].value.regex);
 }
 
+static void free_route(struct route *r)
+{
+    free_match(&r->match);
+    regex_free(r->rewrite.regex);
+    for (size_t i = 0; r->cors && i < r->cors->origin_count; i++)
+        regex_free(r->cors->origins[i].regex);
+}
+
 static void unref_vhost(struct part *p)
 {
     struct vhost *v = CONTAINER(p, struct vhost, part);
 
     for (size_t i = 0; i < v->route_count; i++)
-        free_match(&v->routes[i].match);
+        free_route(&v->routes[i]);
 }
 
 static void unref_table(struct part *p)

@@ -28,6 +28,7 @@
 #define MATCH_HEAP_KIB 2048u
 #define JIT_STACK_MIN  (32u << 10)
 #define JIT_STACK_MAX  (2u << 20)
+#define GROUPS_MAX     10u   /* \0 to \9 of a substitution */
 #define NEST_MAX       100u  /* groups within groups */
 #define REPEAT_MAX     1000u /* RE2's bound for nested counted repetitions */
 
@@ -440,7 +441,7 @@ static int translate(struct str pattern, struct buf *out, struct err *err)
 
 /* ---- compiled expressions ---- */
 
-static pcre2_code *compile(struct str text, struct err *err)
+static pcre2_code *compile(struct str text, uint32_t options, struct err *err)
 {
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     PCRE2_UCHAR why[160];
@@ -450,12 +451,10 @@ static pcre2_code *compile(struct str text, struct err *err)
 
     assert(context);
     pcre2_set_newline(context, PCRE2_NEWLINE_LF);
-    /* The anchors make a match cover the whole value, trying other alternatives until one does. */
-    code =
-        pcre2_compile((PCRE2_SPTR)text.p, text.n,
-                      PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_DOLLAR_ENDONLY | PCRE2_UTF |
-                          PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_AUTO_CAPTURE,
-                      &status, &at, context);
+    code = pcre2_compile((PCRE2_SPTR)text.p, text.n,
+                         options | PCRE2_DOLLAR_ENDONLY | PCRE2_UTF | PCRE2_MATCH_INVALID_UTF |
+                             PCRE2_NEVER_BACKSLASH_C,
+                         &status, &at, context);
     pcre2_compile_context_free(context);
     if (code) {
         /* Without executable memory (a hardened unit) matching is interpreted, under the same
@@ -468,7 +467,7 @@ static pcre2_code *compile(struct str text, struct err *err)
     return NULL;
 }
 
-struct regex *regex_new(struct str pattern, struct err *err)
+static struct regex *regex_make(struct str pattern, uint32_t options, struct err *err)
 {
     struct buf text;
     struct regex *r = NULL;
@@ -476,13 +475,24 @@ struct regex *regex_new(struct str pattern, struct err *err)
 
     buf_init(&text, LIMIT_REGEX_BYTES * 16); /* the longest rewriting is "\s", eightfold */
     if (translate(pattern, &text, err) == 0)
-        code = compile(buf_str(&text), err);
+        code = compile(buf_str(&text), options, err);
     if (code) {
         r = MEM_NEW(struct regex);
         r->code = code;
     }
     buf_done(&text);
     return r;
+}
+
+/* The anchors make a match cover the whole value, trying other alternatives until one does. */
+struct regex *regex_new(struct str pattern, struct err *err)
+{
+    return regex_make(pattern, PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_NO_AUTO_CAPTURE, err);
+}
+
+struct regex *regex_new_search(struct str pattern, struct err *err)
+{
+    return regex_make(pattern, 0, err);
 }
 
 void regex_free(struct regex *r)
@@ -541,7 +551,7 @@ static struct matcher *matcher(void)
     if (m)
         return m;
     m = MEM_NEW(struct matcher);
-    m->match = pcre2_match_data_create(1, NULL);
+    m->match = pcre2_match_data_create(GROUPS_MAX, NULL);
     m->limits = pcre2_match_context_create(NULL);
     m->stack = pcre2_jit_stack_create(JIT_STACK_MIN, JIT_STACK_MAX, NULL);
     assert(m->match && m->limits);
@@ -563,6 +573,82 @@ enum match_result regex_match(const struct regex *r, struct str subject)
     if (status == PCRE2_ERROR_NOMATCH)
         return MATCH_NO;
     return status >= 0 ? MATCH_YES : MATCH_FAILED;
+}
+
+/* ---- substitution ---- */
+
+int regex_check_substitution(const struct regex *r, struct str to, struct err *err)
+{
+    uint32_t groups = 0;
+
+    pcre2_pattern_info(r->code, PCRE2_INFO_CAPTURECOUNT, &groups);
+    for (size_t i = 0; i < to.n; i++) {
+        if (to.p[i] != '\\')
+            continue;
+        i++;
+        if (i == to.n || (!is_digit(to.p[i]) && to.p[i] != '\\'))
+            return err_set(err, ERR_INVALID,
+                           "in a substitution a backslash stands before a digit or a backslash");
+        if (is_digit(to.p[i]) && (uint32_t)(to.p[i] - '0') > groups)
+            return err_set(err, ERR_INVALID, "the expression has no group \\%c", to.p[i]);
+    }
+    return 0;
+}
+
+static void substitute(const struct matcher *m, int pairs, struct str subject, struct str to,
+                       struct buf *out)
+{
+    const PCRE2_SIZE *at = pcre2_get_ovector_pointer(m->match);
+
+    for (size_t i = 0; i < to.n; i++) {
+        int group;
+
+        if (to.p[i] != '\\' || i + 1 == to.n || !is_digit(to.p[i + 1])) {
+            if (to.p[i] == '\\' && i + 1 < to.n)
+                i++;
+            buf_addc(out, to.p[i]);
+            continue;
+        }
+        group = to.p[++i] - '0';
+        /* Groups behind the last one that took part have no entry, others may be unset. */
+        if (group < pairs && at[2 * group] != PCRE2_UNSET)
+            buf_add(out, str_sub(subject, at[2 * group], at[2 * group + 1] - at[2 * group]));
+    }
+}
+
+/* As RE2's GlobalReplace: an empty match right behind the last one does not count. */
+enum match_result regex_replace(const struct regex *r, struct str subject, struct str to,
+                                struct buf *out)
+{
+    struct matcher *m = matcher();
+    const PCRE2_SIZE *found = pcre2_get_ovector_pointer(m->match);
+    size_t at = 0, last = SIZE_MAX;
+    bool any = false;
+
+    while (at <= subject.n) {
+        int pairs = pcre2_match(r->code, (PCRE2_SPTR)(subject.p ? subject.p : ""), subject.n, at,
+                                0, m->match, m->limits);
+
+        if (pairs == PCRE2_ERROR_NOMATCH)
+            break;
+        if (pairs < 0)
+            return MATCH_FAILED;
+        buf_add(out, str_sub(subject, at, found[0] - at));
+        at = found[0];
+        if (found[1] == at && at == last) {
+            size_t one = MAX(str_utf8(str_sub(subject, at, subject.n)), (size_t)1);
+
+            buf_add(out, str_sub(subject, at, one));
+            at += one;
+            continue;
+        }
+        substitute(m, pairs == 0 ? (int)GROUPS_MAX : pairs, subject, to, out);
+        at = last = found[1];
+        any = true;
+    }
+    if (at < subject.n)
+        buf_add(out, str_sub(subject, at, subject.n - at));
+    return any ? MATCH_YES : MATCH_NO;
 }
 
 /* ---- strings and hosts ---- */

@@ -36,6 +36,14 @@ struct regex *regex_new(struct str pattern, struct err *err) MUST_USE;
 void regex_free(struct regex *r); /* NULL is fine */
 enum match_result regex_match(const struct regex *r, struct str subject);
 
+/* For substitution: not anchored, groups counted. The text may hold \0 to \9 and \\. */
+struct buf;
+struct regex *regex_new_search(struct str pattern, struct err *err) MUST_USE;
+int regex_check_substitution(const struct regex *r, struct str to, struct err *err) MUST_USE;
+/* Appends the subject to `out` with every match replaced; MATCH_NO: there was none. */
+enum match_result regex_replace(const struct regex *r, struct str subject, struct str to,
+                                struct buf *out);
+
 enum match_result match_string(const struct match_string *m, struct str value, bool nocase);
 /* `present` false: the value is absent. */
 enum match_result match_optional(const struct match_string *m, bool present, struct str value);

@@ -1,7 +1,7 @@
 /* Hashes: a part's canonical text is its own JSON (the admin page prints the same), with the hashes
  * of the parts that it points to behind it. So whatever is added to a part and printed takes part
  * in sharing; what is not printed does not exist. */
-#include "mesh/snapshot.h"
+#include "mesh/snapshot_print.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -44,41 +44,6 @@ void part_unref(void *part)
 }
 
 /* ---- printing ---- */
-
-static void comma(struct buf *b)
-{
-    if (b->n > 0 && b->p[b->n - 1] != '{' && b->p[b->n - 1] != '[')
-        buf_addc(b, ',');
-}
-
-static void key(struct buf *b, const char *name)
-{
-    comma(b);
-    buf_printf(b, "\"%s\":", name);
-}
-
-static void put_text(struct buf *b, const char *name, struct str value)
-{
-    key(b, name);
-    buf_json(b, value);
-}
-
-static void put_cstr(struct buf *b, const char *name, const char *value)
-{
-    put_text(b, name, str_from(value));
-}
-
-static void put_number(struct buf *b, const char *name, int64_t value)
-{
-    key(b, name);
-    buf_printf(b, "%lld", (long long)value);
-}
-
-static void put_bool(struct buf *b, const char *name, bool value)
-{
-    key(b, name);
-    buf_adds(b, value ? "true" : "false");
-}
 
 static void put_addr(struct buf *b, const char *name, const struct addr *a)
 {
@@ -150,142 +115,6 @@ static void print_cluster(struct buf *b, const struct cluster *c)
     if (c->endpoints)
         print_endpoints(b, c->endpoints);
     buf_addc(b, '}');
-}
-
-static void print_match(struct buf *b, const char *name, const struct match_string *m)
-{
-    static const char *const kinds[] = {"any", "present", "exact", "prefix", "regex"};
-
-    if (m->kind == MATCH_ANY)
-        return;
-    key(b, name);
-    buf_addc(b, '{');
-    put_text(b, kinds[m->kind], m->text);
-    buf_addc(b, '}');
-}
-
-static void print_route_match(struct buf *b, const struct route_match *m)
-{
-    key(b, "match");
-    buf_addc(b, '{');
-    print_match(b, "path", &m->path);
-    if (m->path_nocase)
-        put_bool(b, "pathNoCase", true);
-    print_match(b, "method", &m->method);
-    print_match(b, "scheme", &m->scheme);
-    print_match(b, "authority", &m->authority);
-    key(b, "headers");
-    buf_addc(b, '[');
-    for (size_t i = 0; i < m->header_count; i++) {
-        comma(b);
-        buf_addc(b, '{');
-        put_text(b, "name", m->headers[i].name);
-        put_bool(b, "without", m->headers[i].negate);
-        print_match(b, "value", &m->headers[i].value);
-        buf_addc(b, '}');
-    }
-    buf_addc(b, ']');
-    key(b, "queries");
-    buf_addc(b, '[');
-    for (size_t i = 0; i < m->query_count; i++) {
-        comma(b);
-        buf_addc(b, '{');
-        put_text(b, "name", m->queries[i].name);
-        print_match(b, "value", &m->queries[i].value);
-        buf_addc(b, '}');
-    }
-    buf_adds(b, "]}");
-}
-
-static void print_weighted(struct buf *b, const struct weighted_cluster *clusters, size_t count,
-                           uint32_t total)
-{
-    key(b, "clusters");
-    buf_addc(b, '[');
-    for (size_t i = 0; i < count; i++) {
-        comma(b);
-        buf_addc(b, '{');
-        put_text(b, "name", clusters[i].cluster);
-        put_number(b, "weight", clusters[i].weight);
-        buf_addc(b, '}');
-    }
-    buf_addc(b, ']');
-    put_number(b, "weightTotal", total);
-}
-
-static void print_retry(struct buf *b, const struct retry_policy *r)
-{
-    static const char *const names[] = {"connect-failure",
-                                        "refused-stream",
-                                        "reset",
-                                        "5xx",
-                                        "gateway-error",
-                                        "retriable-status-codes",
-                                        "reset-before-request",
-                                        "retriable-4xx",
-                                        "cancelled",
-                                        "deadline-exceeded",
-                                        "internal",
-                                        "resource-exhausted",
-                                        "unavailable",
-                                        "envoy-ratelimited"};
-
-    key(b, "retry");
-    buf_addc(b, '{');
-    put_number(b, "attempts", r->attempts);
-    key(b, "on");
-    buf_addc(b, '[');
-    for (size_t i = 0; i < COUNT(names); i++) {
-        if (!(r->on & BIT(i)))
-            continue;
-        comma(b);
-        buf_json(b, str_from(names[i]));
-    }
-    buf_addc(b, ']');
-    key(b, "codes");
-    buf_addc(b, '[');
-    for (size_t i = 0; i < r->code_count; i++) {
-        comma(b);
-        buf_printf(b, "%u", r->codes[i]);
-    }
-    buf_addc(b, ']');
-    put_number(b, "perTryTimeoutMs", r->per_try_timeout_ms);
-    put_number(b, "backoffBaseMs", r->backoff_base_ms);
-    put_bool(b, "avoidPrevious", r->avoid_previous);
-    buf_addc(b, '}');
-}
-
-static void print_route(struct buf *b, const struct route *r)
-{
-    comma(b);
-    buf_addc(b, '{');
-    put_text(b, "name", r->name);
-    print_route_match(b, &r->match);
-    put_cstr(b, "action", r->action == ROUTE_PENDING ? "pending" : "forward");
-    print_weighted(b, r->clusters, r->cluster_count, r->weight_total);
-    put_number(b, "timeoutMs", r->timeout_ms);
-    print_retry(b, &r->retry);
-    buf_addc(b, '}');
-}
-
-static void print_vhost(struct buf *b, const struct vhost *v)
-{
-    comma(b);
-    buf_addc(b, '{');
-    put_text(b, "name", v->name);
-    key(b, "domains");
-    buf_addc(b, '[');
-    for (size_t i = 0; i < v->domain_count; i++) {
-        comma(b);
-        buf_json(b, v->domains[i]);
-    }
-    buf_addc(b, ']');
-    put_text(b, "service", v->service);
-    key(b, "routes");
-    buf_addc(b, '[');
-    for (size_t i = 0; i < v->route_count; i++)
-        print_route(b, &v->routes[i]);
-    buf_adds(b, "]}");
 }
 
 static void print_table(struct buf *b, const struct route_table *t)

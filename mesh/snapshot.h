@@ -89,9 +89,26 @@ struct cluster {
 
 /* ---- routes ---- */
 
+/* Edits of one message's headers, made in this order: removed, then set (replaced or added), then added. Names are
+ * lower case; values are formats (mesh/header_format.h) unless they hold no '%'. */
+struct header_edit {
+    struct str name, value;
+};
+
+struct header_edits {
+    struct str *remove;
+    size_t remove_count;
+    struct header_edit *set;
+    size_t set_count;
+    struct header_edit *add;
+    size_t add_count;
+};
+
 struct weighted_cluster {
     struct str cluster; /* by name: it may be missing (flag NC) */
     uint32_t weight;
+    struct str authority; /* Host to send, unless the route has one; empty: unchanged */
+    struct header_edits request, response; /* made before the route's */
 };
 
 enum {
@@ -142,7 +159,59 @@ struct route_match {
     size_t query_count;
 };
 
-enum route_action { ROUTE_FORWARD, ROUTE_PENDING };
+enum path_rewrite {
+    PATH_KEEP,
+    PATH_WHOLE,  /* all of the path but its query becomes `path` */
+    PATH_PREFIX, /* its first `prefix_bytes` become `path` */
+    PATH_REGEX,  /* what `regex` matches becomes `path`, a substitution */
+};
+
+struct route_rewrite {
+    enum path_rewrite kind;
+    struct str path;
+    size_t prefix_bytes;
+    struct str pattern;
+    struct regex *regex; /* owned by the virtual host */
+    struct str authority; /* empty: unchanged */
+};
+
+struct route_redirect {
+    unsigned status;
+    struct str scheme, authority; /* empty: the request's */
+    uint16_t port;                /* 0: none is named, the request's stays with its authority */
+    enum path_rewrite kind;       /* not PATH_REGEX */
+    struct str path;
+    size_t prefix_bytes;
+};
+
+struct route_answer {
+    unsigned status;
+    struct str body;
+};
+
+/* Shares are parts of a million. */
+struct route_fault {
+    uint32_t delay_share;
+    int64_t delay_ms;
+    uint32_t abort_share;
+    unsigned abort_status; /* of HTTP */
+    int grpc_status;       /* -1: abort_status it is */
+};
+
+struct route_cors {
+    struct match_string *origins;
+    size_t origin_count;
+    struct str methods, headers, expose, max_age; /* values of fields; empty: not sent */
+    bool credentials;
+    bool answer_unmatched; /* preflights of other origins are answered here */
+};
+
+struct route_mirror {
+    struct str cluster;
+    uint32_t share; /* of a million */
+};
+
+enum route_action { ROUTE_FORWARD, ROUTE_PENDING, ROUTE_REDIRECT, ROUTE_ANSWER };
 
 struct route {
     struct str name;          /* "default", or the rule's name (".match name") */
@@ -151,6 +220,14 @@ struct route {
     struct weighted_cluster *clusters; /* ROUTE_FORWARD */
     size_t cluster_count;
     uint32_t weight_total;
+    struct route_redirect redirect; /* ROUTE_REDIRECT */
+    struct route_answer answer;     /* ROUTE_ANSWER */
+    struct route_rewrite rewrite;
+    struct header_edits request, response;
+    struct route_fault *fault; /* NULL: none */
+    struct route_cors *cors;   /* NULL: none */
+    struct route_mirror *mirrors;
+    size_t mirror_count;
     int64_t timeout_ms; /* whole request incl. retries; 0 is none */
     struct retry_policy retry;
 };

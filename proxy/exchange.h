@@ -13,10 +13,12 @@
 #include "mesh/base/limits.h"
 #include "proxy/attempt.h"
 #include "proxy/conn.h"
+#include "proxy/filter/filter.h"
 
 enum exchange_state {
     EXCHANGE_ROUTE,
     EXCHANGE_PARK,
+    EXCHANGE_FILTER,
     EXCHANGE_CONNECT,
     EXCHANGE_AWAIT, /* sending, no response head yet */
     EXCHANGE_BACKOFF,
@@ -53,7 +55,9 @@ struct exchange {
     struct snap *snap;
     const struct listener *listener; /* within snap, as what follows */
     const struct route *route;
+    const struct weighted_cluster *target; /* of the route; NULL: it has none */
     const struct cluster *cluster;
+    struct filter_notes filter;
     struct attempt *attempt;
     struct balance_tried tried;
     unsigned tries, retries;

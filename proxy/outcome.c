@@ -16,7 +16,8 @@ static const struct {
 };
 
 static const char *const flag_names[] = {"UH", "UT",  "LR", "UR", "UF",  "UC",  "UO", "NR",
-                                         "DC", "URX", "SI", "IH", "DPE", "UPE", "NC", "UDO"};
+                                         "DC", "URX", "SI", "IH", "DPE", "UPE", "NC", "UDO",
+                                         "DI", "FI",  "DT"};
 
 const char *outcome_name(enum outcome o)
 {

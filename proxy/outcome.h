@@ -34,9 +34,12 @@ enum response_flag {
     RF_UPE = 1 << 13,
     RF_NC = 1 << 14,
     RF_UDO = 1 << 15,
+    RF_DI = 1 << 16,
+    RF_FI = 1 << 17,
+    RF_DT = 1 << 18,
 };
 
-#define RESPONSE_FLAGS_TEXT 64 /* all of them joined, with the NUL */
+#define RESPONSE_FLAGS_TEXT 80 /* all of them joined, with the NUL */
 
 const char *outcome_name(enum outcome o);
 unsigned outcome_flag(enum outcome o);

@@ -2,25 +2,10 @@
 
 /* ---- HTTP ---- */
 
-static bool pseudo(const struct http_head *h, struct str name, struct str *value)
-{
-    if (str_eq(name, STR(":method")))
-        *value = h->method;
-    else if (str_eq(name, STR(":path")))
-        *value = h->path;
-    else if (str_eq(name, STR(":authority")) || str_eq(name, STR("host")))
-        *value = h->authority;
-    else if (str_eq(name, STR(":scheme")))
-        *value = h->scheme;
-    else
-        return false;
-    return true;
-}
-
 static enum match_result match_header(const struct header_match *m, const struct http_head *h)
 {
     struct str value = STR_NONE;
-    bool present = pseudo(h, m->name, &value) || http_get(h, m->name, &value);
+    bool present = http_field_get(h, m->name, &value);
     enum match_result r = match_optional(&m->value, present, value);
 
     if (r == MATCH_FAILED || !m->negate)
@@ -96,17 +81,17 @@ const struct tcp_route *route_tcp(const struct listener *l, const struct addr *o
     return NULL;
 }
 
-struct str route_cluster(const struct weighted_cluster *clusters, size_t count,
-                         uint32_t weight_total, uint64_t random)
+const struct weighted_cluster *route_choose(const struct weighted_cluster *clusters, size_t count,
+                                            uint32_t weight_total, uint64_t random)
 {
     uint64_t at = weight_total ? random % weight_total : 0;
 
     for (size_t i = 0; i < count; i++) {
         if (at < clusters[i].weight || weight_total == 0)
-            return clusters[i].cluster;
+            return &clusters[i];
         at -= clusters[i].weight;
     }
-    return count ? clusters[count - 1].cluster : STR_NONE;
+    return count ? &clusters[count - 1] : NULL;
 }
 
 /* ---- retries ---- */

@@ -16,9 +16,9 @@ enum match_result route_find(const struct vhost *v, const struct http_head *h,
                              const struct route **out);
 /* The first TCP route whose subnets hold the original destination; NULL for none. */
 const struct tcp_route *route_tcp(const struct listener *l, const struct addr *original);
-/* By weight; `random` is uniform. Empty if there are no clusters. */
-struct str route_cluster(const struct weighted_cluster *clusters, size_t count,
-                         uint32_t weight_total, uint64_t random);
+/* By weight; `random` is uniform. NULL if there are no clusters. */
+const struct weighted_cluster *route_choose(const struct weighted_cluster *clusters, size_t count,
+                                            uint32_t weight_total, uint64_t random);
 
 /* Does the policy want another try after this end of one? `head` is the response, NULL if none
  * came; `request_sent`: the request's head had been handed to a connection. */

@@ -57,14 +57,16 @@ static enum outcome choose_cluster(struct tunnel *t)
 {
     const struct listener *l = t->conn->listener;
     const struct snapshot *s = t->conn->snap->root;
+    const struct weighted_cluster *to;
     struct str name = l->cluster;
 
     if (t->conn->kind != LISTENER_INBOUND) {
         t->route = route_tcp(l, &t->conn->original);
         if (!t->route)
             return OUTCOME_NO_LISTENER;
-        name = route_cluster(t->route->clusters, t->route->cluster_count, t->route->weight_total,
-                             worker_random(t->worker));
+        to = route_choose(t->route->clusters, t->route->cluster_count, t->route->weight_total,
+                          worker_random(t->worker));
+        name = to ? to->cluster : STR_NONE;
     }
     t->cluster = snapshot_cluster(s, name);
     return t->cluster ? OUTCOME_NONE : OUTCOME_NO_CLUSTER;

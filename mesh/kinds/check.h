@@ -9,6 +9,7 @@
 #include "mesh/decode.h"
 
 struct server_tls; /* mesh/kinds/tls_settings.h */
+struct http_rule;
 
 /* One object under examination. */
 struct check {
@@ -41,3 +42,10 @@ void check_server_tls(const struct check *c, const struct server_tls *tls);
 void check_pool(const struct check *c, const struct connection_pool *p);
 void check_policy(const struct check *c, const struct traffic_policy *p);
 void check_locality(const struct check *c, const struct locality_lb *l);
+
+/* ---- rules of a VirtualService: http_rule_check.c ---- */
+
+void check_weights(const struct check *c, const struct node *rule,
+                   const struct rule_destination *route, size_t count);
+/* One HTTP rule: what goes together, values that no single field can tell. */
+void check_http_rule(const struct check *c, const struct http_rule *r);

@@ -74,7 +74,7 @@ struct rule_destination {
     const struct node *node;
     struct destination destination;
     int32_t weight;
-    struct headers *headers; /* not yet */
+    struct headers *headers;
 };
 
 struct header_operations {

@@ -62,7 +62,7 @@ SCHEMA(headers_schema, "Headers", headers, headers_fields);
 static const struct field http_destination_fields[] = {
     DESTINATION_ROWS,
     {"headers", FIELD_MESSAGE, SCHEMA_AT(rule_destination, headers), .message = &headers_schema,
-     SCHEMA_NOT_YET, .meaning = "Header edits for this destination only."},
+     .meaning = "Header edits for this destination only."},
 };
 SCHEMA(http_destination_schema, "HTTPRouteDestination", rule_destination, http_destination_fields);
 

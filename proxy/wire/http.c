@@ -21,6 +21,21 @@ bool http_get(const struct http_head *h, struct str name, struct str *value)
     return false;
 }
 
+bool http_field_get(const struct http_head *h, struct str name, struct str *value)
+{
+    if (str_eq(name, STR(":method")))
+        *value = h->method;
+    else if (str_eq(name, STR(":path")))
+        *value = h->path;
+    else if (str_eq(name, STR(":authority")) || str_eq(name, STR("host")))
+        *value = h->authority;
+    else if (str_eq(name, STR(":scheme")))
+        *value = h->scheme;
+    else
+        return http_get(h, name, value);
+    return true;
+}
+
 static void grow(struct http_head *h)
 {
     size_t cap = h->cap ? h->cap * 2 : FIELDS_FIRST;

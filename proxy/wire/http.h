@@ -40,6 +40,8 @@ struct http_head {
 void http_head_init(struct http_head *h, struct arena *a, bool is_request);
 /* First value of a field; false if absent. `name` is lower case. */
 bool http_get(const struct http_head *h, struct str name, struct str *value);
+/* The same, and the pseudo fields ":method", ":path", ":authority" (also "host") and ":scheme". */
+bool http_field_get(const struct http_head *h, struct str name, struct str *value);
 void http_add(struct http_head *h, struct str name, struct str value); /* copies both */
 void http_set(struct http_head *h, struct str name,
               struct str value); /* replaces all of that name */

@@ -3,6 +3,7 @@
 
 #include <time.h>
 
+#include "mesh/base/buf.h"
 #include "mesh/base/limits.h"
 #include "mesh/match.h"
 
@@ -250,4 +251,46 @@ TEST(a_pattern_covers_another_when_every_host_of_it_is_covered)
     CHECK(match_host_covers(STR("*.com"), STR("a.com")));
     CHECK(match_host_covers(STR("a.com"), STR("a.com")));
     CHECK(!match_host_covers(STR("a.com"), STR("*.a.com")));
+}
+
+static const char *replaced(const char *pattern, const char *subject, const char *to)
+{
+    static char text[256];
+    struct err err = {0};
+    struct regex *r = regex_new_search(str_from(pattern), &err);
+    struct buf b;
+
+    buf_init(&b, sizeof(text) - 1);
+    if (!r || regex_check_substitution(r, str_from(to), &err))
+        snprintf(text, sizeof(text), "refused");
+    else if (regex_replace(r, str_from(subject), str_from(to), &b) == MATCH_FAILED)
+        snprintf(text, sizeof(text), "failed");
+    else
+        snprintf(text, sizeof(text), "%.*s", (int)b.n, b.n ? b.p : "");
+    buf_done(&b);
+    regex_free(r);
+    return text;
+}
+
+TEST(a_substitution_replaces_every_match_as_re2_does)
+{
+    static const struct {
+        const char *pattern, *subject, *to, *want;
+    } rows[] = {
+        {"^/service/([^/]+)(/.*)$", "/service/foo/v1/api", "\\2/instance/\\1", "/v1/api/instance/foo"}, /* B14 */
+        {"a",                       "banana",              "o",                "bonono"              },
+        {"a*",                      "baab",                "x",                "xbxbx"               },
+        {"",                        "ab",                  "-",                "refused"             },
+        {"(a)|(b)",                 "abc",                 "[\\1\\2]",         "[a][b]c"             },
+        {"x",                       "abc",                 "y",                "abc"                 },
+        {"b",                       "abc",                 "<\\0\\\\>",         "a<b\\>c"             },
+        {"b",                       "abc",                 "\\1",              "refused"             },
+        {"b",                       "abc",                 "\\x",              "refused"             },
+        {"/+",                      "//a///b",             "/",                "/a/b"                },
+        {"^/",                      "/a/b",                "/x/",              "/x/a/b"              },
+        {"(?:a|aa)+$",              "aaaaaaaaaaaaaaab",    "",                 "aaaaaaaaaaaaaaab"    },
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++)
+        CHECK_TEXT(replaced(rows[i].pattern, rows[i].subject, rows[i].to), rows[i].want);
 }

@@ -275,7 +275,7 @@ static bool serve_one(struct origin *o, int fd, const struct message *m)
     const char *path = strchr(m->text, ' ') + 1;
 
     atomic_fetch_add(&o->requests, 1);
-    if (strncmp(path, "/headers", 8) == 0) {
+    if (strncmp(path, "/headers", 8) == 0 || strcasestr(m->text, "\r\nx-tell:")) {
         answer(fd, 200, m->text, strlen(m->text));
     } else if (strncmp(path, "/echo", 5) == 0) {
         answer_chunked(fd, m->body, m->body_n);
@@ -543,7 +543,8 @@ UNUSED static struct route *listener_route(struct listener *l, const char *clust
     v->route_count = 1;
     v->routes[0].name = STR("default");
     v->routes[0].clusters = ARENA_NEW(a, struct weighted_cluster);
-    v->routes[0].clusters[0] = (struct weighted_cluster){arena_str(a, str_from(cluster)), 1};
+    v->routes[0].clusters[0].cluster = arena_str(a, str_from(cluster));
+    v->routes[0].clusters[0].weight = 1;
     v->routes[0].cluster_count = 1;
     v->routes[0].weight_total = 1;
     v->service = STR("default/svc.test");
@@ -559,7 +560,8 @@ UNUSED static void listener_tcp(struct listener *l, const char *cluster)
     l->tcp_count = 1;
     l->tcp[0].name = STR("tcp");
     l->tcp[0].clusters = ARENA_NEW(a, struct weighted_cluster);
-    l->tcp[0].clusters[0] = (struct weighted_cluster){arena_str(a, str_from(cluster)), 1};
+    l->tcp[0].clusters[0].cluster = arena_str(a, str_from(cluster));
+    l->tcp[0].clusters[0].weight = 1;
     l->tcp[0].cluster_count = 1;
     l->tcp[0].weight_total = 1;
 }

@@ -1,0 +1,41 @@
+/* Values of header edits: text with Envoy's command operators, "%DOWNSTREAM_REMOTE_ADDRESS%". "%%" is one '%'.
+ *
+ * Flow:      validate.c refuses what cannot be parsed here; proxy/edit.c walks the pieces per message.
+ * Errors:    an operator that weft does not have is ERR_UNSUPPORTED.
+ * Threads:   any; nothing is allocated.
+ */
+#pragma once
+
+#include "mesh/base/err.h"
+#include "mesh/base/str.h"
+
+enum header_variable {
+    HEADER_LITERAL, /* not a variable: `text` stands for itself */
+    HEADER_DOWNSTREAM_REMOTE_ADDRESS,
+    HEADER_DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT,
+    HEADER_DOWNSTREAM_REMOTE_PORT,
+    HEADER_DOWNSTREAM_LOCAL_ADDRESS,
+    HEADER_DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT,
+    HEADER_DOWNSTREAM_LOCAL_PORT,
+    HEADER_DOWNSTREAM_PEER_URI_SAN,
+    HEADER_REQUESTED_SERVER_NAME,
+    HEADER_PROTOCOL,
+    HEADER_HOSTNAME,
+    HEADER_ROUTE_NAME,
+    HEADER_UPSTREAM_CLUSTER,
+    HEADER_UPSTREAM_REMOTE_ADDRESS, /* of the response's try; empty in a request */
+    HEADER_RESPONSE_CODE,
+    HEADER_REQ,  /* field `name` of the request, else `other` */
+    HEADER_RESP, /* of the response */
+};
+
+struct header_piece {
+    enum header_variable variable;
+    struct str text;        /* HEADER_LITERAL */
+    struct str name, other; /* HEADER_REQ, HEADER_RESP; `other` may be empty */
+    size_t bytes_max;       /* of the value; SIZE_MAX: all of it */
+};
+
+/* Cuts the next piece off. 1: there is one; 0: the end; -1: what comes is not a format. */
+int header_format_next(struct str *rest, struct header_piece *out, struct err *err);
+int header_format_check(struct str value, struct err *err) MUST_USE;

@@ -1,0 +1,96 @@
+/* What is told of a request when it has ended: its series and its access line. */
+#include "proxy/exchange_parts.h"
+
+static struct metric_peer self_of(const struct listener *l)
+{
+    return (struct metric_peer){l->workload, l->workload_ns,       l->identity,          l->app,
+                                l->version,  l->canonical_service, l->canonical_revision};
+}
+
+static void labels_of(const struct exchange *x, struct metric_labels *out)
+{
+    const struct listener *l = x->listener ? x->listener : x->conn->listener;
+    const struct endpoint *ep = x->endpoint;
+    struct str type;
+
+    *out = (struct metric_labels){.is_source = x->conn->kind != LISTENER_INBOUND,
+                                  .protocol = STR("http")};
+    out->code = x->status;
+    out->flags = outcome_flag(x->outcome) | x->flags;
+    if (http_get(&x->down->in_head, STR("content-type"), &type) &&
+        str_starts(type, STR("application/grpc")))
+        out->protocol = STR("grpc");
+    if (!out->is_source) {
+        out->source = metrics_peer_of(x->conn->is_mutual ? x->conn->peer_uri : STR_NONE);
+        out->destination = self_of(l);
+        out->is_mutual = x->conn->is_mutual;
+        if (!out->is_mutual)
+            out->destination.principal = STR_NONE;
+        out->service = l->service_fqdn;
+        out->service_name = l->service_name;
+        out->service_ns = l->service_ns;
+        return;
+    }
+    out->source = self_of(l);
+    if (x->peer_uri.n == 0)
+        out->source.principal = STR_NONE;
+    if (ep)
+        out->destination = (struct metric_peer){
+            ep->workload, ep->workload_ns,       x->peer_uri,           ep->app,
+            ep->version,  ep->canonical_service, ep->canonical_revision};
+    if (!x->cluster)
+        return;
+    out->service = x->cluster->service_fqdn;
+    out->service_name = x->cluster->service_name;
+    out->service_ns = x->cluster->service_ns;
+}
+
+void exchange_count(struct exchange *x, int64_t duration_ms)
+{
+    struct metric_labels labels;
+    struct metric_key key = {
+        .listener = x->listener, .cluster = x->cluster, .endpoint = x->endpoint};
+    bool cached = x->snap && x->snap == x->worker->snap && x->listener;
+    struct series *s;
+
+    labels_of(x, &labels);
+    key.peer =
+        str_hash(labels.is_source ? x->peer_uri : labels.source.principal) + labels.protocol.n;
+    key.code = labels.code;
+    key.flags = labels.flags;
+    s = metrics_series(&x->worker->metrics, cached ? &key : NULL, &labels);
+    metrics_request(s, (uint64_t)duration_ms,
+                    exchange_head_bytes(&x->down->in_head) + x->down->in_body_bytes,
+                    x->response_head_bytes + x->down->out_body_bytes);
+}
+
+void exchange_log(struct exchange *x, int64_t duration_ms)
+{
+    const struct http_head *h = &x->down->in_head;
+    struct access_line line = {.start_wall_ms = x->started_wall_ms, .duration_ms = duration_ms};
+
+    if (!access_is_on(&x->worker->proxy->access))
+        return;
+    line.method = h->method;
+    line.path = h->path;
+    line.protocol = h->version == 10 ? STR("HTTP/1.0") : STR("HTTP/1.1");
+    line.code = x->status;
+    line.flags = outcome_flag(x->outcome) | x->flags;
+    line.details = outcome_details(x->outcome);
+    line.transport_failure = str_from(x->failure);
+    line.bytes_received = x->down->in_body_bytes;
+    line.bytes_sent = x->down->out_body_bytes;
+    line.service_time_ms = x->outcome == OUTCOME_ANSWERED ? x->service_time_ms : -1;
+    line.authority = h->authority;
+    (void)http_get(h, STR("x-forwarded-for"), &line.forwarded_for); /* absent prints as "-" */
+    (void)http_get(h, STR("user-agent"), &line.user_agent);
+    (void)http_get(x->request.arena ? &x->request : h, STR("x-request-id"), &line.request_id);
+    line.upstream_host = x->upstream_host;
+    line.upstream_local = x->upstream_local;
+    line.downstream_local = x->conn->original;
+    line.downstream_remote = x->conn->remote;
+    line.cluster = x->cluster ? x->cluster->name : STR_NONE;
+    line.server_name = str_from(x->conn->sni);
+    line.route = x->route ? x->route->name : STR_NONE;
+    access_write(&x->worker->proxy->access, x->worker->index, &line);
+}

@@ -1,0 +1,137 @@
+/* The request on its way to the endpoint: its head, as sent on, and its body with what is kept for another try. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "proxy/edit.h"
+#include "proxy/exchange_parts.h"
+
+static void new_request_id(struct exchange *x)
+{
+    static const char digits[] = "0123456789abcdef";
+    char text[36];
+    uint64_t r[2] = {worker_random(x->worker), worker_random(x->worker)};
+
+    for (size_t i = 0, nibble = 0; i < sizeof(text); i++) {
+        if (i == 8 || i == 13 || i == 18 || i == 23) {
+            text[i] = '-';
+            continue;
+        }
+        text[i] = digits[r[nibble / 16] >> (nibble % 16 * 4) & 15];
+        nibble++;
+    }
+    text[14] = '4'; /* a random UUID, RFC 9562 */
+    text[19] = digits[8 + (r[1] >> 60 & 3)];
+    http_set(&x->request, STR("x-request-id"), (struct str){text, sizeof(text)});
+}
+
+/* Whoever called proves it by TLS; what the caller writes about itself proves nothing. */
+static void set_client_cert(struct exchange *x)
+{
+    const struct conn *c = x->conn;
+
+    http_remove(&x->request, STR("x-forwarded-client-cert"));
+    if (c->kind != LISTENER_INBOUND || !c->is_mutual)
+        return;
+    http_add(&x->request, STR("x-forwarded-client-cert"),
+             arena_printf(&x->arena, "By=%.*s;Hash=%s;Subject=\"\";URI=%.*s",
+                          STR_ARG(x->listener->identity), c->peer_hash, STR_ARG(c->peer_uri)));
+}
+
+static void set_timeout(struct exchange *x)
+{
+    const struct route *r = x->route;
+    int64_t timeout = r->retry.per_try_timeout_ms > 0 ? r->retry.per_try_timeout_ms : r->timeout_ms;
+
+    http_remove(&x->request, STR("x-envoy-expected-rq-timeout-ms"));
+    if (timeout > 0)
+        http_add(&x->request, STR("x-envoy-expected-rq-timeout-ms"),
+                 arena_printf(&x->arena, "%" PRId64, timeout));
+}
+
+enum outcome exchange_prepare(struct exchange *x)
+{
+    struct str value;
+
+    http_head_copy(&x->request, &x->down->in_head, &x->arena);
+    http_remove(&x->request, STR("expect")); /* answered here */
+    x->request.upgrade = STR_NONE;
+    if (!http_get(&x->request, STR("x-request-id"), &value) || value.n == 0)
+        new_request_id(x);
+    if (!http_get(&x->request, STR("x-forwarded-proto"), &value))
+        http_add(&x->request, STR("x-forwarded-proto"), STR("http"));
+    set_client_cert(x);
+    set_timeout(x);
+    return edit_request(x);
+}
+
+/* ---- sending ---- */
+
+bool exchange_request_complete(const struct exchange *x)
+{
+    return x->down->in_ended && x->down->in.n == 0;
+}
+
+static void keep_for_replay(struct exchange *x, size_t n)
+{
+    if (x->replay_off)
+        return;
+    if (x->replay.n + n > LIMIT_REPLAY_BYTES) {
+        x->replay_off = true;
+        bytes_done(&x->replay);
+        return;
+    }
+    bytes_share(&x->replay, &x->down->in, 0, n);
+}
+
+static void end_request(struct exchange *x, struct stream *up)
+{
+    struct bytes none;
+
+    bytes_init(&none);
+    if (x->down->in_trailer_count > 0)
+        stream_send_trailers(up, x->down->in_trailers, x->down->in_trailer_count);
+    else
+        stream_send_data(up, &none, true);
+}
+
+void exchange_pump_request(struct exchange *x)
+{
+    struct stream *up = x->attempt->stream;
+
+    while (x->down->in.n > 0 && up->reset == STREAM_RESET_NONE) {
+        size_t n = MIN(x->down->in.n, stream_room(up));
+        struct bytes some;
+
+        if (n == 0)
+            return;
+        bytes_init(&some);
+        keep_for_replay(x, n);
+        bytes_move(&some, &x->down->in, n);
+        stream_send_data(up, &some, false);
+        bytes_done(&some);
+        stream_consumed(x->down);
+    }
+    if (exchange_request_complete(x) && !up->out_ended && up->reset == STREAM_RESET_NONE)
+        end_request(x, up);
+}
+
+void exchange_send_request(struct exchange *x)
+{
+    struct attempt *a = x->attempt;
+    bool body = x->replay.n > 0 || !exchange_request_complete(x) || x->down->in_trailer_count > 0;
+
+    http_set(&x->request, STR("x-envoy-attempt-count"), arena_printf(&x->arena, "%u", x->tries));
+    stream_send_head(a->stream, &x->request, !body);
+    a->head_sent = true;
+    x->upstream_sent_ms = exchange_now(x);
+    if (x->replay.n > 0) {
+        struct bytes again;
+
+        bytes_init(&again);
+        bytes_share(&again, &x->replay, 0, x->replay.n);
+        stream_send_data(a->stream, &again, false);
+        bytes_done(&again);
+    }
+    if (body)
+        exchange_pump_request(x);
+}

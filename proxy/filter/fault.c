@@ -1,0 +1,68 @@
+/* Delays and failures on purpose (HTTPFaultInjection). They come before retries and timeouts, which know nothing of
+ * them. */
+#include "proxy/exchange.h"
+#include "proxy/filter/filter.h"
+
+#define SHARE_ALL 1000000u
+
+static bool happens(struct exchange *x, uint32_t share)
+{
+    return share > 0 && worker_random(x->worker) % SHARE_ALL < share;
+}
+
+static bool is_grpc(const struct exchange *x)
+{
+    struct str type;
+
+    return http_get(&x->down->in_head, STR("content-type"), &type) &&
+           str_starts(type, STR("application/grpc"));
+}
+
+/* What a caller that does not speak gRPC gets for a gRPC status. */
+static unsigned http_status_of(int grpc)
+{
+    static const uint16_t rows[] = {200, 499, 500, 400, 504, 404, 409, 403, 429,
+                                    400, 409, 400, 501, 500, 503, 500, 401};
+
+    return grpc >= 0 && (size_t)grpc < COUNT(rows) ? rows[grpc] : 500;
+}
+
+static enum filter_verdict fail(struct exchange *x, const struct route_fault *f,
+                                struct filter_answer *out)
+{
+    struct str text = str_from(outcome_body(OUTCOME_FAULT_ABORT));
+
+    out->why = OUTCOME_FAULT_ABORT;
+    http_head_init(&out->head, &x->arena, false);
+    out->head.status = f->grpc_status < 0 ? f->abort_status : http_status_of(f->grpc_status);
+    out->body = text;
+    if (!is_grpc(x))
+        return FILTER_ANSWER;
+    /* gRPC reads trailers, and takes them from the head where there is no body. */
+    http_add(&out->head, STR("content-type"), STR("application/grpc"));
+    http_add(&out->head, STR("grpc-status"),
+             f->grpc_status < 0 ? STR("14") : arena_printf(&x->arena, "%d", f->grpc_status));
+    http_add(&out->head, STR("grpc-message"), text);
+    out->head.status = 200;
+    out->body = STR_NONE;
+    return FILTER_ANSWER;
+}
+
+static enum filter_verdict on_request(struct exchange *x, struct filter_answer *out)
+{
+    const struct route_fault *f = x->route->fault;
+
+    if (!f)
+        return FILTER_CONTINUE;
+    if (x->filter.delayed && !x->waited)
+        return FILTER_PAUSE;
+    if (!x->filter.delayed && happens(x, f->delay_share)) {
+        x->filter.delayed = true;
+        x->flags |= RF_DI;
+        timer_in(&x->wait, f->delay_ms);
+        return FILTER_PAUSE;
+    }
+    return happens(x, f->abort_share) ? fail(x, f, out) : FILTER_CONTINUE;
+}
+
+const struct filter fault_filter = {.name = "fault", .request = on_request};
