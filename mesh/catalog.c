@@ -554,6 +554,10 @@ static void want_destinations(struct viewing *x, const struct object *o)
     for (size_t i = 0; i < vs->http_count; i++) {
         for (size_t k = 0; k < vs->http[i].route_count; k++)
             want_host(x, vs->http[i].route[k].destination.host, o->meta.ns);
+        if (vs->http[i].mirror)
+            want_host(x, vs->http[i].mirror->host, o->meta.ns);
+        for (size_t k = 0; k < vs->http[i].mirrors_count; k++)
+            want_host(x, vs->http[i].mirrors[k].destination.host, o->meta.ns);
     }
     for (size_t i = 0; i < vs->tcp_count; i++) {
         for (size_t k = 0; k < vs->tcp[i].route_count; k++)

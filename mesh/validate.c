@@ -167,6 +167,10 @@ static void check_references(struct world *w, const struct check *c,
         const struct http_rule *r = &vs->http[i];
 
         check_destinations(w, c, r->route, r->route_count);
+        if (r->mirror)
+            check_destination(w, c, r->mirror);
+        for (size_t j = 0; j < r->mirrors_count; j++)
+            check_destination(w, c, &r->mirrors[j].destination);
         for (size_t j = 0; j < r->match_count; j++)
             check_gateways(w, c, r->match[j].node, r->match[j].gateways,
                            r->match[j].gateways_count);

@@ -2,30 +2,7 @@
 
 #include "mesh/base/mem.h"
 #include "proxy/exchange.h"
-
-/* Where to? False: the cluster has no endpoint. */
-static bool choose(struct attempt *a, const struct cluster *c)
-{
-    struct exchange *x = a->exchange;
-    struct worker *w = a->worker;
-    struct cluster_view *v;
-    size_t i;
-
-    if (c->kind != CLUSTER_ENDPOINTS) {
-        a->host = c->kind == CLUSTER_LOCAL && c->local.family ? c->local : x->conn->original;
-        a->block = cluster_block(&w->proxy->clusters, c->name, &a->host);
-        return true;
-    }
-    v = cluster_view_get(&w->views, &w->proxy->clusters, c, worker_random(w));
-    i = balance_pick(v, c->balance, &w->rng,
-                     x->tries > 0 && x->route->retry.avoid_previous ? &x->tried : NULL);
-    if (i == BALANCE_NONE)
-        return false;
-    a->endpoint = &c->endpoints->endpoints[i];
-    a->host = a->endpoint->addr;
-    a->block = endpoint_block_ref(v->blocks[i]);
-    return true;
-}
+#include "proxy/pick.h"
 
 static void free_attempt(struct reap *r)
 {
@@ -37,14 +14,19 @@ enum outcome attempt_open(struct exchange *x, bool fresh)
     struct attempt *a = MEM_NEW(struct attempt);
     struct upstream_target target = {.cluster = x->cluster, .is_http = true, .fresh = fresh};
     const struct listener *l = x->listener;
+    struct picked to;
 
     a->exchange = x;
     a->worker = x->worker;
     a->started_ms = loop_now_ms(x->worker->loop);
-    if (!choose(a, x->cluster)) {
+    if (!pick_endpoint(x->worker, x->cluster, &x->conn->original,
+                       x->tries > 0 && x->route->retry.avoid_previous ? &x->tried : NULL, &to)) {
         mem_free(a);
         return OUTCOME_NO_ENDPOINT;
     }
+    a->endpoint = to.endpoint;
+    a->host = to.addr;
+    a->block = to.block;
     x->attempt = a;
     x->tries++;
     balance_tried_add(&x->tried, &a->host);

@@ -11,6 +11,7 @@
 #include "mesh/base/mem.h"
 #include "proxy/edit.h"
 #include "proxy/filter/filter.h"
+#include "proxy/mirror.h"
 #include "proxy/route.h"
 
 typedef enum exchange_state step_fn(struct exchange *x);
@@ -187,7 +188,10 @@ static enum exchange_state forward(struct exchange *x)
     why = exchange_prepare(x);
     if (why == OUTCOME_NONE)
         why = attempt_open(x, false);
-    return why == OUTCOME_NONE ? EXCHANGE_CONNECT : exchange_reply(x, why);
+    if (why != OUTCOME_NONE)
+        return exchange_reply(x, why);
+    mirrors_start(x);
+    return EXCHANGE_CONNECT;
 }
 
 static enum exchange_state on_filter(struct exchange *x)
@@ -445,6 +449,7 @@ static void close_exchange(struct exchange *x)
     exchange_count(x, duration_ms);
     exchange_log(x, duration_ms);
     worker_unpark(&x->park);
+    mirrors_abandon(x);
     if (x->outcome == OUTCOME_STRICT_PLAINTEXT)
         stream_reset(x->down);
     stream_release(x->down); /* cuts what is not complete */
@@ -522,6 +527,7 @@ void exchange_open(struct conn *c, struct stream *s)
     arena_init_with(&x->arena, x->first, sizeof(x->first));
     bytes_init(&x->replay);
     link_init(&x->park.link);
+    link_init(&x->mirrors);
     link_push(&c->exchanges, &x->link);
     task_init(&x->task, c->worker->loop, run);
     timer_init(&x->timer, &x->task, EXCHANGE_NOTE_TIMER);

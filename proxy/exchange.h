@@ -58,6 +58,7 @@ struct exchange {
     const struct weighted_cluster *target; /* of the route; NULL: it has none */
     const struct cluster *cluster;
     struct filter_notes filter;
+    struct link mirrors; /* that are still fed */
     struct attempt *attempt;
     struct balance_tried tried;
     unsigned tries, retries;

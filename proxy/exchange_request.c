@@ -4,6 +4,7 @@
 
 #include "proxy/edit.h"
 #include "proxy/exchange_parts.h"
+#include "proxy/mirror.h"
 
 static void new_request_id(struct exchange *x)
 {
@@ -88,6 +89,7 @@ static void end_request(struct exchange *x, struct stream *up)
     struct bytes none;
 
     bytes_init(&none);
+    mirrors_finish(x);
     if (x->down->in_trailer_count > 0)
         stream_send_trailers(up, x->down->in_trailers, x->down->in_trailer_count);
     else
@@ -106,6 +108,7 @@ void exchange_pump_request(struct exchange *x)
             return;
         bytes_init(&some);
         keep_for_replay(x, n);
+        mirrors_feed(x, n);
         bytes_move(&some, &x->down->in, n);
         stream_send_data(up, &some, false);
         bytes_done(&some);
@@ -134,4 +137,6 @@ void exchange_send_request(struct exchange *x)
     }
     if (body)
         exchange_pump_request(x);
+    else
+        mirrors_finish(x);
 }

@@ -6,6 +6,7 @@
 #include "mesh/base/limits.h"
 #include "mesh/base/log.h"
 #include "mesh/base/mem.h"
+#include "proxy/pick.h"
 #include "proxy/route.h"
 
 enum {
@@ -74,24 +75,13 @@ static enum outcome choose_cluster(struct tunnel *t)
 
 static bool choose_endpoint(struct tunnel *t)
 {
-    const struct cluster *c = t->cluster;
-    struct cluster_view *v;
-    size_t i;
+    struct picked to;
 
-    if (c->kind != CLUSTER_ENDPOINTS) {
-        t->upstream_host =
-            c->kind == CLUSTER_LOCAL && c->local.family ? c->local : t->conn->original;
-        t->block = cluster_block(&t->worker->proxy->clusters, c->name, &t->upstream_host);
-        return true;
-    }
-    v = cluster_view_get(&t->worker->views, &t->worker->proxy->clusters, c,
-                         worker_random(t->worker));
-    i = balance_pick(v, c->balance, &t->worker->rng, &t->tried);
-    if (i == BALANCE_NONE)
+    if (!pick_endpoint(t->worker, t->cluster, &t->conn->original, &t->tried, &to))
         return false;
-    t->endpoint = &c->endpoints->endpoints[i];
-    t->upstream_host = t->endpoint->addr;
-    t->block = endpoint_block_ref(v->blocks[i]);
+    t->endpoint = to.endpoint;
+    t->upstream_host = to.addr;
+    t->block = to.block;
     return true;
 }
 

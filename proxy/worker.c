@@ -10,6 +10,7 @@
 #include "proxy/balance.h"
 #include "proxy/conn.h"
 #include "proxy/listener.h"
+#include "proxy/mirror.h"
 #include "proxy/tunnel.h"
 #include "proxy/upstream.h"
 #include "proxy/wire/tls.h"
@@ -205,6 +206,7 @@ static void run(struct task *t, unsigned notes)
         task_note(t, N_STOP); /* they close in their own tasks */
         return;
     }
+    mirrors_close_all(w);
     upstream_close_all(w);
     loop_stop(w->loop);
 }
@@ -243,6 +245,7 @@ int worker_init(struct worker *w, struct proxy *p, unsigned index, struct err *e
     link_init(&w->tunnels);
     link_init(&w->upstreams);
     link_init(&w->parked);
+    link_init(&w->mirrors);
     map_init(&w->identities);
     map_init(&w->pools);
     map_init(&w->views);

@@ -63,7 +63,8 @@ struct worker {
     struct loop *loop;
     uint64_t rng;
     struct snap *snap; /* current; NULL before the first */
-    struct link listeners, conns, tunnels, upstreams, parked;
+    struct link listeners, conns, tunnels, upstreams, parked, mirrors;
+    size_t mirror_count;
     struct map identities; /* URI -> struct worker_identity * */
     struct map pools;      /* see upstream.c */
     struct map views;      /* cluster name -> struct cluster_view * */

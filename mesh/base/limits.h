@@ -43,6 +43,8 @@
 #define LIMIT_HANDSHAKE_MS 5000  /* TLS handshake of a downstream: closed */
 #define LIMIT_CONNECT_MS   10000 /* TCP and TLS connect to an endpoint, if not configured */
 #define LIMIT_PENDING_MS   5000  /* a request waits this long for a subscription: 503 */
+#define LIMIT_MIRRORS      1024u   /* copies of requests under way, per worker: no more are made */
+#define LIMIT_MIRROR_MS    60000   /* one of them, where the route has no timeout: dropped */
 #define LIMIT_WORKERS      64u
 #define LIMIT_CONNECTIONS  65536u /* downstream connections per worker: accept pauses */
 #define LIMIT_POOL_IDLE    256u   /* idle upstream connections per cluster and worker */

@@ -130,14 +130,13 @@ struct http_rule {
     struct str name;
     struct http_rule_match *match;
     size_t match_count;
-    struct rule_destination *route; /* at least one */
+    struct rule_destination *route; /* none: redirect or direct_response is there */
     size_t route_count;
     int64_t timeout_ns;         /* DURATION_UNSET: none */
     struct http_retry *retries; /* NULL: the mesh's default, which is 2 attempts, not none */
-    /* not yet: */
     struct http_redirect *redirect;
     struct http_direct_response *direct_response;
-    struct http_delegate *delegate;
+    struct http_delegate *delegate; /* not yet */
     struct http_rewrite *rewrite;
     struct http_fault *fault;
     struct destination *mirror;

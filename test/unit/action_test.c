@@ -193,6 +193,9 @@ TEST(a_change_of_any_field_changes_the_hash)
         "corsPolicy: {maxAge: 1s}",
         "corsPolicy: {allowCredentials: true}",
         "corsPolicy: {unmatchedPreflights: IGNORE}",
+        "mirror: {host: c}",
+        "mirror: {host: d.test}",
+        "{mirror: {host: c}, mirrorPercentage: {value: 1}}",
     };
     uint8_t seen[COUNT(variants)][32];
 
@@ -200,7 +203,10 @@ TEST(a_change_of_any_field_changes_the_hash)
         char text[512];
         struct world w;
 
-        snprintf(text, sizeof(text), "  - %s\n" TO_B, variants[i]);
+        bool flow = variants[i][0] == '{';
+
+        snprintf(text, sizeof(text), flow ? "  - {%.*s, route: [{destination: {host: b}}]}\n" : "  - %.*s\n" TO_B,
+                 (int)strlen(variants[i]) - 2 * flow, variants[i] + flow);
         start(&w);
         rules(&w, text);
         world_compile(&w);
@@ -212,6 +218,22 @@ TEST(a_change_of_any_field_changes_the_hash)
             CHECK(memcmp(seen[i], seen[k], 32) != 0);
         }
     }
+}
+
+TEST(mirrors_have_shares_and_wait_for_their_service)
+{
+    struct world w;
+    const struct route *r =
+        route_of(&w, "  - mirrors:\n    - {destination: {host: c}, percentage: {value: 50}}\n"
+                     "    - {destination: {host: c}, percentage: {value: 0}}\n"
+                     "    - {destination: {host: gone.test}}\n" TO_B);
+
+    CHECK_INT(r->mirror_count, 2); /* 0 % is none */
+    CHECK_STR(r->mirrors[0].cluster, "outbound|80||c.default.svc.cluster.local");
+    CHECK_INT(r->mirrors[0].share, 500000);
+    CHECK_INT(r->mirrors[1].share, 1000000);
+    CHECK_INT(r->action, ROUTE_FORWARD);
+    world_done(&w);
 }
 
 TEST(values_of_headers_are_formats)

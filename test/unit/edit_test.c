@@ -340,3 +340,88 @@ TEST(an_allowed_origin_is_echoed) /* B32 */
     message_free(&m);
     end();
 }
+
+/* ---- mirrors ---- */
+
+static struct origin shadow;
+
+static struct snapshot *begin_mirrored(enum origin_mode mode)
+{
+    struct snapshot *s = begin();
+    struct cluster *c = cluster_part("outbound|80||shadow.test", CLUSTER_ENDPOINTS);
+
+    origin_start(&shadow, "two", mode);
+    cluster_endpoints(c, &shadow.port, 1, NULL);
+    snapshot_add_cluster(s, c);
+    route->mirrors = ARENA_NEW(&vhost->part.arena, struct route_mirror);
+    route->mirrors[0] = (struct route_mirror){STR("outbound|80||shadow.test"), 1000000};
+    route->mirror_count = 1;
+    return s;
+}
+
+static void end_mirrored(void)
+{
+    end();
+    origin_stop(&shadow);
+}
+
+TEST(a_mirror_gets_a_copy_under_a_shadows_name)
+{
+    struct snapshot *s = begin_mirrored(ORIGIN_HTTP);
+    struct message m;
+    struct buf text;
+
+    node_apply(&n, s);
+    CHECK_INT(get_once(n.outbound, "/headers", &m), 200);
+    CHECK(has(m.body, "\r\nhost: svc.test:80\r\n"));
+    message_free(&m);
+    CHECK_INT(send_text("POST /headers HTTP/1.1\r\nHost: svc.test:80\r\nContent-Length: 5\r\n\r\nhello", &m),
+              200);
+    message_free(&m);
+    CHECK(node_is_quiet(&n));
+    CHECK_INT(atomic_load(&shadow.requests), 2);
+    CHECK(has(shadow.last, "\r\nhost: svc.test-shadow:80\r\n"));
+    CHECK(has(shadow.last, "content-length: 5\r\n"));
+    buf_init(&text, 1 << 20);
+    proxy_metrics(n.proxy, &text); /* the copy is no request of the client's */
+    buf_addc(&text, 0);
+    CHECK(lacks(text.p, "response_code=\"200\",grpc_response_status=\"\",response_flags=\"-\","
+                        "connection_security_policy=\"unknown\"} 4\n"));
+    buf_done(&text);
+    end_mirrored();
+}
+
+TEST(a_mirror_that_is_slow_or_dead_is_not_felt)
+{
+    struct snapshot *s = begin_mirrored(ORIGIN_BANNER); /* speaks no HTTP */
+    static char text[400000];
+    struct message m;
+    int head, fd;
+
+    node_apply(&n, s);
+    head = snprintf(text, sizeof(text),
+                    "POST /echo HTTP/1.1\r\nHost: svc.test\r\nContent-Length: 300000\r\n\r\n");
+    memset(text + head, 'x', 300000);
+    for (int i = 0; i < 3; i++) {
+        fd = dial(n.outbound);
+        CHECK_INT(call(fd, text, (size_t)head + 300000, &m), 200);
+        CHECK_INT(m.body_n, 300000);
+        message_free(&m);
+        close(fd);
+    }
+    end_mirrored();
+}
+
+TEST(a_share_of_nothing_copies_nothing)
+{
+    struct snapshot *s = begin_mirrored(ORIGIN_HTTP);
+    struct message m;
+
+    route->mirrors[0].share = 0;
+    node_apply(&n, s);
+    CHECK_INT(get_once(n.outbound, "/", &m), 200);
+    message_free(&m);
+    CHECK(node_is_quiet(&n));
+    CHECK_INT(atomic_load(&shadow.requests), 0);
+    end_mirrored();
+}

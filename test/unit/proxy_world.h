@@ -230,6 +230,7 @@ struct origin {
     uint16_t port;
     pthread_t thread;
     atomic_int requests, connections, live;
+    char last[4096]; /* head of the last request; read when all is quiet */
     atomic_size_t
         late_bytes; /* ORIGIN_EARLY: what came behind the head, most of it after the answer */
 };
@@ -274,6 +275,7 @@ static bool serve_one(struct origin *o, int fd, const struct message *m)
     char text[64];
     const char *path = strchr(m->text, ' ') + 1;
 
+    snprintf(o->last, sizeof(o->last), "%s", m->text);
     atomic_fetch_add(&o->requests, 1);
     if (strncmp(path, "/headers", 8) == 0 || strcasestr(m->text, "\r\nx-tell:")) {
         answer(fd, 200, m->text, strlen(m->text));

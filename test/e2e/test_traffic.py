@@ -1,0 +1,85 @@
+"""What rules do with requests besides sending them somewhere: the documents of Istio, through real agents."""
+
+import pytest
+from mesh import wait_until
+from test_routing import virtual_service
+
+ROUTE = "  route:\n  - destination:\n      host: web\n"
+
+
+def lower(pairs):
+    return [(k.lower(), v) for k, v in pairs]
+
+
+def test_headers_are_edited_both_ways(m, clean):
+    m.apply(virtual_service("- headers:\n    request:\n      set: {x-set: 'from %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%', Host: other.test}\n"
+                            "      add: {x-more: two}\n      remove: [x-gone]\n    response:\n      set: {x-said: 'yes'}\n" + ROUTE))
+    answer = m["client"].http("http://web:8080/", headers={"x-gone": "1", "x-more": "one", "x-set": "mine"})
+    told = lower(answer.json()["headers"])
+    assert answer.json()["host"] == "other.test"
+    assert [v for k, v in told if k == "x-set"][0].startswith("from ") and ("x-gone", "1") not in told
+    assert [v for k, v in told if k == "x-more"] == ["one", "two"]
+    assert ("x-said", "yes") in lower(answer.headers)
+
+
+@pytest.mark.parametrize("match,rewrite,asked,got", [
+    ("uri: {prefix: /api/}", "uri: /", "/api/x?q=1", "/x?q=1"),
+    ("uri: {exact: /foo}", "uri: /new/path", "/foo?k=v", "/new/path?k=v"),
+    ("uri: {prefix: /}", "uriRegexRewrite: {match: '^/service/([^/]+)(/.*)$', rewrite: '\\2/instance/\\1'}",
+     "/service/foo/v1", "/v1/instance/foo"),
+])
+def test_paths_are_rewritten(m, clean, match, rewrite, asked, got):
+    m.apply(virtual_service(f"- match:\n  - {match}\n  rewrite:\n    {rewrite}\n" + ROUTE))
+    told = m["client"].http("http://web:8080" + asked).json()
+    assert told["path"] == got and ("x-envoy-original-path", asked) in lower(told["headers"])
+
+
+def test_redirects_and_answers_ask_nobody(m, clean):
+    m.apply(virtual_service("- match:\n  - uri: {prefix: /old}\n  redirect: {prefixRewrite: /new, authority: there.test, redirectCode: 302}\n"
+                            "- directResponse: {status: 418, body: {string: short}}\n"))
+    answer = m["client"].http("http://web:8080/old/x?q=1")
+    assert answer.status == 302 and ("location", "http://there.test/new/x?q=1") in lower(answer.headers)
+    answer = m["client"].http("http://web:8080/else")
+    assert answer.status == 418 and answer.body == "short"
+
+
+def test_faults_delay_and_abort(m, clean):
+    m.apply(virtual_service("- match:\n  - uri: {prefix: /late}\n  fault: {delay: {fixedDelay: 0.4s, percentage: {value: 100}}}\n" + ROUTE +
+                            "- fault: {abort: {httpStatus: 555, percentage: {value: 100}}}\n" + ROUTE))
+    answer = m["client"].http("http://web:8080/late")
+    assert answer.status == 200 and answer.ms >= 380
+    answer = m["client"].http("http://web:8080/")
+    assert answer.status == 555 and answer.body == "fault filter abort"
+
+
+def test_preflights_are_answered_by_the_agent(m, clean):
+    m.apply(virtual_service("- corsPolicy: {allowOrigins: [{exact: https://shop.test}], allowMethods: [GET, POST], maxAge: 1h}\n" + ROUTE))
+    answer = m["client"].http("http://web:8080/", method="OPTIONS",
+                              headers={"Origin": "https://shop.test", "Access-Control-Request-Method": "POST"})
+    said = dict(lower(answer.headers))
+    assert answer.status == 200 and answer.body == ""
+    assert said["access-control-allow-origin"] == "https://shop.test" and said["access-control-allow-methods"] == "GET,POST"
+    assert said["access-control-max-age"] == "3600"
+
+
+def test_a_mirror_gets_copies(m, clean):
+    count = lambda: m["bank"].metric("istio_requests_total", reporter="destination")  # noqa: E731
+    m.apply(virtual_service("- mirror: {host: bank, port: {number: 8081}}\n" + ROUTE))
+    m.wait_service(m["client"], "http://web:8080/")
+    wait_until("the first copy is counted", lambda: count() > 0, 10)
+    before = count()
+    answers = [m["client"].http("http://web:8080/") for _ in range(10)]
+    assert all(a.status == 200 and a.json()["app"].startswith("web-") for a in answers)
+    wait_until("ten copies are counted", lambda: count() == before + 10, 10)
+
+
+@pytest.mark.parametrize("http,says", [
+    ("- headers: {request: {set: {':path': /x}}}\n" + ROUTE, "pseudo header"),
+    ("- headers: {request: {set: {x-a: '50%'}}}\n" + ROUTE, "single '%'"),
+    ("- headers: {response: {set: {content-length: '5'}}}\n" + ROUTE, "belongs to each connection"),
+    ("- rewrite: {uriRegexRewrite: {match: 'a', rewrite: '\\1'}}\n" + ROUTE, "no group"),
+    ("- redirect: {uri: /x, redirectCode: 304}\n", "redirectCode"),
+])
+def test_what_cannot_be_is_refused_with_its_place(m, clean, http, says):
+    done = m.apply_raw(virtual_service(http))
+    assert done.returncode != 0 and says in done.stdout + done.stderr, done
