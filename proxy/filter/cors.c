@@ -28,7 +28,7 @@ static enum filter_verdict preflight(struct exchange *x, const struct route_cors
     out->why = OUTCOME_CORS_PREFLIGHT;
     out->body = STR_NONE;
     http_head_init(&out->head, &x->arena, false);
-    out->head.status = outcome_status(out->why);
+    out->head.status = 200;
     if (!x->filter.cors)
         return FILTER_ANSWER;
     add(&out->head, STR("access-control-allow-methods"), c->methods);

@@ -30,7 +30,7 @@ static unsigned http_status_of(int grpc)
 static enum filter_verdict fail(struct exchange *x, const struct route_fault *f,
                                 struct filter_answer *out)
 {
-    struct str text = str_from(outcome_body(OUTCOME_FAULT_ABORT));
+    const struct str text = STR("fault filter abort"); /* Envoy's words */
 
     out->why = OUTCOME_FAULT_ABORT;
     http_head_init(&out->head, &x->arena, false);

@@ -19,7 +19,7 @@ def test_headers_are_edited_both_ways(m, clean):
     assert answer.json()["host"] == "other.test"
     assert [v for k, v in told if k == "x-set"][0].startswith("from ") and ("x-gone", "1") not in told
     assert [v for k, v in told if k == "x-more"] == ["one", "two"]
-    assert ("x-said", "yes") in lower(answer.headers)
+    assert answer.headers["x-said"] == "yes"
 
 
 @pytest.mark.parametrize("match,rewrite,asked,got", [
@@ -38,7 +38,7 @@ def test_redirects_and_answers_ask_nobody(m, clean):
     m.apply(virtual_service("- match:\n  - uri: {prefix: /old}\n  redirect: {prefixRewrite: /new, authority: there.test, redirectCode: 302}\n"
                             "- directResponse: {status: 418, body: {string: short}}\n"))
     answer = m["client"].http("http://web:8080/old/x?q=1")
-    assert answer.status == 302 and ("location", "http://there.test/new/x?q=1") in lower(answer.headers)
+    assert answer.status == 302 and answer.headers["location"] == "http://there.test/new/x?q=1"
     answer = m["client"].http("http://web:8080/else")
     assert answer.status == 418 and answer.body == "short"
 
@@ -56,14 +56,14 @@ def test_preflights_are_answered_by_the_agent(m, clean):
     m.apply(virtual_service("- corsPolicy: {allowOrigins: [{exact: https://shop.test}], allowMethods: [GET, POST], maxAge: 1h}\n" + ROUTE))
     answer = m["client"].http("http://web:8080/", method="OPTIONS",
                               headers={"Origin": "https://shop.test", "Access-Control-Request-Method": "POST"})
-    said = dict(lower(answer.headers))
+    said = answer.headers
     assert answer.status == 200 and answer.body == ""
     assert said["access-control-allow-origin"] == "https://shop.test" and said["access-control-allow-methods"] == "GET,POST"
     assert said["access-control-max-age"] == "3600"
 
 
 def test_a_mirror_gets_copies(m, clean):
-    count = lambda: m["bank"].metric("istio_requests_total", reporter="destination")  # noqa: E731
+    count = lambda: m["vault"].metric("istio_requests_total", reporter="destination", destination_service_name="bank")  # noqa: E731
     m.apply(virtual_service("- mirror: {host: bank, port: {number: 8081}}\n" + ROUTE))
     m.wait_service(m["client"], "http://web:8080/")
     wait_until("the first copy is counted", lambda: count() > 0, 10)

@@ -227,14 +227,12 @@ TEST(one_of_a_group_may_be_given)
 
 TEST(what_is_not_built_is_refused_with_its_place)
 {
-    CHECK_REFUSED(VS(HTTP_TO_A "    fault: {delay: {fixedDelay: 1s, percentage: {value: 10}}}\n"),
-                  FIND_NOT_YET, 11, "fault");
-    CHECK_REFUSED(VS(HTTP_TO_A "    rewrite: {uri: /a}\n"), FIND_NOT_YET, 11, "rewrite");
-    CHECK_REFUSED(VS(HTTP_TO_A "    mirror: {host: b}\n"), FIND_NOT_YET, 11, "mirror");
-    CHECK_REFUSED(VS(HTTP_TO_A "    headers: {request: {set: {a: b}}}\n"), FIND_NOT_YET, 11,
-                  "headers");
-    CHECK_REFUSED(VS("  hosts: [a]\n  http:\n  - redirect: {uri: /a}\n"), FIND_NOT_YET, 9,
-                  "redirect");
+    CHECK_REFUSED(VS("  hosts: [a]\n  http:\n  - delegate: {name: a}\n"), FIND_NOT_YET, 9,
+                  "delegate");
+    CHECK_REFUSED(VS(HTTP_TO_A "    retries: {attempts: 1, retryRemoteLocalities: true}\n"),
+                  FIND_NOT_YET, 11, "retryRemoteLocalities");
+    CHECK_REFUSED(VS(HTTP_TO_A "    headers: {request: {set: {a: '%ENVIRONMENT(A)%'}}}\n"),
+                  FIND_NOT_YET, 11, "ENVIRONMENT");
     CHECK_REFUSED(
         VS("  hosts: [a]\n  gateways: [g]\n  http:\n  - match: [{headers: {'@request.auth.claims.x': {exact: a}}}]\n"
            "    route: [{destination: {host: a}}]\n"),
@@ -263,7 +261,7 @@ TEST(every_problem_is_reported_not_only_the_first)
 
     docs_parse(&d,
                STR(VS("  hosts: 5\n  gatways: [a]\n  http:\n  - timeout: x\n    route: [{weight: "
-                      "1}]\n    fault: {}\n")),
+                      "1}]\n    delegate: {}\n")),
                SYNTAX_YAML);
     CHECK_INT(docs_count(&d, FIND_TYPE), 1);
     CHECK_INT(docs_count(&d, FIND_UNKNOWN_FIELD), 1);
