@@ -83,6 +83,11 @@ uint64_t loop_turns(const struct loop *l)
     return atomic_load_explicit(&l->turns, memory_order_relaxed);
 }
 
+size_t loop_timers(const struct loop *l)
+{
+    return l->timer_count;
+}
+
 /* ---- tasks ---- */
 
 void task_init(struct task *t, struct loop *l, task_fn *run)

@@ -81,6 +81,7 @@ uint64_t loop_turns(const struct loop *l);      /* any thread: for the watchdog 
 
 int64_t loop_now_ms(const struct loop *l);  /* monotonic, fixed for a turn */
 int64_t loop_wall_ms(const struct loop *l); /* since 1970, fixed for a turn */
+size_t loop_timers(const struct loop *l);   /* deadlines that stand: the leak ledger */
 /* Tests move the clock: all deadlines up to now + ms fall due at the next turn. */
 void loop_advance(struct loop *l, int64_t ms);
 
