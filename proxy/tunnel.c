@@ -383,7 +383,7 @@ void tunnel_close(struct tunnel *t)
     if (!t->has_up)
         upstream_cancel(&t->wait);
     leave_block(t);
-    if (outcome_is_error(t->outcome)) { /* the other side must not take a cut for an end */
+    if (outcome_is_error(t->outcome) || t->outcome == OUTCOME_CLIENT_GONE) { /* the other side must not take a cut for an end */
         io_reset(&t->down);
         io_reset(&t->up);
     } else {
