@@ -93,7 +93,7 @@ struct world {
     struct snapshot *snapshots[16]; /* all that were applied */
     size_t snapshot_count;
     size_t needs; /* how often rules were asked for */
-    size_t fds_before;
+    size_t fds_before, slices_before; /* a story that failed before may have left some */
     size_t bulk;  /* bytes of a body that is large in this mode */
     /* What the next apply_rules says. */
     struct {
@@ -689,7 +689,7 @@ static bool no_traffic_is_left(struct world *w)
         {"requests",                      alive(w, "weft_requests")                                        },
         {"tries",                         alive(w, "weft_attempts")                                        },
         {"tunnels",                       alive(w, "weft_tunnels")                                         },
-        {"slices of traffic",             bytes_pool_live()                                                },
+        {"slices of traffic",             bytes_pool_live() - w->slices_before},
         {"requests counted at endpoints", blocks_sum(&w->caller, false) +
                                               (w->has_host ? blocks_sum(&w->host, false) : 0)              },
         {"load of the caller's worker",   atomic_load(&only_worker(&w->caller)->load)                      },
@@ -704,7 +704,7 @@ static bool nothing_is_left(struct world *w, uint64_t upstreams, uint64_t timers
     struct entry rows[] = {
         {"connections to endpoints",  upstreams        },
         {"timers",                    timers           },
-        {"slices of traffic",         bytes_pool_live()},
+        {"slices of traffic",         bytes_pool_live() - w->slices_before},
         {"references to rules",       0                },
         {"descriptors",               0                },
     };
@@ -747,6 +747,7 @@ static void world_node(struct world *w, struct side *n)
 static void world_start(struct world *w)
 {
     w->fds_before = open_fds();
+    w->slices_before = bytes_pool_live();
     w->has_host = w->shape == SHAPE_MTLS;
     w->bulk = w->mode == CHAOS_DRIPPED ? 3000 : 200000;
     w->rules.identity = DB_URI;
