@@ -89,7 +89,7 @@ static void check_http(const struct check *c, const struct virtual_service *vs)
 
         check_http_rule(c, r);
         check_claims(c, vs, r);
-        if (r->delegate && vs->hosts_count == 0)
+        if (r->delegate && check_absent(vs->node, "hosts"))
             FAIL(c, r->delegate->node, FIND_VALUE, "a delegate cannot have a delegate itself");
         if (all)
             WARN(c, r->node, "this rule is never reached: an earlier one matches every request");
