@@ -76,10 +76,10 @@ int64_t notify_ping_ms(const struct notify *n)
     return n->watchdog_ms ? MIN(MAX(n->watchdog_ms / 4, 1), NOTIFY_PING_MS) : NOTIFY_PING_MS;
 }
 
-static void say(const struct notify *n, const char *text)
+/* False: the manager does not read at the moment. */
+static bool say(const struct notify *n, const char *text)
 {
-    if (n->fd >= 0)
-        (void)send(n->fd, text, strlen(text), MSG_NOSIGNAL); /* lost: see the header */
+    return n->fd < 0 || send(n->fd, text, strlen(text), MSG_NOSIGNAL) >= 0;
 }
 
 void notify_status(struct notify *n, const char *fmt, ...)
@@ -96,16 +96,14 @@ void notify_status(struct notify *n, const char *fmt, ...)
     }
     if (strcmp(text, n->status) == 0)
         return;
-    memcpy(n->status, text, sizeof(text));
     (void)snprintf(line, sizeof(line), "STATUS=%s", text);
-    say(n, line);
+    if (say(n, line))
+        memcpy(n->status, text, sizeof(text));
 }
 
 void notify_ready(struct notify *n)
 {
-    if (!n->is_ready)
-        say(n, "READY=1");
-    n->is_ready = true;
+    n->is_ready = n->is_ready || say(n, "READY=1");
 }
 
 void notify_reloading(struct notify *n)
@@ -116,20 +114,19 @@ void notify_reloading(struct notify *n)
     clock_gettime(CLOCK_MONOTONIC, &now);
     (void)snprintf(line, sizeof(line), "RELOADING=1\nMONOTONIC_USEC=%lld",
                    (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
-    if (n->is_ready)
-        say(n, line);
-    n->is_ready = false;
+    if (n->is_ready && say(n, line))
+        n->is_ready = false;
 }
 
 void notify_stopping(struct notify *n)
 {
-    say(n, "STOPPING=1");
+    (void)say(n, "STOPPING=1"); /* the end will tell it */
 }
 
 void notify_alive(struct notify *n)
 {
     if (n->watchdog_ms)
-        say(n, "WATCHDOG=1");
+        (void)say(n, "WATCHDOG=1"); /* lost: the next one is not far */
 }
 
 void notify_extend(struct notify *n, int64_t ms)
@@ -137,5 +134,5 @@ void notify_extend(struct notify *n, int64_t ms)
     char line[64];
 
     (void)snprintf(line, sizeof(line), "EXTEND_TIMEOUT_USEC=%lld", (long long)ms * 1000);
-    say(n, line);
+    (void)say(n, line); /* lost: said again at the next ping */
 }

@@ -4,8 +4,9 @@
  * Flow:      a program opens it at start, says ready when it serves, status when that changes, and
  *            alive from its loop, every notify_ping_ms, when all its threads moved.
  * Ownership: the caller's struct.
- * Errors:    none. Without a manager, as in a run by hand, every call does nothing; what is lost
- *            on the way is said again by the next status or ping.
+ * Errors:    none. Without a manager, as in a run by hand, every call does nothing. What finds a
+ *            full queue, because the manager does not read, is said again: callers say ready and
+ *            status at every ping, and only what is new is sent.
  * Threads:   one.
  */
 #pragma once

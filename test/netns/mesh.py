@@ -205,6 +205,8 @@ class Host:
         self.socket, self.agent_socket = self.dir / "api.sock", self.dir / "agent.sock"
         self.processes, self.apps, self.offered = [], {}, []
         self.agent = self.hand_process = None
+        self.as_service = []  # words in front of the daemons' command: another account, see account()
+        self.join_flags = []
         self.env = {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), "LANG": "C.UTF-8",
                     "WEFT_CONFIG_DIR": str(self.config), "WEFT_STATE_DIR": str(self.state),
                     "WEFT_SOCKET": str(self.socket), "WEFT_AGENT_SOCKET": str(self.agent_socket)}
@@ -237,6 +239,18 @@ class Host:
            f"address add {self.ip4}/24 dev eth0\naddress add {self.ip6}/64 dev eth0 nodad\n")
 
     # ---- commands and processes ----
+
+    def account(self, uid, *capabilities):
+        """The daemons of this host run as this user, with these capabilities and no others, as their units have it; root's
+        commands prepare the files for it."""
+        keep = ",".join(["-all", *(f"+{c}" for c in capabilities)])
+        self.as_service = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", f"--inh-caps={keep}",
+                           f"--ambient-caps={keep}", f"--bounding-set={keep}", "--no-new-privs"]
+        self.join_flags = ["--user", str(uid)]
+        os.chmod(self.mesh.dir, 0o711)
+        for d in (self.dir, self.state):
+            os.chown(d, uid, uid)
+        return self
 
     def run(self, *argv, text=None, seconds=30, env=None):
         """A command in this host; a str runs by sh. Returns CompletedProcess with texts."""
@@ -284,7 +298,7 @@ class Host:
         if not token and not limits and any(name in h.offered for h in self.mesh.hosts.values() if h is not self for name in self.offered):
             limits = {"services": ",".join(self.offered)}  # a name that another host has needs a grant
         token = token or self.mesh.token(**limits)
-        done = self.weft("join", "--name", self.name, token)
+        done = self.weft("join", "--name", self.name, *self.join_flags, token)
         if done.returncode:
             raise Failed(f"{self.name}: weft join: {done.stdout}{done.stderr}")
         if start:
@@ -295,10 +309,10 @@ class Host:
     def access_log(self):
         return self.dir / "access.log"
 
-    def start_agent(self, *flags, ready=True):
+    def start_agent(self, *flags, ready=True, env=None):
         if not (self.config / "agent.ini").exists():
             self.settings(access_log=self.access_log)
-        self.agent = self.start("agent", binary(), "agent", "run", *flags)
+        self.agent = self.start("agent", *self.as_service, binary(), "agent", "run", *flags, env=env)
         if ready:
             self.wait_ready()
         return self
@@ -450,16 +464,16 @@ class Mesh:
 
     def server(self, name="control", *flags):
         self.control = self.hosts.get(name) or self.host(name)
-        done = self.control.weft("server", "init", "--advertise", f"{self.control.ip4}:{PORT}", *flags)
+        done = self.control.weft("server", "init", *self.control.join_flags, "--advertise", f"{self.control.ip4}:{PORT}", *flags)
         if done.returncode:
             raise Failed(f"weft server init: {done.stdout}{done.stderr}")
         self.first_output = done.stdout
         self.start_server()
         return self.control
 
-    def start_server(self):
+    def start_server(self, env=None):
         c = self.control
-        self.server_process = c.start("server", binary(), "server", "run")
+        self.server_process = c.start("server", *c.as_service, binary(), "server", "run", env=env)
 
         def probe():
             if not self.server_process.alive():

@@ -77,6 +77,31 @@ TEST(a_path_and_an_abstract_name_are_told_the_same)
     }
 }
 
+TEST(what_a_busy_manager_did_not_take_is_said_again)
+{
+    struct notify n;
+    char name[64], text[128];
+    int fd;
+
+    name_of(name, sizeof(name), "@weft");
+    fd = manager(name);
+    CHECK_INT(setenv("NOTIFY_SOCKET", name, 1), 0);
+    notify_open(&n);
+    for (int i = 0; i < 100000 && send(n.fd, "X", 1, MSG_DONTWAIT) == 1; i++)
+        continue; /* until its queue is full */
+    notify_ready(&n);
+    notify_status(&n, "serving");
+    CHECK(!n.is_ready);
+    while (recv(fd, text, sizeof(text), 0) > 0)
+        continue;
+    notify_ready(&n);
+    check_heard(fd, "READY=1");
+    notify_status(&n, "serving");
+    check_heard(fd, "STATUS=serving");
+    notify_close(&n);
+    close(fd);
+}
+
 TEST(after_a_reload_ready_is_said_again)
 {
     struct notify n;
