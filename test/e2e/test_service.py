@@ -8,6 +8,7 @@ import pathlib
 import re
 import signal
 import socket
+import threading
 import time
 
 import pytest
@@ -39,27 +40,33 @@ spec:
 
 
 class Manager:
-    """The service manager's end of the notify socket."""
+    """The service manager's end of the notify socket: like the real one it reads at once."""
 
     def __init__(self, path):
-        self.name = str(path)
+        self.name, self.heard, self.read = str(path), [], 0  # read: how many of them a test has seen
+        self.news = threading.Condition()
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self.name)  # no abstract name: those are of one network namespace
         os.chmod(self.name, 0o777)
-        self.heard = []
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self):
+        while True:
+            text = self.socket.recv(4096).decode()
+            with self.news:
+                self.heard.append(text)
+                self.news.notify_all()
 
     def env(self, watchdog_ms=2000):
         return {"NOTIFY_SOCKET": self.name, "WATCHDOG_USEC": str(watchdog_ms * 1000)}
 
     def listen(self, seconds):
         """The next message, or None when it stays quiet so long."""
-        self.socket.settimeout(seconds)
-        try:
-            text = self.socket.recv(4096).decode()
-        except TimeoutError:
-            return None
-        self.heard.append(text)
-        return text
+        with self.news:
+            if not self.news.wait_for(lambda: len(self.heard) > self.read, seconds):
+                return None
+            self.read += 1
+            return self.heard[self.read - 1]
 
     def wait(self, pattern, seconds=15):
         end = time.monotonic() + seconds
@@ -70,8 +77,9 @@ class Manager:
         raise Failed(f"not heard: {pattern}; heard: {self.heard[-10:]}")
 
     def flush(self):
-        while self.listen(0.001):
-            pass
+        """What was said up to now is old."""
+        with self.news:
+            self.read = len(self.heard)
 
 
 @pytest.fixture(scope="module")
@@ -240,8 +248,8 @@ def test_waiting_for_a_first_configuration_is_not_ready(s):
         assert "READY=1" not in h.manager.heard
     finally:
         s.start_server(env=s.manager.env())
-    h.manager.wait("^READY=1$", 30)
-    h.manager.wait("^STATUS=serving revision", 10)
+    h.manager.wait("^STATUS=serving revision", 30)
+    h.manager.wait("^READY=1$", 1)  # what it means is said first
 
 
 def test_without_a_server_the_disk_is_enough(s):
@@ -251,7 +259,6 @@ def test_without_a_server_the_disk_is_enough(s):
     s.server_process.kill()
     try:
         caller.manager.flush()
-        caller.manager.heard.clear()
         caller.start_agent(env=caller.manager.env())
         caller.manager.wait("^READY=1$", 5)
         caller.manager.wait("^STATUS=serving revision .* no server: ", 20)
