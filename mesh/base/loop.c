@@ -47,6 +47,7 @@ struct loop {
     struct task *first, *last; /* run queue */
     struct flush *flush_first, *flush_last;
     struct reap *reaps;
+    void *scratch;
 };
 
 static int64_t monotonic_ms(void)
@@ -559,5 +560,13 @@ void loop_free(struct loop *l)
         event_base_free(l->base);
     if (l->mail_fd >= 0)
         close(l->mail_fd);
+    mem_free(l->scratch);
     mem_free(l);
+}
+
+void *loop_scratch(struct loop *l)
+{
+    if (!l->scratch)
+        l->scratch = mem_alloc(LOOP_SCRATCH_BYTES);
+    return l->scratch;
 }

@@ -102,3 +102,8 @@ void timer_stop(struct timer *t);
 
 void loop_reap(struct loop *l, struct reap *r, void (*free_fn)(struct reap *r));
 void loop_flush(struct loop *l, struct flush *f, void (*fn)(struct flush *f));
+
+/* Memory for the length of one call, shared by all objects of the loop: nothing in it survives a call that may use
+ * it too. Made at first use, so that a loop without traffic has none. */
+#define LOOP_SCRATCH_BYTES (64u << 10)
+void *loop_scratch(struct loop *l);

@@ -23,7 +23,6 @@
 
 enum { PUMP_READ = 1, PUMP_WRITE = 2, PUMP_FLUSH = 4 };
 
-#define SCRATCH_BYTES (64u << 10)
 #define RECORD_BYTES  16384u /* plain bytes of one TLS record */
 #define WRITE_IOVS    16u
 #define JOB_BYTES     (64u << 10) /* of handshake in either direction */
@@ -35,9 +34,6 @@ struct io_flush {
     struct flush flush;
     struct io *io; /* NULL once it is gone */
 };
-
-/* Ciphertext read ahead, and small writes gathered into one record: never kept beyond a call. */
-static _Thread_local uint8_t scratch[SCRATCH_BYTES];
 
 static void pump(struct task *t, unsigned notes);
 static void push_out(struct io *io);
@@ -205,7 +201,7 @@ static enum io_step read_cipher(struct io *io)
 
     if (io->eof_in)
         return IO_EOF;
-    n = bytes_readv(&io->cipher_in, io->watch.fd, SCRATCH_BYTES);
+    n = bytes_readv(&io->cipher_in, io->watch.fd, LOOP_SCRATCH_BYTES);
     if (n > 0) {
         io->bytes_in += (uint64_t)n;
         return IO_OK;
@@ -283,7 +279,8 @@ static enum io_step submit(struct io *io)
 /* One tls_handshake over the ciphertext at hand. */
 static enum tls_step shake_inline(struct io *io)
 {
-    size_t n = MIN(io->cipher_in.n, (size_t)SCRATCH_BYTES);
+    size_t n = MIN(io->cipher_in.n, (size_t)LOOP_SCRATCH_BYTES);
+    uint8_t *scratch = loop_scratch(io->pump.loop);
     struct tls_input in = {scratch, n};
     enum tls_step step;
 
@@ -335,7 +332,7 @@ enum io_step io_handshake(struct io *io)
         }
         if (step != IO_AGAIN)
             return step;
-        if (io->cipher_in.n < CIPHER_IN_MAX - SCRATCH_BYTES)
+        if (io->cipher_in.n < CIPHER_IN_MAX - LOOP_SCRATCH_BYTES)
             read = read_cipher(io);
         else
             fail(io, EMSGSIZE);
@@ -372,6 +369,7 @@ static enum tls_step decrypt(struct io *io, struct tls_input *in, struct bytes *
  * in cipher_in. */
 static enum io_step fill_scratch(struct io *io, struct tls_input *in)
 {
+    uint8_t *scratch = loop_scratch(io->pump.loop);
     size_t have = in->n;
     ssize_t n;
 
@@ -379,11 +377,11 @@ static enum io_step fill_scratch(struct io *io, struct tls_input *in)
     in->p = scratch;
     if (io->eof_in)
         return IO_EOF;
-    if (have == SCRATCH_BYTES) { /* no record is that long */
+    if (have == LOOP_SCRATCH_BYTES) { /* no record is that long */
         fail(io, EMSGSIZE);
         return IO_FAILED;
     }
-    n = recv(io->watch.fd, scratch + have, SCRATCH_BYTES - have, 0);
+    n = recv(io->watch.fd, scratch + have, LOOP_SCRATCH_BYTES - have, 0);
     if (n > 0) {
         bytes_done(&io->cipher_in); /* all of it is in the scratch */
         io->bytes_in += (uint64_t)n;
@@ -415,7 +413,8 @@ static void keep_rest(struct io *io, size_t taken, struct tls_input in, bool fro
 
 static enum io_step read_tls(struct io *io, struct bytes *into, size_t max, size_t *n)
 {
-    size_t taken = bytes_copy_out(&io->cipher_in, 0, scratch, SCRATCH_BYTES);
+    uint8_t *scratch = loop_scratch(io->pump.loop);
+    size_t taken = bytes_copy_out(&io->cipher_in, 0, scratch, LOOP_SCRATCH_BYTES);
     struct tls_input in = {scratch, taken};
     bool from_socket = false, full = false;
     enum tls_step step = TLS_AGAIN;
@@ -429,7 +428,7 @@ static enum io_step read_tls(struct io *io, struct bytes *into, size_t max, size
             break;
         from_socket = true;
         taken = in.n;
-        full = in.n == SCRATCH_BYTES;
+        full = in.n == LOOP_SCRATCH_BYTES;
         step = decrypt(io, &in, into, max, n);
     }
     if (got == IO_EOF) { /* without close_notify this is a truncation, and TLS says so */
@@ -570,6 +569,8 @@ static void queue_flush(struct io *io)
 /* Plain bytes into records: long runs directly, short ones gathered. */
 static void encrypt(struct io *io)
 {
+    uint8_t *scratch = loop_scratch(io->pump.loop);
+
     while (io->plain_out.n > 0 && !io->failed) {
         struct str run = bytes_front(&io->plain_out);
         size_t n = MIN(run.n, (size_t)RECORD_BYTES);
