@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cmd/agent/capture_keeper.h"
 #include "cmd/command.h"
 
 static void print_commands(FILE *to, const char *group)
@@ -59,6 +60,8 @@ int main(int argc, char **argv)
     struct err err;
     int words = 0;
 
+    if (argc > 0 && strcmp(argv[0], KEEPER_NAME) == 0) /* started so by the agent only */
+        return capture_keeper_run();
     (void)signal(SIGPIPE, SIG_IGN); /* a peer's absence is a return value, never a death */
     argc--;
     argv++;

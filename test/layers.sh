@@ -34,8 +34,8 @@ BEGIN {
     library["^nghttp2/"] = "^proxy/wire/http2[.]c$"
     library["^pcre2"] = "^mesh/match[.]c$"
     library["^libmnl/|^libnftnl/|^nftables/|^linux/netfilter/nf_?tables|^linux/(rt)?netlink[.]h$"] = \
-        "^cmd/agent/capture[.]c$"
-    library["^linux/netfilter"] = "^proxy/origdst[.]c$|^cmd/agent/capture[.]c$"
+        "^cmd/agent/capture_(nft|routes)[.]c$"
+    library["^linux/netfilter"] = "^proxy/origdst[.]c$"
 }
 
 function folder(path) {

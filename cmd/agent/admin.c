@@ -84,7 +84,9 @@ static void page_metrics(struct agent *a, struct serve_request *r)
     buf_printf(
         &b, "# TYPE weft_certificate_expiry_seconds gauge\nweft_certificate_expiry_seconds %lld\n",
         (long long)((certs_earliest_ms(a->certs) - loop_wall_ms(a->loop)) / 1000));
-    buf_printf(&b, "# TYPE weft_capture_state gauge\nweft_capture_state %d\n", a->capture != NULL);
+    buf_printf(&b, "# TYPE weft_capture_state gauge\nweft_capture_state{backend=\"%s\"} %d\n",
+               a->capture ? capture_backend(a->capture) : "off",
+               a->capture && capture_state(a->capture) != CAPTURE_REFUSED);
     serve_answer(r, 200, "text/plain; version=0.0.4", buf_str(&b));
     buf_done(&b);
 }
@@ -135,9 +137,12 @@ static void page_status(struct agent *a, struct serve_request *r)
     buf_json(&b, str_from(a->member.host_id));
     buf_adds(&b, ",\"trustDomain\":");
     buf_json(&b, str_from(a->member.trust_domain));
-    buf_printf(&b, ",\"ready\":%s,\"revision\":%llu,\"capture\":%s,\"dns\":%s,\"link\":",
+    buf_printf(&b,
+               ",\"ready\":%s,\"revision\":%llu,\"capture\":%s,\"captureBackend\":\"%s\",\"dns\":%"
+               "s,\"link\":",
                a->is_ready ? "true" : "false", (unsigned long long)a->revision,
-               a->capture ? "true" : "false", a->dns ? "true" : "false");
+               a->capture ? "true" : "false", a->capture ? capture_backend(a->capture) : "off",
+               a->dns ? "true" : "false");
     link_json(a->link, &b);
     buf_adds(&b, ",\"certificateNotAfter\":\"");
     text_time(&b, certs_earliest_ms(a->certs), false);

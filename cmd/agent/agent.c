@@ -37,7 +37,7 @@
 #define DRAIN_LOOK_MS  20
 #define CRYPTO_THREADS 1
 
-enum { NOTE_SIGNAL = 1, NOTE_SAVE = 2, NOTE_CHECK = 4, NOTE_DRAIN = 8 };
+enum { NOTE_SIGNAL = 1, NOTE_SAVE = 2, NOTE_CHECK = 4, NOTE_DRAIN = 8, NOTE_CAPTURE = 16 };
 
 /* What only the running program needs. */
 struct running {
@@ -206,6 +206,33 @@ static size_t fixed_addresses(const struct catalog *c, struct addr *out, size_t 
     return n;
 }
 
+/* Hear of the end of a plan that is under way. Its descriptor is another one after a call. */
+static void watch_capture(struct agent *a)
+{
+    int fd = capture_fd(a->capture);
+
+    if (fd < 0)
+        return;
+    watch_init(&a->capture_watch, &a->task, fd, NOTE_CAPTURE, 0);
+    watch_want(&a->capture_watch, true, false);
+}
+
+static void unwatch_capture(struct agent *a)
+{
+    if (a->capture_watch.fd >= 0)
+        (void)watch_detach(&a->capture_watch); /* it is capture's */
+}
+
+static int give_plan(struct agent *a, const struct capture_plan *p, struct err *err)
+{
+    int rc;
+
+    unwatch_capture(a);
+    rc = capture_apply(a->capture, p, err);
+    watch_capture(a);
+    return rc;
+}
+
 static int apply_capture(struct agent *a, struct err *err)
 {
     struct capture_plan plan;
@@ -233,8 +260,7 @@ static int apply_capture(struct agent *a, struct err *err)
     for (size_t i = 0; a->dns && i < a->nameserver_count && i < CAPTURE_DNS_MAX; i++)
         dns[plan.dns_count++] =
             (struct capture_dns){a->nameservers[i], (uint16_t)(a->settings.dns_port + i)};
-    rc = capture_apply(a->capture, &plan, err);
-    a->is_captured = rc == 0;
+    rc = give_plan(a, &plan, err);
     mem_free(inbound);
     mem_free(pairs);
     return rc;
@@ -284,6 +310,18 @@ static void apply_host(struct agent *a)
 
 /* ---- putting configuration into force ---- */
 
+/* Whoever waits for this expects to be redirected. That the rules are refused is told, and serving
+ * goes on. */
+static void note_ready(struct agent *a)
+{
+    if (a->is_ready || !a->snapshot ||
+        (a->capture && capture_state(a->capture) == CAPTURE_UNDER_WAY))
+        return;
+    a->is_ready = true;
+    log_info("serving revision=%llu services=%zu", (unsigned long long)a->revision,
+             a->catalog.service_count);
+}
+
 static struct snapshot *build(struct agent *a, const struct catalog *c, struct findings *f)
 {
     struct snapshot *s = compile(c, &a->self, a->snapshot, f);
@@ -327,10 +365,7 @@ int agent_commit(struct agent *a, struct resources *r, struct str epoch, uint64_
     catalog_done(&a->catalog);
     a->catalog = c;
     adopt(a, s);
-    if (!a->is_ready)
-        log_info("serving revision=%llu services=%zu", (unsigned long long)revision,
-                 c.service_count);
-    a->is_ready = true;
+    note_ready(a);
     return 0;
 }
 
@@ -409,6 +444,18 @@ static void lookup(void *arg, struct str name, struct str key)
 }
 
 /* ---- events ---- */
+
+static void settle_capture(struct agent *a)
+{
+    struct err err;
+
+    unwatch_capture(a);
+    if (capture_settle(a->capture, 0, &err) == CAPTURE_REFUSED)
+        log_error("capture rules were not changed, will try again: %s", err.text);
+    watch_capture(a);
+    note_ready(a);
+    report_soon(a->report);
+}
 
 static void reload_services(struct agent *a)
 {
@@ -489,7 +536,7 @@ static void stop_capture(struct agent *a)
     timer_stop(&a->check_timer); /* it would put the rules back */
     capture_plan_init(&none);
     none.range4 = none.range6 = (struct cidr){0};
-    if (capture_apply(a->capture, &none, &err))
+    if (give_plan(a, &none, &err))
         log_warn("redirects stay until the end of the drain: %s", err.text);
 }
 
@@ -553,15 +600,25 @@ static void run(struct task *t, unsigned notes)
         check(a);
     if (notes & NOTE_SIGNAL)
         take_signals(r);
+    if (notes & NOTE_CAPTURE)
+        settle_capture(a);
     if (notes & NOTE_DRAIN)
         drain(r);
 }
 
 /* ---- assembly ---- */
 
+/* The kernel may know IPv6 and have it switched off: then the list of its addresses is empty. */
 static bool host_has_ipv6(void)
 {
-    return file_exists("/proc/net/if_inet6");
+    struct buf addresses;
+    struct err err;
+    bool some;
+
+    buf_init(&addresses, LIMIT_API_BODY_BYTES);
+    some = file_read("/proc/net/if_inet6", &addresses, &err) == 0 && addresses.n > 0;
+    buf_done(&addresses);
+    return some;
 }
 
 static int open_proxy(struct agent *a, struct err *err)
@@ -635,18 +692,24 @@ static void load_stored(struct agent *a)
     arena_done(&arena);
 }
 
+static int open_capture(struct agent *a, struct err *err)
+{
+    if (!a->settings.capture)
+        return 0;
+    a->capture = capture_open(a->settings.capture, err);
+    if (!a->capture)
+        return -1;
+    log_info("capture by %s: %.*s", capture_backend(a->capture), STR_ARG(capture_why(a->capture)));
+    return 0;
+}
+
 static int open_parts(struct agent *a, struct err *err)
 {
-    if (init_self(a, err) || open_proxy(a, err))
+    if (init_self(a, err) || open_capture(a, err) || open_proxy(a, err))
         return -1;
     a->certs = certs_new(a, err);
     if (!a->certs)
         return -1;
-    if (a->settings.capture) {
-        a->capture = capture_open(err);
-        if (!a->capture)
-            return -1;
-    }
     if (open_names(a, err))
         return -1;
     a->report = report_new(a);
@@ -663,6 +726,7 @@ static void close_parts(struct agent *a)
     struct err err;
 
     report_free(a->report);
+    unwatch_capture(a);
     capture_close(a->capture, true);
     admin_free(a->admin);
     link_free(a->link);
@@ -719,7 +783,8 @@ static int serve_until_stopped(struct running *r, struct err *err)
         report_soon(a->report);
         log_info("agent runs version=%s host=%s address=%s services=%zu capture=%s dns=%s",
                  WEFT_VERSION, a->member.name, addr_format_ip(&a->self.address, at),
-                 a->service_count, a->capture ? "on" : "off", a->dns ? "on" : "off");
+                 a->service_count, a->capture ? capture_backend(a->capture) : "off",
+                 a->dns ? "on" : "off");
         loop_run(a->loop);
         err->code = ERR_NONE;
     } else {
@@ -753,7 +818,7 @@ static int agent_run(const struct args *args)
     map_init(&a->refused);
     map_init(&a->refusing);
     arena_init(&a->services_arena);
-    a->access_fd = -1;
+    a->access_fd = a->capture_watch.fd = -1;
     a->started_ms = text_wall_ms();
     (void)snprintf(path, sizeof(path), "%s/agent", state);
     if (agent_settings_read(config, path,
@@ -769,6 +834,13 @@ static int agent_run(const struct args *args)
     agent_member_done(&a->member);
     agent_settings_done(&a->settings);
     return rc ? command_failed(&err) : EXIT_DONE;
+}
+
+static int release_run(const struct args *args)
+{
+    struct err err = {0};
+
+    return capture_release(args_has(args, "all"), &err) ? command_failed(&err) : EXIT_DONE;
 }
 
 /* ---- commands ---- */
@@ -794,12 +866,23 @@ static const struct flag agent_flags[] = {
     {"debug",      0, FLAG_SWITCH, NULL,   "Log every step."                          },
 };
 
+static const struct flag release_flags[] = {
+    {"all", 0, FLAG_SWITCH, NULL,
+     "Remove the guard and the routes too: STRICT ports are then open to plaintext."},
+};
+
 const struct command agent_commands[] = {
-    {"join",      "[flags] [TOKEN]", "Make this host a member of the mesh.",
+    {"join",          "[flags] [TOKEN]", "Make this host a member of the mesh.",
      "The server prints a token: weft token create. The host trusts nothing but the pin in it.\n\n"
-     "  weft join weft1....\n  weft join --token-file /etc/weft/join-token",  join_flags,  COUNT(join_flags),  0, 1, join_run },
-    {"agent run", "[flags]",         "Run the data plane of this host in the foreground.",
+     "  weft join weft1....\n  weft join --token-file /etc/weft/join-token",  join_flags,    COUNT(join_flags),    0, 1, join_run   },
+    {"agent run",     "[flags]",         "Run the data plane of this host in the foreground.",
      "Services are read from CONFIG/services.d/NAME.ini, again on SIGHUP:\n\n"
-     "  [service reviews]\n  port = 9080\n  protocol = http\n  version = v1", agent_flags, COUNT(agent_flags), 0, 0, agent_run},
+     "  [service reviews]\n  port = 9080\n  protocol = http\n  version = v1", agent_flags,   COUNT(agent_flags),   0, 0, agent_run  },
+    {"agent release", "[--all]",         "Remove the redirects that a dead agent left on this host.",
+     "The agent's unit runs it after every end of the agent. Nothing there is fine; while an agent "
+     "is\nalive "
+     "nothing is touched (exit code 5). Without --all, STRICT ports stay closed to plaintext "
+     "and\nvirtual "
+     "addresses refused.",                                                    release_flags, COUNT(release_flags), 0, 0, release_run},
 };
 const size_t agent_command_count = COUNT(agent_commands);

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "cmd/agent/capture.h"
 #include "mesh/base/addr.h"
 #include "mesh/base/err.h"
 #include "mesh/base/findings.h"
@@ -15,7 +16,6 @@
 #include "mesh/sync.h"
 
 struct admin;
-struct capture;
 struct certs;
 struct creds;
 struct dns_server;
@@ -38,7 +38,8 @@ struct agent_settings {
     char *state_dir, *config_dir, *socket_path, *access_log, *resolv_conf;
     struct addr address; /* of this host towards the others; family 0: found by asking the kernel */
     unsigned workers;
-    bool capture, dns;
+    enum capture_mode capture;
+    bool dns;
     struct addr outbound,
         inbound; /* capture ports, on wildcard and loopback addresses of both families */
     struct addr admin, metrics, health;
@@ -49,6 +50,7 @@ struct agent {
     struct loop *loop;
     struct task task;
     struct timer save_timer, check_timer;
+    struct watch capture_watch; /* of a plan under way; fd -1: none */
     struct agent_settings settings;
     struct agent_member member;
     struct arena services_arena;
@@ -75,7 +77,6 @@ struct agent {
     struct report *report;
     int access_fd;
     bool is_ready;
-    bool is_captured; /* the redirects are as wanted */
     bool is_stopping; /* draining: nothing is redirected any more */
     int64_t started_ms;
 };
@@ -129,10 +130,10 @@ struct link *link_new(struct agent *a, struct err *err);
 void link_free(struct link *l);
 void link_subscribe(struct link *l, struct str service_key);
 void link_register(struct link *l); /* own services changed */
-/* Stopping: offer nothing more. What the server then sends is not taken: the state on disk stays that of a host
- * that serves. */
+/* Stopping: offer nothing more. What the server then sends is not taken: the state on disk stays
+ * that of a host that serves. */
 void link_withdraw(struct link *l);
-void link_restart(struct link *l);  /* a new host certificate: connect anew with it */
+void link_restart(struct link *l); /* a new host certificate: connect anew with it */
 bool link_is_up(const struct link *l);
 const char *link_problem(const struct link *l); /* why it is down; "" while nothing failed */
 void link_json(const struct link *l, struct buf *out);

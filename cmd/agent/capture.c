@@ -1,59 +1,33 @@
-/* nftables through libnftables, because its context keeps one netlink socket for its whole life:
- * that socket owns `inet weft`. Routes go by rtnetlink through libmnl.
- *
- * A plan becomes one text of nft commands, hence one netlink batch. Its chains stay registered and
- * are flushed and filled within the batch: each packet meets the old rules of a chain or the new
- * ones. Deleting and making the tables again was considered: then two hooks stand side by side for
- * a moment, and a packet between them can meet neither. For the same reason sets are anonymous.
- */
+/* See capture.h: checks plans, chooses the backend, keeps routes and rules in step. */
 #include "cmd/agent/capture.h"
 
-#include <arpa/inet.h>
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
-#include <libmnl/libmnl.h>
 #include <linux/capability.h>
-#include <linux/netlink.h>
-#include <linux/rtnetlink.h>
-#include <net/if.h>
-#include <nftables/libnftables.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "cmd/agent/capture_backend.h"
+#include "cmd/agent/capture_routes.h"
 #include "mesh/base/mem.h"
 
-#define SCRIPT_MAX    (16u << 20)
-#define ROUTE_TAG     119 /* rtm_protocol of our routes, by which the next agent knows them */
-#define ROUTES_MAX    64u
-#define SSH_PORT      22u
-#define NAT_PRIORITY  "-101" /* before Docker's DNAT at -100, which would otherwise win unseen */
-#define METADATA4     "169.254.169.254"
-#define METADATA6     "fd00:ec2::254"
-#define GUARD_TABLE   "inet weft-guard"
-#define CAPTURE_TABLE "inet weft"
+#define WHY_MAX 512u
+
+static const struct capture_ops *const backends[] = {&capture_nft, &capture_iptables};
 
 struct capture {
-    struct nft_ctx *nft;
-    struct mnl_socket *route;
-    unsigned seq;
+    const struct capture_ops *ops;
+    void *backend;
+    struct routes *routes;
+    struct buf why;
+    struct cidr range4, range6; /* of the newest plan */
+    enum capture_state state;
     bool has_ipv6;
-    bool applied;
+    bool has_applied;
+    bool has_leftovers; /* an agent died here before us, perhaps with another backend */
 };
 
-struct route_key {
-    uint8_t family, bits;
-    uint8_t ip[16];
-};
-
-struct route_list {
-    struct route_key keys[ROUTES_MAX];
-    size_t count;
-};
+/* ---- plans ---- */
 
 void capture_plan_init(struct capture_plan *p)
 {
@@ -66,8 +40,6 @@ void capture_plan_init(struct capture_plan *p)
 
     assert(well_formed);
 }
-
-/* ---- a plan as text ---- */
 
 static bool is_agent_port(const struct capture_plan *p, uint16_t port)
 {
@@ -92,7 +64,7 @@ static int check_inbound(const struct capture_plan *p, struct err *err)
 
         if (port == 0)
             return err_set(err, ERR_INVALID, "inbound port 0 cannot be captured");
-        if (port == SSH_PORT)
+        if (port == CAPTURE_SSH_PORT)
             return err_set(err, ERR_INVALID,
                            "port 22 is never captured, so that nobody is locked out of the host: "
                            "register the service on another port");
@@ -133,7 +105,7 @@ static int check_dns(const struct capture_plan *p, struct err *err)
     return 0;
 }
 
-static int check_plan(const struct capture_plan *p, struct err *err)
+int capture_plan_check(const struct capture_plan *p, struct err *err)
 {
     if (p->mark == 0)
         return err_set(err, ERR_INVALID,
@@ -158,361 +130,34 @@ static int check_plan(const struct capture_plan *p, struct err *err)
     return check_dns(p, err);
 }
 
-/* "ip" or "ip6", as nft calls the header. */
-static const char *header_of(uint8_t family)
-{
-    return family == 4 ? "ip" : "ip6";
-}
-
-static void add_range(struct buf *b, const struct cidr *c)
-{
-    char text[ADDR_TEXT_MAX];
-
-    buf_printf(b, "%s daddr %s/%u", header_of(c->base.family), addr_format_ip(&c->base, text),
-               c->bits);
-}
-
+/* By address, then port: the order that ranges of addresses need. */
 static int compare_services(const void *a, const void *b)
 {
-    return memcmp(a, b, sizeof(struct addr));
+    const struct addr *left = a, *right = b;
+    int order = memcmp(left->ip, right->ip, sizeof(left->ip));
+
+    return order ? order : (int)left->port - (int)right->port;
 }
 
-/* One set per family; the sorted copy leaves out what is there twice, which nft refuses. */
-static void add_services(struct buf *b, const struct capture_plan *p, uint8_t family)
+struct addr *capture_services(const struct capture_plan *p, uint8_t family, size_t *count)
 {
     struct addr *sorted = mem_array(p->service_count + 1, sizeof(*sorted));
-    size_t count = 0, written = 0;
-    char text[ADDR_TEXT_MAX];
+    size_t n = 0, kept = 0;
 
     for (size_t i = 0; i < p->service_count; i++) {
-        const struct addr *from = &p->services[i];
-
-        if (from->family != family)
-            continue;
-        sorted[count].family = family;
-        sorted[count].port = from->port;
-        memcpy(sorted[count++].ip, from->ip, family == 4 ? 4 : 16);
+        if (p->services[i].family == family)
+            sorted[n++] = p->services[i];
     }
-    qsort(sorted, count, sizeof(*sorted), compare_services);
-    for (size_t i = 0; i < count; i++) {
-        if (i > 0 && compare_services(&sorted[i - 1], &sorted[i]) == 0)
-            continue;
-        if (written++ == 0)
-            buf_printf(b, "add rule " CAPTURE_TABLE " output %s daddr . tcp dport {",
-                       header_of(family));
-        buf_printf(b, "%s %s . %u", written > 1 ? "," : "", addr_format_ip(&sorted[i], text),
-                   sorted[i].port);
+    qsort(sorted, n, sizeof(*sorted), compare_services);
+    for (size_t i = 0; i < n; i++) {
+        if (kept == 0 || compare_services(&sorted[kept - 1], &sorted[i]) != 0)
+            sorted[kept++] = sorted[i];
     }
-    if (written > 0)
-        buf_printf(b, " } redirect to :%u\n", p->outbound_port);
-    mem_free(sorted);
+    *count = kept;
+    return sorted;
 }
 
-/* "{ 80, 8080 }" of all inbound ports or of the strict ones; false and nothing if there is none. */
-static bool add_ports(struct buf *b, const char *before, const struct capture_plan *p,
-                      bool only_strict)
-{
-    size_t written = 0;
-
-    for (size_t i = 0; i < p->inbound_count; i++) {
-        if (only_strict && !p->inbound[i].is_strict)
-            continue;
-        buf_printf(b, "%s %u", written == 0 ? before : ",", p->inbound[i].port);
-        written++;
-    }
-    if (written > 0)
-        buf_adds(b, " }");
-    return written > 0;
-}
-
-/* Order matters: what is never taken comes before what is. */
-static void add_output(struct buf *b, const struct capture_plan *p)
-{
-    const struct cidr *ranges[] = {&p->range4, &p->range6};
-    char text[ADDR_TEXT_MAX];
-
-    /* Matches nothing here (NAT chains see only first packets), but holds connection tracking: with
-     * the last rule that needs it the kernel ends tracking, and with it the translation of
-     * connections that a drain still serves. */
-    buf_adds(b, "add rule " CAPTURE_TABLE " output ct state established return\n");
-    buf_printf(b, "add rule " CAPTURE_TABLE " output meta mark 0x%08" PRIx32 " return\n", p->mark);
-    /* First, because on some clouds the nameserver is the metadata address, and with
-     * systemd-resolved it is a loopback address. */
-    for (size_t i = 0; i < p->dns_count; i++)
-        buf_printf(b,
-                   "add rule " CAPTURE_TABLE
-                   " output %s daddr %s meta l4proto { tcp, udp } th dport 53 redirect to :%u\n",
-                   header_of(p->dns[i].server.family), addr_format_ip(&p->dns[i].server, text),
-                   p->dns[i].port);
-    buf_adds(b, "add rule " CAPTURE_TABLE " output meta l4proto != tcp return\n"
-                "add rule " CAPTURE_TABLE " output tcp dport 22 return\n"
-                "add rule " CAPTURE_TABLE " output ip daddr { 127.0.0.0/8, " METADATA4 " } return\n"
-                "add rule " CAPTURE_TABLE " output ip6 daddr { ::1, " METADATA6 " } return\n");
-    for (size_t i = 0; i < COUNT(ranges); i++) {
-        if (ranges[i]->base.family == 0)
-            continue;
-        buf_adds(b, "add rule " CAPTURE_TABLE " output ");
-        add_range(b, ranges[i]);
-        buf_printf(b, " meta l4proto tcp redirect to :%u\n", p->outbound_port);
-    }
-    add_services(b, p, 4);
-    add_services(b, p, 6);
-    /* A call by the host's own address is judged like one from outside. */
-    if (add_ports(b, "add rule " CAPTURE_TABLE " output fib daddr type local tcp dport {", p,
-                  false))
-        buf_printf(b, " redirect to :%u\n", p->inbound_port);
-}
-
-static void add_prerouting(struct buf *b, const struct capture_plan *p)
-{
-    /* `fib` keeps out what this host merely forwards. */
-    if (add_ports(b,
-                  "add rule " CAPTURE_TABLE
-                  " prerouting iifname != \"lo\" fib daddr type local tcp dport {",
-                  p, false))
-        buf_printf(b, " redirect to :%u\n", p->inbound_port);
-}
-
-static void add_guard(struct buf *b, const struct capture_plan *p)
-{
-    static const char *const chains[] = {"output", "forward"};
-    const struct cidr *ranges[] = {&p->range4, &p->range6};
-
-    if (add_ports(b, "add rule " GUARD_TABLE " input iifname != \"lo\" tcp dport {", p, true))
-        buf_adds(b, " ct state new reject with tcp reset\n");
-    /* A published port of a container: by then it carries the container's port. */
-    if (add_ports(b,
-                  "add rule " GUARD_TABLE " forward meta l4proto tcp ct status dnat "
-                  "ct original proto-dst {",
-                  p, true))
-        buf_adds(b, " ct state new reject with tcp reset\n");
-    for (size_t c = 0; c < COUNT(chains); c++) {
-        for (size_t i = 0; i < COUNT(ranges); i++) {
-            if (ranges[i]->base.family == 0)
-                continue;
-            buf_printf(b, "add rule " GUARD_TABLE " %s ", chains[c]);
-            add_range(b, ranges[i]);
-            buf_adds(b, " meta l4proto tcp reject with tcp reset\n");
-            buf_printf(b, "add rule " GUARD_TABLE " %s ", chains[c]);
-            add_range(b, ranges[i]);
-            buf_adds(b, " reject\n");
-        }
-    }
-}
-
-int capture_format(const struct capture_plan *p, struct buf *out, struct err *err)
-{
-    if (check_plan(p, err) < 0)
-        return -1;
-    buf_adds(out, "add table " CAPTURE_TABLE " { flags owner; }\n"
-                  "add chain " CAPTURE_TABLE " output "
-                  "{ type nat hook output priority " NAT_PRIORITY "; policy accept; }\n"
-                  "add chain " CAPTURE_TABLE " prerouting "
-                  "{ type nat hook prerouting priority " NAT_PRIORITY "; policy accept; }\n"
-                  "add table " GUARD_TABLE "\n"
-                  "add chain " GUARD_TABLE
-                  " input { type filter hook input priority 0; policy accept; }\n"
-                  "add chain " GUARD_TABLE
-                  " forward { type filter hook forward priority 0; policy accept; }\n"
-                  "add chain " GUARD_TABLE
-                  " output { type filter hook output priority 0; policy accept; }\n"
-                  "flush chain " CAPTURE_TABLE " output\n"
-                  "flush chain " CAPTURE_TABLE " prerouting\n"
-                  "flush chain " GUARD_TABLE " input\n"
-                  "flush chain " GUARD_TABLE " forward\n"
-                  "flush chain " GUARD_TABLE " output\n");
-    add_output(out, p);
-    add_prerouting(out, p);
-    add_guard(out, p);
-    if (out->failed)
-        return err_set(err, ERR_LIMIT, "the capture rules are longer than %zu bytes", out->max);
-    return 0;
-}
-
-/* ---- routes ---- */
-
-static struct nlmsghdr *route_request(struct capture *c, char *room, uint16_t type, uint16_t flags,
-                                      uint8_t family, struct rtmsg **body)
-{
-    struct nlmsghdr *h = mnl_nlmsg_put_header(room);
-
-    h->nlmsg_type = type;
-    h->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags);
-    h->nlmsg_seq = ++c->seq;
-    *body = mnl_nlmsg_put_extra_header(h, sizeof(**body));
-    (*body)->rtm_family = family;
-    return h;
-}
-
-/* Send and take all answers; 0, or -1 with errno. */
-static int route_talk(struct capture *c, const struct nlmsghdr *h, mnl_cb_t each, void *arg)
-{
-    char room[32768];
-    unsigned port = mnl_socket_get_portid(c->route);
-
-    if (mnl_socket_sendto(c->route, h, h->nlmsg_len) < 0)
-        return -1;
-    for (;;) {
-        ssize_t n = mnl_socket_recvfrom(c->route, room, sizeof(room));
-        int step;
-
-        if (n < 0)
-            return -1;
-        step = mnl_cb_run(room, (size_t)n, c->seq, port, each, arg);
-        if (step <= MNL_CB_STOP)
-            return step < 0 ? -1 : 0;
-    }
-}
-
-static int route_change(struct capture *c, const struct route_key *key, bool add)
-{
-    static const uint8_t source4[4] = {127, 0, 0, 1};
-    char room[512];
-    struct rtmsg *body;
-    bool is_v4 = key->family == AF_INET;
-    struct nlmsghdr *h = route_request(
-        c, room, add ? RTM_NEWROUTE : RTM_DELROUTE,
-        (uint16_t)(NLM_F_ACK | (add ? NLM_F_CREATE | NLM_F_EXCL : 0)), key->family, &body);
-
-    body->rtm_dst_len = key->bits;
-    body->rtm_table = RT_TABLE_MAIN;
-    body->rtm_protocol = ROUTE_TAG;
-    body->rtm_scope = is_v4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
-    body->rtm_type = RTN_UNICAST;
-    mnl_attr_put(h, RTA_DST, is_v4 ? 4 : 16, key->ip);
-    mnl_attr_put_u32(h, RTA_OIF, if_nametoindex("lo"));
-    /* A source that always exists: a host without an address to choose would refuse the connection.
-     */
-    if (add)
-        mnl_attr_put(h, RTA_PREFSRC, is_v4 ? 4 : 16,
-                     is_v4 ? (const void *)source4 : (const void *)&in6addr_loopback);
-    return route_talk(c, h, NULL, NULL);
-}
-
-static int note_destination(const struct nlattr *attr, void *arg)
-{
-    struct route_key *key = arg;
-    uint16_t n = mnl_attr_get_payload_len(attr);
-
-    if (mnl_attr_get_type(attr) == RTA_DST && (n == 4 || n == 16))
-        memcpy(key->ip, mnl_attr_get_payload(attr), n);
-    return MNL_CB_OK;
-}
-
-static int note_route(const struct nlmsghdr *h, void *arg)
-{
-    struct route_list *list = arg;
-    const struct rtmsg *body = mnl_nlmsg_get_payload(h);
-    struct route_key *key;
-
-    if (h->nlmsg_type != RTM_NEWROUTE || body->rtm_protocol != ROUTE_TAG ||
-        body->rtm_table != RT_TABLE_MAIN || list->count == ROUTES_MAX)
-        return MNL_CB_OK;
-    key = &list->keys[list->count++];
-    *key = (struct route_key){.family = body->rtm_family, .bits = body->rtm_dst_len};
-    return mnl_attr_parse(h, sizeof(*body), note_destination, key);
-}
-
-static bool is_kept(const struct route_key *key, const struct route_key *keep, size_t keep_count)
-{
-    for (size_t i = 0; i < keep_count; i++) {
-        if (memcmp(key, &keep[i], sizeof(*key)) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* Remove every route with our tag but those in `keep`. */
-static int routes_trim(struct capture *c, const struct route_key *keep, size_t keep_count,
-                       struct err *err)
-{
-    static const uint8_t families[] = {AF_INET, AF_INET6};
-    struct route_list *list = MEM_NEW(struct route_list);
-    int rc = 0;
-
-    for (size_t i = 0; i < COUNT(families); i++) {
-        char room[512];
-        struct rtmsg *body;
-        struct nlmsghdr *h = route_request(c, room, RTM_GETROUTE, NLM_F_DUMP, families[i], &body);
-
-        /* No IPv6 in this kernel: then there is no route of it either. */
-        if (route_talk(c, h, note_route, list) < 0 && families[i] == AF_INET)
-            rc = err_errno(err, ERR_IO, "cannot list routes");
-    }
-    for (size_t i = 0; i < list->count; i++) {
-        if (is_kept(&list->keys[i], keep, keep_count))
-            continue;
-        if (route_change(c, &list->keys[i], false) < 0 && errno != ESRCH && errno != ENOENT)
-            rc = err_errno(err, ERR_IO, "cannot remove the route of a virtual range");
-    }
-    mem_free(list);
-    return rc;
-}
-
-static size_t plan_routes(const struct capture_plan *p, struct route_key keys[2])
-{
-    const struct cidr *ranges[] = {&p->range4, &p->range6};
-    size_t count = 0;
-
-    for (size_t i = 0; i < COUNT(ranges); i++) {
-        const struct addr *base = &ranges[i]->base;
-
-        if (base->family == 0)
-            continue;
-        keys[count] = (struct route_key){.family = base->family == 4 ? AF_INET : AF_INET6,
-                                         .bits = ranges[i]->bits};
-        memcpy(keys[count++].ip, base->ip, base->family == 4 ? 4 : 16);
-    }
-    return count;
-}
-
-static int routes_add(struct capture *c, const struct route_key *keys, size_t count,
-                      struct err *err)
-{
-    c->has_ipv6 = false;
-    for (size_t i = 0; i < count; i++) {
-        /* A route of somebody else's to the range will do: NAT comes before it is used. */
-        bool there = route_change(c, &keys[i], true) == 0 || errno == EEXIST;
-
-        if (keys[i].family == AF_INET6)
-            c->has_ipv6 = there; /* switched off on this host in one of several ways: carry on */
-        else if (!there)
-            return err_errno(err, ERR_IO,
-                             "cannot add the route of the virtual addresses to lo (is lo up?)");
-    }
-    return 0;
-}
-
-/* ---- nftables ---- */
-
-/* libnftables marks the culprit on further lines; the first one says it. */
-static struct str first_line(const char *text)
-{
-    struct str all = str_from(text), line;
-
-    return str_cut(&all, '\n', &line) ? line : all;
-}
-
-static int run(struct capture *c, const char *script, struct err *err)
-{
-    struct str why;
-    size_t at;
-
-    if (nft_run_cmd_from_buffer(c->nft, script) == 0)
-        return 0;
-    why = first_line(nft_ctx_get_error_buffer(c->nft));
-    if (str_find(why, STR("Operation not permitted"), &at))
-        return err_set(err, ERR_CONFLICT,
-                       "the nftables table " CAPTURE_TABLE " belongs to another process: "
-                       "is another weft agent running on this host?");
-    if (str_find(why, STR("Operation not supported"), &at))
-        return err_set(
-            err, ERR_UNSUPPORTED,
-            "this kernel refuses a table with an owner (Linux 5.12 or later has it): %.*s",
-            STR_ARG(why));
-    return err_set(err, ERR_IO, "nftables: %.*s",
-                   STR_ARG(why.n > 0 ? why : STR("refused without a reason")));
-}
+/* ---- opening ---- */
 
 static int check_capability(struct err *err)
 {
@@ -528,104 +173,127 @@ static int check_capability(struct err *err)
                    "AmbientCapabilities=CAP_NET_ADMIN");
 }
 
-/* libnftables opens its socket without CLOEXEC and does not show it. A child that inherited it
- * would keep the redirects alive after our death. */
-static void close_on_exec(void)
+/* The first backend that this host can do; *err tells about all that were tried. */
+static bool open_backend(struct capture *c, enum capture_mode mode, struct err *err)
 {
-    DIR *dir = opendir("/proc/self/fd");
-    struct dirent *entry;
+    struct err first = {0};
 
-    while (dir && (entry = readdir(dir))) {
-        uint64_t fd;
-        int domain = 0, protocol = 0;
-        socklen_t size = sizeof(int);
-
-        if (!str_uint(str_from(entry->d_name), 0, INT32_MAX, &fd))
-            continue;
-        if (getsockopt((int)fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 &&
-            domain == AF_NETLINK &&
-            getsockopt((int)fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 &&
-            protocol == NETLINK_NETFILTER)
-            fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+    if (mode != CAPTURE_IPTABLES) {
+        c->ops = &capture_nft;
+        c->backend = c->ops->open(&c->why, mode == CAPTURE_AUTO ? &first : err);
     }
-    if (dir)
-        closedir(dir);
+    if (c->backend || mode == CAPTURE_NFTABLES)
+        return c->backend;
+    c->ops = &capture_iptables;
+    if (mode == CAPTURE_AUTO)
+        buf_printf(&c->why, "nftables cannot be used here (%s); ", first.text);
+    c->backend = c->ops->open(&c->why, err);
+    if (!c->backend && mode == CAPTURE_AUTO)
+        (void)err_wrap(err, "neither nftables (%s) nor iptables can be used", first.text);
+    return c->backend;
 }
 
-static struct mnl_socket *open_netlink(int bus, struct err *err)
+struct capture *capture_open(enum capture_mode mode, struct err *err)
 {
-    struct mnl_socket *s = mnl_socket_open2(bus, SOCK_CLOEXEC);
+    struct capture *c;
 
-    if (s && mnl_socket_bind(s, 0, MNL_SOCKET_AUTOPID) == 0)
-        return s;
-    err_errno(err, ERR_IO, "cannot open a netlink socket");
-    if (s)
-        mnl_socket_close(s);
+    assert(mode != CAPTURE_OFF);
+    if (check_capability(err) < 0)
+        return NULL;
+    c = MEM_NEW(struct capture);
+    buf_init(&c->why, WHY_MAX);
+    c->routes = routes_open(err);
+    if (c->routes && open_backend(c, mode, err)) {
+        c->has_leftovers = routes_exist(c->routes);
+        return c;
+    }
+    routes_close(c->routes);
+    buf_done(&c->why);
+    mem_free(c);
     return NULL;
 }
 
-struct capture *capture_open(struct err *err)
+const char *capture_backend(const struct capture *c)
 {
-    struct capture *c;
-    struct mnl_socket *probe;
+    return c->ops->name;
+}
 
-    if (check_capability(err) < 0)
-        return NULL;
-    /* nft_ctx_new ends the process when it gets no socket: so ask for one first. */
-    probe = open_netlink(NETLINK_NETFILTER, err);
-    if (!probe)
-        return NULL;
-    mnl_socket_close(probe);
+struct str capture_why(const struct capture *c)
+{
+    return buf_str(&c->why);
+}
 
-    c = MEM_NEW(struct capture);
-    c->seq = (unsigned)time(NULL);
-    c->route = open_netlink(NETLINK_ROUTE, err);
-    if (!c->route) {
-        mem_free(c);
-        return NULL;
+/* ---- applying ---- */
+
+static const struct capture_ops *other_backend(const struct capture *c)
+{
+    return c->ops == backends[0] ? backends[1] : backends[0];
+}
+
+/* The newest plan has come to its end: bring the routes in line. */
+static void conclude(struct capture *c, const struct err *why)
+{
+    static const struct cidr none;
+    struct err ignored; /* a route too many does no harm, and the next plan tries again */
+
+    if (c->state == CAPTURE_IN_FORCE) {
+        if (!c->has_applied && c->has_leftovers)
+            (void)other_backend(c)->release(true, &ignored); /* it can be done by hand */
+        c->has_applied = true;
+        (void)routes_trim(c->routes, &c->range4, &c->range6, &ignored);
+    } else if (!c->has_applied && !c->has_leftovers && why->code != ERR_CONFLICT) {
+        /* The other agent needs the routes on a conflict, a standing guard too; else the first
+         * failure leaves nothing. */
+        (void)routes_trim(c->routes, &none, &none, &ignored);
     }
-    c->nft = nft_ctx_new(NFT_CTX_DEFAULT);
-    if (!c->nft || nft_ctx_buffer_output(c->nft) != 0 || nft_ctx_buffer_error(c->nft) != 0) {
-        err_set(err, ERR_IO, "cannot start libnftables");
-        if (c->nft)
-            nft_ctx_free(c->nft);
-        mnl_socket_close(c->route);
-        mem_free(c);
-        return NULL;
-    }
-    close_on_exec();
-    return c;
+}
+
+static int begin(struct capture *c, const struct capture_plan *p, struct err *err)
+{
+    if (capture_plan_check(p, err) < 0)
+        return -1;
+    if (!c->has_applied && c->has_leftovers && other_backend(c)->is_held())
+        return err_set(err, ERR_CONFLICT,
+                       "another weft agent redirects on this host, by %s: stop it first",
+                       other_backend(c)->name);
+    if (routes_add(c->routes, p, &c->has_ipv6, err) < 0)
+        return -1;
+    c->range4 = p->range4;
+    c->range6 = p->range6;
+    return c->ops->apply(c->backend, p, &c->state, err);
 }
 
 int capture_apply(struct capture *c, const struct capture_plan *p, struct err *err)
 {
-    struct route_key keys[2];
-    size_t count = plan_routes(p, keys);
-    struct buf script;
-    struct err ignored;
-    int rc = -1;
+    int rc = begin(c, p, err);
 
-    buf_init(&script, SCRIPT_MAX);
-    if (capture_format(p, &script, err) < 0)
-        goto out;
-    buf_addc(&script, '\0');
-    if (script.failed) {
-        err_set(err, ERR_LIMIT, "the capture rules are longer than %u bytes", SCRIPT_MAX);
-        goto out;
-    }
-    if (routes_add(c, keys, count, err) < 0)
-        goto out;
-    rc = run(c, script.p, err);
-    if (rc == 0) {
-        c->applied = true;
-        rc = routes_trim(c, keys, count, err);
-    } else if (!c->applied && err->code != ERR_CONFLICT) {
-        /* The other agent needs the routes on a conflict; else the first failure leaves nothing. */
-        (void)routes_trim(c, NULL, 0, &ignored); /* the reason to report is already in err */
-    }
-out:
-    buf_done(&script);
+    if (rc < 0)
+        c->state = CAPTURE_REFUSED;
+    if (c->state != CAPTURE_UNDER_WAY)
+        conclude(c, err);
     return rc;
+}
+
+int capture_fd(const struct capture *c)
+{
+    return c->ops->fd ? c->ops->fd(c->backend) : -1;
+}
+
+enum capture_state capture_state(const struct capture *c)
+{
+    return c->state;
+}
+
+enum capture_state capture_settle(struct capture *c, int wait_ms, struct err *err)
+{
+    enum capture_state before = c->state;
+
+    if (!c->ops->settle)
+        return c->state;
+    c->state = c->ops->settle(c->backend, wait_ms, err);
+    if (before == CAPTURE_UNDER_WAY && c->state != CAPTURE_UNDER_WAY)
+        conclude(c, err);
+    return c->state;
 }
 
 bool capture_has_ipv6(const struct capture *c)
@@ -635,59 +303,51 @@ bool capture_has_ipv6(const struct capture *c)
 
 bool capture_is_whole(struct capture *c)
 {
-    struct str all, line;
-    bool has_table = false, has_guard = false;
-
-    if (nft_run_cmd_from_buffer(c->nft, "list tables inet") != 0)
-        return false;
-    all = str_from(nft_ctx_get_output_buffer(c->nft));
-    while (str_next(&all, '\n', &line)) {
-        has_table |= str_starts(line, STR("table " CAPTURE_TABLE)) &&
-                     !str_starts(line, STR("table " GUARD_TABLE));
-        has_guard |= str_starts(line, STR("table " GUARD_TABLE));
-    }
-    return has_table && has_guard;
+    return c->state != CAPTURE_NONE && c->state != CAPTURE_REFUSED && c->ops->is_whole(c->backend);
 }
 
-static int remove_guard_of(struct capture *c, struct err *err)
-{
-    /* "add" first, so that a missing table is no error. */
-    int rc = run(c, "add table " GUARD_TABLE "\ndelete table " GUARD_TABLE "\n", err);
-
-    return routes_trim(c, NULL, 0, err) < 0 ? -1 : rc;
-}
-
-static void release(struct capture *c)
-{
-    nft_ctx_free(c->nft);
-    mnl_socket_close(c->route);
-    mem_free(c);
-}
+/* ---- the end ---- */
 
 void capture_close(struct capture *c, bool remove_guard)
 {
+    static const struct cidr none;
     struct err ignored;
+    bool had_applied;
 
     if (!c)
         return;
-    /* Closing the socket would do; asking first makes it certain that the table is gone on return.
-     */
-    if (c->applied)
-        (void)run(c, "delete table " CAPTURE_TABLE "\n",
-                  &ignored); /* the kernel does it otherwise */
-    if (remove_guard)
-        (void)remove_guard_of(c, &ignored); /* nothing to be done on the way out */
-    release(c);
+    had_applied = c->has_applied || c->state == CAPTURE_UNDER_WAY;
+    c->ops->close(c->backend, had_applied, remove_guard);
+    if (had_applied && remove_guard)
+        (void)routes_trim(c->routes, &none, &none,
+                          &ignored); /* nothing to be done on the way out */
+    routes_close(c->routes);
+    buf_done(&c->why);
+    mem_free(c);
 }
 
-int capture_remove_guard(struct err *err)
+int capture_release(bool with_guard, struct err *err)
 {
-    struct capture *c = capture_open(err);
-    int rc;
+    static const struct cidr none;
+    struct routes *routes;
+    int rc = 0;
 
-    if (!c)
+    if (check_capability(err) < 0)
         return -1;
-    rc = remove_guard_of(c, err);
-    release(c);
+    for (size_t i = 0; i < COUNT(backends); i++) {
+        if (backends[i]->is_held())
+            return err_set(err, ERR_CONFLICT,
+                           "a weft agent that is alive redirects by %s: stop it first",
+                           backends[i]->name);
+    }
+    for (size_t i = 0; i < COUNT(backends); i++)
+        rc |= backends[i]->release(with_guard, err);
+    if (!with_guard)
+        return rc;
+    routes = routes_open(err);
+    if (!routes)
+        return -1;
+    rc |= routes_trim(routes, &none, &none, err);
+    routes_close(routes);
     return rc;
 }

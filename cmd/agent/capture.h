@@ -1,29 +1,38 @@
-/* Redirecting mesh traffic, and nothing else, to the agent: nftables rules, routes and the guard.
+/* Redirecting mesh traffic, and nothing else, to the agent.
  *
  * Flow:      agent.c derives a plan from the snapshot, the registered services and resolv.conf;
- *            capture_apply puts it into the kernel in one transaction; connections then arrive at
- *            the proxy's listeners and queries at cmd/agent/dns.c.
- * In the kernel:
- *   inet weft         owned by our netlink socket ("flags owner"): redirects. The kernel removes it
- * the moment the process is gone, by kill -9 too: traffic then flows as before. inet weft-guard
- * plain, and stays: refuses new connections from outside to STRICT ports that did not come through
- * the redirect (redirected ones carry the agent's port when the guard looks), and connections to
- * virtual addresses that nobody redirects. two routes        the virtual ranges to lo, because
- * without any route the kernel refuses before NAT. They stay with the guard, so that virtual
- * addresses never leave the host. Never taken: sockets that carry `mark`, port 22, the cloud
- * metadata address, loopback destinations (but for a nameserver that is one), forwarded traffic,
- * ports in no plan. Ownership: struct capture owns the netlink socket; a plan is borrowed for the
- * call. Errors:    struct err; a plan that fails changes nothing in nftables, the plan before it
- * stays in force. Threads:   the control thread. Calls block for the length of a netlink
- * transaction. Limits:    CAPTURE_*_MAX below.
+ *            capture_apply puts it into the kernel; connections then arrive at the proxy's
+ *            listeners and queries at cmd/agent/dns.c.
+ * In the kernel, by either backend:
+ *   redirects  gone when the agent is gone, by kill -9 too: traffic then flows as before.
+ *   guard      stays after a death: refuses new connections from outside to STRICT ports that did
+ *              not come through the redirect (redirected ones carry the agent's port when the guard
+ *              looks), and connections to virtual addresses that nobody redirects.
+ *   two routes the virtual ranges to lo, because without any route the kernel refuses before NAT.
+ *              They stay with the guard, so that virtual addresses never leave the host.
+ * Never taken: sockets that carry `mark`, port 22, the cloud metadata address, loopback
+ * destinations (but for a nameserver that is one), forwarded traffic, ports in no plan.
+ * Backends:
+ *   nftables   table inet weft, owned by our netlink socket, so that the kernel removes it; the
+ *              guard is inet weft-guard. A change is one transaction and done on return.
+ *   iptables   chains WEFT_* in nat and filter of both families. A process of its own, the keeper
+ *              (capture_keeper.h), makes every change and removes the redirects when the agent
+ *              dies. A change is one transaction per table and family, and under way on return:
+ *              watch capture_fd and call capture_settle.
+ * Ownership: a plan is borrowed for the call.
+ * Errors:    struct err; a plan that fails changes nothing, the plan before it stays in force.
+ * Threads:   the control thread. With nftables, calls block for a netlink transaction; with
+ *            iptables for the time to hand a file to the keeper. capture_open, capture_close and
+ *            capture_release may run programs (XTABLES_RUN_MS each at most).
+ * Limits:    CAPTURE_*_MAX below.
  */
 #pragma once
 
 #include <stdint.h>
 
 #include "mesh/base/addr.h"
-#include "mesh/base/buf.h"
 #include "mesh/base/err.h"
+#include "mesh/base/str.h"
 
 #define CAPTURE_RANGE4      "240.240.0.0/16" /* virtual addresses; Istio's automatic range */
 #define CAPTURE_RANGE6      "2001:2::/48"
@@ -36,6 +45,15 @@
 #define CAPTURE_DNS_MAX     8u
 
 struct capture;
+
+enum capture_mode { CAPTURE_OFF, CAPTURE_AUTO, CAPTURE_NFTABLES, CAPTURE_IPTABLES };
+
+enum capture_state {
+    CAPTURE_NONE,      /* nothing applied yet */
+    CAPTURE_UNDER_WAY, /* the newest plan is on its way */
+    CAPTURE_IN_FORCE,
+    CAPTURE_REFUSED, /* the newest plan failed: apply again */
+};
 
 /* A registered service's port. */
 struct capture_inbound {
@@ -65,32 +83,46 @@ struct capture_plan {
 /* A plan with the defaults above and nothing registered. */
 void capture_plan_init(struct capture_plan *p);
 
-/* The rules of a plan as nft reads them: what capture_apply would do (for --dry-run). -1 when the
- * plan cannot be: port 22 or an agent's port registered, a port twice, a limit, no mark. */
-int capture_format(const struct capture_plan *p, struct buf *out, struct err *err) MUST_USE;
+/* -1 when the plan cannot be: port 22 or an agent's port registered, a port twice, a limit, no
+ * mark. */
+int capture_plan_check(const struct capture_plan *p, struct err *err) MUST_USE;
 
-/* Checks CAP_NET_ADMIN and opens the netlink socket; changes nothing yet. ERR_DENIED says which
- * capability is missing and how to get it. */
-struct capture *capture_open(struct err *err) MUST_USE;
+/* Choose the backend (not CAPTURE_OFF) and try on the kernel what it needs; changes nothing yet.
+ * AUTO: nftables if the kernel takes a table with an owner, else iptables. ERR_DENIED says which
+ * capability is missing and how to get it; ERR_MISSING names the package; ERR_UNSUPPORTED says
+ * what the kernel lacks. */
+struct capture *capture_open(enum capture_mode mode, struct err *err) MUST_USE;
+const char *capture_backend(const struct capture *c); /* "nftables" or "iptables" */
+struct str capture_why(const struct capture *c);      /* that one, for the log */
 
-/* Make `p` the rules in force: one transaction, so no packet meets a moment without rules; the
- * routes are there before it. Applying the same plan again is harmless and repairs what
- * others removed. ERR_CONFLICT: another process (another agent) owns the table. */
+/* Make `p` the rules in force, so that no packet meets a moment without rules; the routes are
+ * there before it. Applying the same plan again is harmless and repairs what others removed. 0:
+ * in force, or under way (capture_fd). ERR_CONFLICT: another agent redirects on this host. */
 int capture_apply(struct capture *c, const struct capture_plan *p, struct err *err) MUST_USE;
+
+/* Readable when an answer about a plan under way waits; -1: there never is one. Valid until the
+ * next call of capture_apply, capture_settle or capture_close. */
+int capture_fd(const struct capture *c);
+
+/* Take answers, waiting at most wait_ms for the one about the newest plan. REFUSED fills *err. */
+enum capture_state capture_settle(struct capture *c, int wait_ms, struct err *err);
+enum capture_state capture_state(const struct capture *c);
 
 /* Is there IPv6 on this host? Known after the first capture_apply; without it virtual IPv6
  * addresses must not be handed out. */
 bool capture_has_ipv6(const struct capture *c);
 
-/* Are both tables still there? `nft flush ruleset` spares ours but takes the guard: then apply
- * again. */
+/* To be asked now and then. False: rules are missing or the last plan failed, apply again. The
+ * iptables backend looks in the background and puts back by itself what others removed. */
 bool capture_is_whole(struct capture *c);
 
 /* Stop redirecting and free `c` (NULL is fine). With `remove_guard` the guard and the routes go
  * too: an orderly stop leaves nothing behind. Without it STRICT ports stay closed and virtual
- * addresses refused, exactly as after a crash: for a restart, or a stop that must fail closed. */
+ * addresses refused, exactly as after a crash: for a restart, or a stop that must fail closed.
+ * What this process never put there is left alone. */
 void capture_close(struct capture *c, bool remove_guard);
 
-/* Remove the guard and the routes that an agent left, without being that agent; nothing there is
- * fine. For `weft leave` and the unit's clean-up. Never touches a running agent's redirects. */
-int capture_remove_guard(struct err *err) MUST_USE;
+/* Remove what an agent left that is dead, without being that agent; nothing there is fine. The
+ * redirects, if its keeper died with it; `with_guard` also guard and routes. ERR_CONFLICT: an
+ * agent is alive, nothing is touched. For the unit's ExecStopPost and for removing weft. */
+int capture_release(bool with_guard, struct err *err) MUST_USE;

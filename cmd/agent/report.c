@@ -21,7 +21,7 @@ struct report {
 /* Listeners stand from the start; a configuration and its redirects come after it. */
 static bool is_serving(const struct agent *a)
 {
-    return a->is_ready && (!a->capture || a->is_captured);
+    return a->is_ready && (!a->capture || capture_state(a->capture) != CAPTURE_REFUSED);
 }
 
 static void say_status(struct report *r)

@@ -14,7 +14,15 @@
 
 #define FILE_BYTES (1u << 20)
 
-enum value_kind { VALUE_PATH, VALUE_IP, VALUE_ADDR, VALUE_SWITCH, VALUE_WORKERS, VALUE_PORT };
+enum value_kind {
+    VALUE_PATH,
+    VALUE_IP,
+    VALUE_ADDR,
+    VALUE_SWITCH,
+    VALUE_CAPTURE,
+    VALUE_WORKERS,
+    VALUE_PORT
+};
 
 /* Every key of [agent]. */
 static const struct {
@@ -26,7 +34,7 @@ static const struct {
     {"resolv_conf", VALUE_PATH,    offsetof(struct agent_settings, resolv_conf)},
     {"address",     VALUE_IP,      offsetof(struct agent_settings, address)    },
     {"workers",     VALUE_WORKERS, offsetof(struct agent_settings, workers)    },
-    {"capture",     VALUE_SWITCH,  offsetof(struct agent_settings, capture)    },
+    {"capture",     VALUE_CAPTURE, offsetof(struct agent_settings, capture)    },
     {"dns",         VALUE_SWITCH,  offsetof(struct agent_settings, dns)        },
     {"dns_port",    VALUE_PORT,    offsetof(struct agent_settings, dns_port)   },
     {"outbound",    VALUE_ADDR,    offsetof(struct agent_settings, outbound)   },
@@ -40,6 +48,28 @@ static int bad(struct err *err, const struct node *n, const char *want)
 {
     return err_set(err, ERR_INVALID, "%u: %.*s: \"%.*s\" is not %s", n->line, STR_ARG(n->key),
                    STR_ARG(n->text), want);
+}
+
+static int read_capture(const struct node *n, enum capture_mode *to, struct err *err)
+{
+    static const struct {
+        const char *word;
+        enum capture_mode mode;
+    } words[] = {
+        {"auto",     CAPTURE_AUTO    },
+        {"on",       CAPTURE_AUTO    },
+        {"nftables", CAPTURE_NFTABLES},
+        {"iptables", CAPTURE_IPTABLES},
+        {"off",      CAPTURE_OFF     },
+    };
+
+    for (size_t i = 0; i < COUNT(words); i++) {
+        if (str_eq(n->text, str_from(words[i].word))) {
+            *to = words[i].mode;
+            return 0;
+        }
+    }
+    return bad(err, n, "auto, nftables, iptables or off");
 }
 
 static int read_value(const struct node *n, enum value_kind kind, void *to, struct err *err)
@@ -60,6 +90,8 @@ static int read_value(const struct node *n, enum value_kind kind, void *to, stru
             return bad(err, n, "on or off");
         *(bool *)to = n->text.n == 2;
         return 0;
+    case VALUE_CAPTURE:
+        return read_capture(n, to, err);
     case VALUE_WORKERS:
         if (!str_uint(n->text, 1, LIMIT_WORKERS, &number))
             return bad(err, n, "a number of threads between 1 and 64");
@@ -140,7 +172,7 @@ int agent_settings_read(const char *config_dir, const char *state_dir, const cha
     char path[4096];
 
     *out = (struct agent_settings){
-        .capture = true, .dns = true, .workers = 2, .dns_port = CAPTURE_DNS};
+        .capture = CAPTURE_AUTO, .dns = true, .workers = 2, .dns_port = CAPTURE_DNS};
     out->config_dir = str_dup(str_from(config_dir));
     out->state_dir = str_dup(str_from(state_dir));
     out->socket_path = str_dup(str_from(socket));

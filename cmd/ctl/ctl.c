@@ -588,9 +588,9 @@ static int agent_status(const struct call *c)
     printf("host        %.*s (%.*s), weft %.*s, trust domain %.*s\n",
            STR_ARG(node_text(c->root, "host")), STR_ARG(node_text(c->root, "id")),
            STR_ARG(node_text(c->root, "version")), STR_ARG(node_text(c->root, "trustDomain")));
-    printf("serving     %s, revision %.*s, capture %s, names %s\n",
+    printf("serving     %s, revision %.*s, capture %.*s, names %s\n",
            ready ? "yes" : "no, no configuration yet", STR_ARG(node_text(c->root, "revision")),
-           node_is_true(c->root, "capture") ? "on" : "off",
+           STR_ARG(node_text(c->root, "captureBackend")),
            node_is_true(c->root, "dns") ? "on" : "off");
     if (connected)
         printf("server      %.*s at %.*s since %.*s\n", STR_ARG(node_text(c->root, "link.server")),

@@ -50,26 +50,37 @@ def empty():
         yield m
 
 
+def populate(mesh):
+    """client (a service too, so that it has an identity), web in v1 and v2 (two hosts), bank and safe on one host, outsider."""
+    mesh.server()
+    c = mesh.host("client").service("client", 8080, protocol="http").app("client", 8080, APP, NAME="client")
+    for v in ("v1", "v2"):
+        h = mesh.host(f"web-{v}").service("web", 8080, protocol="http", version=v)
+        h.app("web", 8080, APP, NAME=f"web-{v}")
+        h.join()
+    b = mesh.host("vault")
+    b.service("bank", 8081, protocol="http").app("bank", 8081, APP, NAME="bank")
+    b.service("safe", 8082).app("safe", 8082, APP, NAME="safe")  # no protocol: found out from the first bytes
+    b.app("secret", 8099, APP, NAME="secret")  # registered nowhere
+    b.join()
+    mesh.host("outsider").app("other", 8080, APP, NAME="other")
+    c.join()
+    for name, port in (("web", 8080), ("bank", 8081), ("safe", 8082)):
+        mesh.wait_service(c, f"http://{name}:{port}/")
+    return mesh
+
+
 @pytest.fixture(scope="module")
 def m():
-    """client (a service too, so that it has an identity), web in v1 and v2 (two hosts), bank and safe on one host, outsider."""
     with Mesh() as mesh:
-        mesh.server()
-        c = mesh.host("client").service("client", 8080, protocol="http").app("client", 8080, APP, NAME="client")
-        for v in ("v1", "v2"):
-            h = mesh.host(f"web-{v}").service("web", 8080, protocol="http", version=v)
-            h.app("web", 8080, APP, NAME=f"web-{v}")
-            h.join()
-        b = mesh.host("vault")
-        b.service("bank", 8081, protocol="http").app("bank", 8081, APP, NAME="bank")
-        b.service("safe", 8082).app("safe", 8082, APP, NAME="safe")  # no protocol: found out from the first bytes
-        b.app("secret", 8099, APP, NAME="secret")  # registered nowhere
-        b.join()
-        mesh.host("outsider").app("other", 8080, APP, NAME="other")
-        c.join()
-        for name, port in (("web", 8080), ("bank", 8081), ("safe", 8082)):
-            mesh.wait_service(c, f"http://{name}:{port}/")
-        yield mesh
+        yield populate(mesh)
+
+
+@pytest.fixture(scope="module", params=["nftables", "iptables-nft", "iptables-legacy"])
+def on_each_backend(request):
+    """The same mesh, once for each way to capture: `from conftest import on_each_backend as m`."""
+    with Mesh(capture=request.param) as mesh:
+        yield populate(mesh)
 
 
 @pytest.fixture

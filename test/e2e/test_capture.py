@@ -1,17 +1,43 @@
-"""Only mesh traffic is taken, and nothing of it stays."""
+"""Only mesh traffic is taken, and nothing of it stays: by nftables, and by both flavours of iptables."""
 
 import json
 import signal
 
 import pytest
 from conftest import APP
+from conftest import on_each_backend as m  # noqa: F401
 from mesh import Mesh, binary, wait_until
 
 
+def by_nft(host):
+    return host.mesh.capture == "nftables"
+
+
 def rules(host):
-    done = host.run("nft", "list", "ruleset")
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    """All rules and chains of the host; nothing for built-in chains of iptables that are empty."""
+    commands = [["nft", "list", "ruleset"]] if by_nft(host) else [["iptables-save"], ["ip6tables-save"]]
+    text = ""
+    for argv in commands:
+        done = host.run(*argv)
+        assert done.returncode == 0, done.stderr
+        text += done.stdout
+    return text if by_nft(host) else "".join(
+        line + "\n" for line in text.splitlines() if line.startswith("-") or (line.startswith(":") and " - " in line))
+
+
+def has_redirects(host):
+    return ("table inet weft {" if by_nft(host) else ":WEFT_OUTPUT") in rules(host)
+
+
+def has_guard(host):
+    return ("table inet weft-guard" if by_nft(host) else "WEFT_GUARD_INPUT") in rules(host)
+
+
+def change(host, nft, *iptables):
+    """Do as somebody else on the host does, with the tool that this host uses."""
+    for command in [f"nft '{nft}'"] if by_nft(host) else iptables:
+        done = host.run(command)
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture
@@ -73,7 +99,7 @@ def test_an_unused_virtual_address_fails_at_once(m):
 
 
 def test_an_orderly_stop_leaves_no_trace(lone):
-    assert "table inet weft" in rules(lone) and "240.240.0.0/16" in lone.run("ip", "route").stdout + lone.run(
+    assert has_redirects(lone) and has_guard(lone) and "240.240.0.0/16" in lone.run("ip", "route").stdout + lone.run(
         "ip", "route", "show", "table", "all").stdout
     assert lone.agent.stop() == 0
     assert rules(lone).strip() == ""
@@ -83,7 +109,8 @@ def test_an_orderly_stop_leaves_no_trace(lone):
 
 def test_kill_9_lets_plaintext_reach_a_permissive_service(m, lone):
     lone.agent.kill()
-    wait_until("the redirect is gone", lambda: "table inet weft {" not in rules(lone))
+    wait_until("the redirect is gone", lambda: not has_redirects(lone), 2)
+    assert has_guard(lone)
     told = m["outsider"].http(f"http://{lone.ip4}:8080/x").json()
     assert told["app"] == "lone" and told["peer"].endswith(m["outsider"].ip4)
     assert m["outsider"].http(f"http://{lone.ip4}:9090/x").status == 200
@@ -97,6 +124,9 @@ def test_kill_9_keeps_a_strict_port_closed(m, lone, clean):
             "  namespace: istio-system\nspec:\n  mtls:\n    mode: STRICT\n")
     assert m["outsider"].http(f"http://{lone.ip4}:8080/x").status == 0
     lone.agent.kill()
+    for _ in range(20):  # while the redirect goes, and then
+        assert m["outsider"].http(f"http://{lone.ip4}:8080/x", timeout=2).status == 0
+    wait_until("the redirect is gone", lambda: not has_redirects(lone), 2)
     assert m["outsider"].http(f"http://{lone.ip4}:8080/x", timeout=2).status == 0
     assert m["outsider"].http(f"http://{lone.ip4}:9090/x").status == 200  # nothing but the service's port
     lone.start_agent()
@@ -104,19 +134,50 @@ def test_kill_9_keeps_a_strict_port_closed(m, lone, clean):
 
 def test_rules_of_others_are_left_alone(m):
     h = m.host("tabled")
-    assert h.run("nft", "add table inet mine; add chain inet mine in { type filter hook input priority 0; }; "
-                 "add rule inet mine in tcp dport 9999 drop").returncode == 0
+    change(h, "add table inet mine; add chain inet mine in { type filter hook input priority 0; }; "
+           "add rule inet mine in tcp dport 9999 drop",
+           "iptables -A INPUT -p tcp --dport 9999 -j DROP", "iptables -t nat -N MINE", "iptables -t nat -A OUTPUT -d 10.1.1.1 -j MINE")
     before = rules(h)
     h.service("tabled", 8080, protocol="http").app("tabled", 8080, APP).join()
-    assert before in rules(h) or "tcp dport 9999 drop" in rules(h)
+    assert all(line in rules(h) for line in before.splitlines() if "9999" in line or "MINE" in line)
     h.agent.stop()
     assert rules(h) == before
 
 
 def test_flushed_rules_come_back(m, lone):
-    assert lone.run("nft", "flush", "ruleset").returncode == 0
-    wait_until("the guard is there again", lambda: "weft-guard" in rules(lone), 15)
+    change(lone, "flush ruleset", "iptables -F", "iptables -X", "iptables -t nat -F", "ip6tables -t nat -F", "ip6tables -F")
+    wait_until("the guard is there again", lambda: has_guard(lone), 15)
+    wait_until("the redirect is there", lambda: has_redirects(lone) and (by_nft(lone) or "-A PREROUTING -j WEFT_PREROUTING" in rules(lone)))
     assert any(k.lower() == "x-request-id" for k, _ in m["outsider"].http(f"http://{lone.ip4}:8080/x").json()["headers"])
+
+
+def test_the_page_and_the_log_say_which_backend(m, lone):
+    name = m.capture.split("-")[0]
+    assert lone.status()["captureBackend"] == name and f"capture by {name}: " in lone.agent.text()
+    assert f'weft_capture_state{{backend="{name}"}} 1' in lone.page("/metrics")[1]
+    assert f"capture {name}," in lone.weft("status").stdout
+
+
+def test_what_a_dead_agent_left_is_released_and_a_living_one_is_not(lone):
+    done = lone.weft("agent", "release", "--all")
+    assert done.returncode == 5 and "alive" in done.stderr and has_redirects(lone), done.stderr
+    lone.agent.kill()
+    done = lone.weft("agent", "release")
+    assert done.returncode == 0 and not has_redirects(lone) and has_guard(lone), done.stderr
+    done = lone.weft("agent", "release", "--all")
+    assert done.returncode == 0 and not has_guard(lone), done.stderr
+    assert "240.240" not in lone.run("ip", "route", "show", "table", "all").stdout
+    lone.start_agent()
+
+
+def test_a_host_without_ipv6_is_a_member(m):
+    h = m.host("old")
+    assert h.run("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6").returncode == 0
+    h.service("old", 8080, protocol="http").app("old", 8080, APP, NAME="old").join()
+    m.wait_service(m["client"], "http://old:8080/")
+    m.wait_service(h, "http://web:8080/")
+    assert h.resolve("web", 6) == [] and has_redirects(h)
+    assert h.agent.stop() == 0
 
 
 def test_ssh_is_never_captured(m):
@@ -154,7 +215,7 @@ def test_bad_settings_are_told(m):
     h = m.host("badset")
     h.weft("join", "--name", "badset", m.token())
     for text, words in (("[agent]\nworkers = 1000\n", [":2", "workers"]), ("[agent]\nacces_log = x\n", [":2", "access_log"]),
-                        ("[agent]\ncapture = maybe\n", [":2", "on or off"]), ("[agnet]\n", [":1", "agnet"])):
+                        ("[agent]\ncapture = maybe\n", [":2", "auto, nftables, iptables or off"]), ("[agnet]\n", [":1", "agnet"])):
         (h.config / "agent.ini").write_text(text)
         done = h.weft("agent", "run")
         assert done.returncode == 4 and all(w in done.stderr for w in ["agent.ini", *words]), done.stderr

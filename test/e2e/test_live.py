@@ -4,6 +4,7 @@ import json
 
 import pytest
 from conftest import APP
+from conftest import on_each_backend as m  # noqa: F401
 from mesh import wait_until
 from test_routing import SUBSETS, to, virtual_service
 

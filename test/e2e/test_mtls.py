@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from conftest import on_each_backend as m  # noqa: F401
 from mesh import Capture, wait_until
 
 STRICT = """apiVersion: security.istio.io/v1

@@ -207,7 +207,8 @@ class Host:
         self.agent = self.hand_process = None
         self.as_service = []  # words in front of the daemons' command: another account, see account()
         self.join_flags = []
-        self.env = {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), "LANG": "C.UTF-8",
+        path = os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        self.env = {"PATH": f"{mesh.xtables}:{path}" if mesh.xtables else path, "LANG": "C.UTF-8",
                     "WEFT_CONFIG_DIR": str(self.config), "WEFT_STATE_DIR": str(self.state),
                     "WEFT_SOCKET": str(self.socket), "WEFT_AGENT_SOCKET": str(self.agent_socket)}
         for variable in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"):
@@ -290,6 +291,8 @@ class Host:
         return self
 
     def settings(self, **keys):
+        if self.mesh.capture:
+            keys.setdefault("capture", self.mesh.capture.split("-")[0])
         lines = ["[agent]"] + [f"{k} = {v}" for k, v in keys.items()]
         (self.config / "agent.ini").write_text("\n".join(lines) + "\n")
         return self
@@ -428,8 +431,9 @@ class Capture:
 class Mesh:
     letters = iter("abcdefghijklmnopqrstuvwxy" * 40)
 
-    def __init__(self, keep=False, tag=None):
-        self.keep = keep
+    def __init__(self, keep=False, tag=None, capture=None):
+        """capture: nftables, or iptables-nft and iptables-legacy for iptables in its two flavours; None: as the agent likes."""
+        self.keep, self.capture, self.xtables = keep, capture, None
         require()
         sweep_stale()
         self.tag = tag or f"{os.getpid()}{next(Mesh.letters)}"
@@ -438,6 +442,12 @@ class Mesh:
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix=f"wt-{self.tag}-", dir="/tmp"))
         self.dir.chmod(0o755)  # other users must reach the sockets, to be refused there
         self.hosts, self.namespaces, self.number = {}, [], 0
+        if capture and capture.startswith("iptables-"):
+            self.xtables = self.dir / "xtables"
+            self.xtables.mkdir()
+            for name in ("iptables", "ip6tables"):
+                for part in ("", "-save", "-restore"):
+                    (self.xtables / (name + part)).symlink_to(f"/usr/sbin/xtables-{capture.removeprefix('iptables-')}-multi")
         self.control = None
         self.server_process = None
         atexit.register(self.close)

@@ -2,6 +2,9 @@
  * host") and one on the other end of a cable ("the peer"): 10.9.0.1 and fd09::1 here, 10.9.0.2 and
  * fd09::2 there. Only link routes exist, no default route. Needs root.
  *
+ * EACH tests run with nftables and with both flavours of iptables: the story is the same, only how
+ * to look into the kernel differs.
+ *
  * A connection that the redirect answers with a listener's backlog exists before anybody accepts,
  * so one process plays everybody.
  */
@@ -9,17 +12,25 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/netlink.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cmd/agent/capture.h"
+#include "cmd/agent/capture_keeper.h"
 #include "cmd/agent/dns.h"
 #include "mesh/base/loop.h"
 #include "mesh/dns.h"
@@ -28,6 +39,40 @@
 #define APP    8080 /* registered, strict or not as the test says */
 #define OTHER  9090 /* registered, permissive */
 #define NOBODY 7070 /* not registered */
+
+#define SETTLE_MS 20000
+#define CLEAN_MS  2000 /* what a keeper may take after the agent's death */
+
+struct flavour {
+    enum capture_mode mode;
+    const char *program; /* of iptables, for its symlinks */
+};
+
+static const struct flavour nftables = {CAPTURE_NFTABLES, NULL},
+                            iptables_nft = {CAPTURE_IPTABLES, "xtables-nft-multi"},
+                            iptables_legacy = {CAPTURE_IPTABLES, "xtables-legacy-multi"};
+static const struct flavour *flavour = &nftables; /* of the test that runs */
+
+static void use(const struct flavour *f);
+
+#define EACH(id)                                                                                   \
+    static void each_##id(void);                                                                   \
+    TEST(nftables_##id)                                                                            \
+    {                                                                                              \
+        use(&nftables);                                                                            \
+        each_##id();                                                                               \
+    }                                                                                              \
+    TEST(iptables_nft_##id)                                                                        \
+    {                                                                                              \
+        use(&iptables_nft);                                                                        \
+        each_##id();                                                                               \
+    }                                                                                              \
+    TEST(iptables_legacy_##id)                                                                     \
+    {                                                                                              \
+        use(&iptables_legacy);                                                                     \
+        each_##id();                                                                               \
+    }                                                                                              \
+    static void each_##id(void)
 
 struct world {
     int host, peer;                    /* namespaces */
@@ -50,6 +95,43 @@ static void shell(const char *command)
 static bool shell_says(const char *command)
 {
     return system(command) == 0;
+}
+
+static bool by_nft(void)
+{
+    return flavour->mode == CAPTURE_NFTABLES;
+}
+
+/* The iptables of that flavour come first in PATH, for us and for the keeper. */
+static void use(const struct flavour *f)
+{
+    static char before[4096], folder[] = "/tmp/weft-xtables-XXXXXX";
+    static const char *const names[] = {"iptables",  "iptables-save",  "iptables-restore",
+                                        "ip6tables", "ip6tables-save", "ip6tables-restore"};
+    char path[8192];
+
+    flavour = f;
+    if (!before[0]) {
+        snprintf(before, sizeof(before), "%s", getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin");
+        CHECK(mkdtemp(folder) != NULL);
+    }
+    for (size_t i = 0; f->program && i < COUNT(names); i++) {
+        char target[256];
+
+        snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
+        snprintf(target, sizeof(target), "/usr/sbin/%s", f->program);
+        unlink(path);
+        CHECK_INT(symlink(target, path), 0);
+    }
+    snprintf(path, sizeof(path), "%s:%s:/usr/sbin:/sbin", folder, before);
+    CHECK_INT(setenv("PATH", path, 1), 0);
+}
+
+/* The keeper is this program by another name. */
+__attribute__((constructor)) static void be_the_keeper(int argc, char **argv)
+{
+    if (argc > 0 && strcmp(argv[0], KEEPER_NAME) == 0)
+        _exit(capture_keeper_run());
 }
 
 static int new_namespace(void)
@@ -135,15 +217,24 @@ static void world_init(struct world *w)
     capture_plan_init(&w->plan);
     w->plan.inbound = w->ports;
     w->plan.inbound_count = COUNT(w->ports);
-    w->capture = capture_open(&err);
+    w->capture = capture_open(flavour->mode, &err);
+    if (!w->capture)
+        print_error("%s\n", err.text);
     CHECK(w->capture != NULL);
+}
+
+static int try_apply(struct capture *c, const struct capture_plan *p, struct err *err)
+{
+    if (capture_apply(c, p, err) < 0)
+        return -1;
+    return capture_settle(c, SETTLE_MS, err) == CAPTURE_IN_FORCE ? 0 : -1;
 }
 
 static void apply(struct world *w)
 {
     struct err err = {0};
 
-    if (capture_apply(w->capture, &w->plan, &err) < 0) {
+    if (try_apply(w->capture, &w->plan, &err) < 0) {
         print_error("%s\n", err.text);
         fail();
     }
@@ -234,7 +325,7 @@ static void check_refused(int client)
 
 /* ---- outbound ---- */
 
-TEST(virtual_addresses_reach_the_outbound_port_without_any_default_route)
+EACH(virtual_addresses_reach_the_outbound_port_without_any_default_route)
 {
     struct world w;
 
@@ -247,7 +338,7 @@ TEST(virtual_addresses_reach_the_outbound_port_without_any_default_route)
     world_done(&w);
 }
 
-TEST(a_host_with_nothing_but_lo_is_enough)
+EACH(a_host_with_nothing_but_lo_is_enough)
 {
     struct world w;
 
@@ -259,7 +350,7 @@ TEST(a_host_with_nothing_but_lo_is_enough)
     world_done(&w);
 }
 
-TEST(without_ipv6_the_rest_works_and_it_is_said)
+EACH(without_ipv6_the_rest_works_and_it_is_said)
 {
     struct world w;
 
@@ -271,7 +362,7 @@ TEST(without_ipv6_the_rest_works_and_it_is_said)
     world_done(&w);
 }
 
-TEST(addresses_of_service_entries_are_taken_by_address_and_port)
+EACH(addresses_of_service_entries_are_taken_by_address_and_port)
 {
     struct world w;
     struct addr services[] = {address("10.9.0.2:8080"), address("[fd09::2]:8080"),
@@ -295,7 +386,7 @@ TEST(addresses_of_service_entries_are_taken_by_address_and_port)
     world_done(&w);
 }
 
-TEST(the_agents_own_sockets_are_exempt)
+EACH(the_agents_own_sockets_are_exempt)
 {
     struct world w;
     struct addr service = address("10.9.0.2:8080");
@@ -311,7 +402,7 @@ TEST(the_agents_own_sockets_are_exempt)
     world_done(&w);
 }
 
-TEST(ssh_loopback_and_metadata_are_never_taken)
+EACH(ssh_loopback_and_metadata_are_never_taken)
 {
     struct world w;
     struct addr services[] = {address("10.9.0.2:22"), address("169.254.169.254:80"),
@@ -339,7 +430,7 @@ TEST(ssh_loopback_and_metadata_are_never_taken)
 
 /* ---- inbound ---- */
 
-TEST(registered_ports_are_taken_from_outside_and_others_are_not)
+EACH(registered_ports_are_taken_from_outside_and_others_are_not)
 {
     struct world w;
 
@@ -353,7 +444,7 @@ TEST(registered_ports_are_taken_from_outside_and_others_are_not)
     world_done(&w);
 }
 
-TEST(a_local_call_by_the_hosts_own_address_is_judged_and_loopback_is_not)
+EACH(a_local_call_by_the_hosts_own_address_is_judged_and_loopback_is_not)
 {
     struct world w;
 
@@ -368,7 +459,7 @@ TEST(a_local_call_by_the_hosts_own_address_is_judged_and_loopback_is_not)
     world_done(&w);
 }
 
-TEST(a_call_to_the_agents_own_port_shows_as_not_redirected)
+EACH(a_call_to_the_agents_own_port_shows_as_not_redirected)
 {
     struct world w;
 
@@ -379,8 +470,24 @@ TEST(a_call_to_the_agents_own_port_shows_as_not_redirected)
     world_done(&w);
 }
 
+/* Packets on their way to the container. */
+static int forwarded(void)
+{
+    for (int n = 0; n < 2; n++) {
+        char command[256];
+
+        snprintf(command, sizeof(command),
+                 by_nft() ? "nft list table ip docker | grep -q 'packets %d '"
+                          : "iptables -t mangle -L FORWARD -v -x -n | grep -Eq '^ +%d .* 10.8.0.2'",
+                 n);
+        if (shell_says(command))
+            return n;
+    }
+    return -1;
+}
+
 /* Docker publishes a port with DNAT at -100 and would win against a later chain. */
-TEST(a_published_port_of_a_container_is_taken_first_and_guarded)
+EACH(a_published_port_of_a_container_is_taken_first_and_guarded)
 {
     struct world w;
 
@@ -388,18 +495,23 @@ TEST(a_published_port_of_a_container_is_taken_first_and_guarded)
     shell("echo 1 >/proc/sys/net/ipv4/ip_forward");
     shell("ip link add docker0 type veth peer name docker1 && ip link set docker1 up && ip addr "
           "add 10.8.0.1/24 dev docker0 && ip link set docker0 up");
-    shell("nft 'table ip docker { chain p { type nat hook prerouting priority -100; tcp dport { "
-          "8080, "
-          "9090 } dnat to 10.8.0.2:80; }; chain f { type filter hook forward priority -10; "
-          "ip daddr 10.8.0.2 counter; }; }'");
+    if (by_nft())
+        shell("nft 'table ip docker { chain p { type nat hook prerouting priority -100; tcp dport "
+              "{ 8080, 9090 } dnat to 10.8.0.2:80; }; chain f { type filter hook forward priority "
+              "-10; ip daddr 10.8.0.2 counter; }; }'");
+    else
+        shell("iptables -t nat -N DOCKER && iptables -t nat -A PREROUTING -m addrtype --dst-type "
+              "LOCAL -j DOCKER && iptables -t nat -A DOCKER -p tcp -m multiport --dports 8080,9090 "
+              "-j DNAT --to-destination 10.8.0.2:80 && iptables -t mangle -A FORWARD -d 10.8.0.2 "
+              "&& iptables -I FORWARD -d 10.8.0.2 -j ACCEPT");
     apply(&w);
     check_arrived(dial_from_peer(&w, "10.9.0.1:8080"), w.inbound, "10.9.0.1:8080");
-    CHECK(shell_says("nft list table ip docker | grep -q 'packets 0 '"));
+    CHECK_INT(forwarded(), 0);
 
     capture_close(w.capture, false);
     w.capture = NULL;
     check_refused(dial_from_peer(&w, "10.9.0.1:8080"));
-    CHECK(shell_says("nft list table ip docker | grep -q 'packets 1 '"));
+    CHECK_INT(forwarded(), 1);
     CHECK(dial_from_peer(&w, "10.9.0.1:9090") != -ECONNREFUSED); /* permissive: Docker's again */
     world_done(&w);
 }
@@ -408,7 +520,10 @@ TEST(a_published_port_of_a_container_is_taken_first_and_guarded)
 
 static void check_nothing_left(void)
 {
-    CHECK(shell_says("test -z \"$(nft list tables)\""));
+    if (by_nft())
+        CHECK(shell_says("test -z \"$(nft list tables)\""));
+    else
+        CHECK(shell_says("! { iptables-save && ip6tables-save; } | grep -q WEFT_"));
     CHECK(shell_says("test -z \"$(ip route show proto 119; ip -6 route show proto 119)\""));
 }
 
@@ -424,9 +539,11 @@ static pid_t start_agent(struct world *w)
     CHECK(child >= 0);
     if (child == 0) {
         struct err err;
-        struct capture *c = capture_open(&err);
+        struct capture *c;
 
-        if (!c || capture_apply(c, &w->plan, &err) < 0 || write(ready[1], "x", 1) != 1)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        c = capture_open(flavour->mode, &err);
+        if (!c || try_apply(c, &w->plan, &err) < 0 || write(ready[1], "x", 1) != 1)
             _exit(1);
         for (;;)
             pause();
@@ -437,18 +554,54 @@ static pid_t start_agent(struct world *w)
     return child;
 }
 
+static bool redirects_are_there(void)
+{
+    if (by_nft())
+        return shell_says("nft list tables | grep -qx 'table inet weft'");
+    return shell_says("{ iptables-save && ip6tables-save; } | grep -q 'WEFT_[OP]'");
+}
+
+static bool guard_is_there(void)
+{
+    if (by_nft())
+        return shell_says("nft list tables | grep -qx 'table inet weft-guard'");
+    return shell_says("{ iptables-save && ip6tables-save; } | grep -q WEFT_GUARD");
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* The kernel removes nftables' redirects within the death; iptables' are gone when the keeper is,
+ * which ends within its time. */
+static void wait_for_the_keeper(void)
+{
+    int64_t start = now_ms();
+
+    if (by_nft())
+        return;
+    while (redirects_are_there())
+        CHECK(now_ms() - start < CLEAN_MS);
+    CHECK(!keeper_is_held());
+}
+
 static void kill_agent(pid_t child)
 {
     int status;
 
     CHECK_INT(kill(child, SIGKILL), 0);
     CHECK_INT(waitpid(child, &status, 0), child);
+    wait_for_the_keeper();
 }
 
 static void check_guarded(struct world *w)
 {
-    CHECK(shell_says("nft list tables | grep -qx 'table inet weft-guard'"));
-    CHECK(!shell_says("nft list tables | grep -qx 'table inet weft'"));
+    CHECK(guard_is_there());
+    CHECK(!redirects_are_there());
     check_refused(dial_from_peer(w, "10.9.0.1:8080"));
     check_refused(dial_from_peer(w, "[fd09::1]:8080"));
     check_arrived(dial_from_peer(w, "10.9.0.1:9090"), w->other, NULL);
@@ -458,7 +611,7 @@ static void check_guarded(struct world *w)
     check_refused(dial("[2001:2::7]:80"));
 }
 
-TEST(after_kill_9_strict_ports_refuse_and_permissive_ones_answer)
+EACH(after_kill_9_strict_ports_refuse_and_permissive_ones_answer)
 {
     struct world w;
     struct err err = {0};
@@ -478,11 +631,11 @@ TEST(after_kill_9_strict_ports_refuse_and_permissive_ones_answer)
     capture_close(w.capture, true);
     w.capture = NULL;
     check_nothing_left();
-    CHECK_INT(capture_remove_guard(&err), 0); /* nothing there is fine */
+    CHECK_INT(capture_release(true, &err), 0); /* nothing there is fine */
     world_done(&w);
 }
 
-TEST(an_orderly_stop_can_leave_the_guard_or_nothing)
+EACH(an_orderly_stop_can_leave_the_guard_or_nothing)
 {
     struct world w;
     struct err err = {0};
@@ -492,13 +645,13 @@ TEST(an_orderly_stop_can_leave_the_guard_or_nothing)
     capture_close(w.capture, false);
     w.capture = NULL;
     check_guarded(&w);
-    CHECK_INT(capture_remove_guard(&err), 0);
+    CHECK_INT(capture_release(true, &err), 0);
     check_nothing_left();
     check_arrived(dial_from_peer(&w, "10.9.0.1:8080"), w.app, NULL);
     world_done(&w);
 }
 
-TEST(opening_alone_changes_nothing)
+EACH(opening_alone_changes_nothing)
 {
     struct world w;
 
@@ -510,7 +663,7 @@ TEST(opening_alone_changes_nothing)
     world_done(&w);
 }
 
-TEST(a_second_agent_is_told_so_and_disturbs_nothing)
+EACH(a_second_agent_is_told_so_and_disturbs_nothing)
 {
     struct world w;
     struct err err = {0};
@@ -518,9 +671,11 @@ TEST(a_second_agent_is_told_so_and_disturbs_nothing)
 
     world_init(&w);
     child = start_agent(&w);
-    CHECK_INT(capture_apply(w.capture, &w.plan, &err), -1);
+    CHECK_INT(try_apply(w.capture, &w.plan, &err), -1);
     CHECK_INT(err.code, ERR_CONFLICT);
     CHECK(strstr(err.text, "another weft agent") != NULL);
+    CHECK_INT(capture_release(true, &err), -1);
+    CHECK_INT(err.code, ERR_CONFLICT);
     check_arrived(dial("240.240.0.7:80"), w.outbound4, "240.240.0.7:80");
     kill_agent(child);
     apply(&w);
@@ -531,6 +686,7 @@ TEST(flushing_everything_spares_the_redirects_and_applying_again_repairs_the_gua
 {
     struct world w;
 
+    use(&nftables);
     world_init(&w);
     apply(&w);
     CHECK(capture_is_whole(w.capture));
@@ -548,6 +704,7 @@ TEST(netlink_sockets_are_not_inherited)
     struct world w;
     unsigned seen = 0;
 
+    use(&nftables);
     world_init(&w);
     apply(&w);
     for (int fd = 0; fd < 256; fd++) {
@@ -571,13 +728,314 @@ TEST(a_missing_capability_is_named_with_the_remedy)
     CHECK(child >= 0);
     if (child == 0) {
         struct err err = {0};
-        bool ok = setuid(65534) == 0 && !capture_open(&err) && err.code == ERR_DENIED &&
-                  strstr(err.text, "CAP_NET_ADMIN") && strstr(err.text, "AmbientCapabilities");
+        bool ok = setuid(65534) == 0 && !capture_open(CAPTURE_AUTO, &err) &&
+                  err.code == ERR_DENIED && strstr(err.text, "CAP_NET_ADMIN") &&
+                  strstr(err.text, "AmbientCapabilities");
 
         _exit(ok ? 0 : 1);
     }
     CHECK_INT(waitpid(child, &status, 0), child);
     CHECK_INT(status, 0);
+}
+
+/* What a unit's ExecStopPost does: the last net when the keeper was killed with its agent. */
+static void kill_all(pid_t child)
+{
+    char path[64], line[64] = "";
+    int status;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", child, child);
+    f = fopen(path, "r");
+    CHECK(f != NULL);
+    CHECK(by_nft() || fgets(line, sizeof(line), f) != NULL);
+    fclose(f);
+    if (!by_nft())
+        CHECK_INT(kill(atoi(line), SIGKILL), 0);
+    CHECK_INT(kill(child, SIGKILL), 0);
+    CHECK_INT(waitpid(child, &status, 0), child);
+}
+
+EACH(redirects_whose_keeper_died_too_can_be_released)
+{
+    struct world w;
+    struct err err = {0};
+
+    world_init(&w);
+    kill_all(start_agent(&w));
+    CHECK_INT(redirects_are_there(), !by_nft());
+    CHECK_INT(capture_release(false, &err), 0);
+    check_guarded(&w);
+    CHECK_INT(capture_release(true, &err), 0);
+    check_nothing_left();
+    world_done(&w);
+}
+
+EACH(the_next_agent_takes_over_all_that_is_left)
+{
+    struct world w;
+
+    world_init(&w);
+    kill_all(start_agent(&w));
+    w.plan.inbound_count = 1; /* and another plan */
+    apply(&w);
+    check_arrived(dial_from_peer(&w, "10.9.0.1:8080"), w.inbound, "10.9.0.1:8080");
+    check_arrived(dial_from_peer(&w, "10.9.0.1:9090"), w.other, NULL);
+    capture_close(w.capture, true);
+    w.capture = NULL;
+    check_nothing_left();
+    world_done(&w);
+}
+
+/* The setting was changed while no agent ran. */
+static void check_change_of_backend(const struct flavour *from, const struct flavour *to)
+{
+    struct world w;
+    struct err err;
+    pid_t child;
+
+    use(from);
+    world_init(&w);
+    child = start_agent(&w);
+    use(to);
+    capture_close(w.capture, true);
+    w.capture = capture_open(flavour->mode, &err);
+    CHECK(w.capture != NULL);
+    CHECK_INT(try_apply(w.capture, &w.plan, &err), -1); /* alive: not even by the other backend */
+    CHECK_INT(err.code, ERR_CONFLICT);
+    use(from);
+    kill_agent(child);
+    check_guarded(&w);
+    use(to);
+    apply(&w);
+    check_arrived(dial_from_peer(&w, "10.9.0.1:8080"), w.inbound, "10.9.0.1:8080");
+    capture_close(w.capture, true);
+    w.capture = NULL;
+    check_nothing_left();
+    use(from);
+    CHECK(!guard_is_there());
+    world_done(&w);
+}
+
+TEST(an_agent_with_the_other_backend_takes_over_too)
+{
+    check_change_of_backend(&nftables, &iptables_legacy);
+    check_change_of_backend(&iptables_legacy, &nftables);
+}
+
+/* ---- the keeper ---- */
+
+static pid_t first_child(void)
+{
+    char line[64] = "";
+    FILE *f = fopen("/proc/thread-self/children", "r");
+
+    CHECK(f != NULL);
+    CHECK(fgets(line, sizeof(line), f) != NULL);
+    fclose(f);
+    return atoi(line);
+}
+
+TEST(a_keeper_that_was_killed_is_started_again)
+{
+    struct world w;
+    struct err err = {0};
+    struct pollfd p;
+
+    use(&iptables_nft);
+    world_init(&w);
+    apply(&w);
+    CHECK_INT(kill(first_child(), SIGKILL), 0);
+    p = (struct pollfd){.fd = capture_fd(w.capture), .events = POLLIN};
+    CHECK_INT(poll(&p, 1, 1000), 1);
+    CHECK_INT(capture_settle(w.capture, 0, &err), CAPTURE_REFUSED);
+    CHECK(strstr(err.text, "has ended") != NULL);
+    CHECK_INT(capture_fd(w.capture), -1);
+    CHECK(!capture_is_whole(w.capture));
+    apply(&w);
+    CHECK(capture_is_whole(w.capture));
+    check_arrived(dial("240.240.0.7:80"), w.outbound4, "240.240.0.7:80");
+    world_done(&w);
+}
+
+static void check_repair(const struct flavour *f)
+{
+    static const char *const damages[] = {
+        "iptables -t nat -F && ip6tables -t nat -F",
+        "iptables -F",
+        "iptables -F && iptables -X && iptables -t nat -F && iptables -t nat -X",
+        "iptables -t nat -I PREROUTING -p tcp --dport 8080 -j ACCEPT", /* in front of us */
+        "iptables -t nat -D WEFT_OUTPUT 1",
+    };
+    struct world w;
+
+    use(f);
+    world_init(&w);
+    apply(&w);
+    for (size_t i = 0; i < COUNT(damages); i++) {
+        int64_t start = now_ms();
+
+        shell(damages[i]);
+        do { /* a look that comes too soon after the last one is left out */
+            CHECK(now_ms() - start < 10000);
+            CHECK(capture_is_whole(w.capture));
+        } while (!shell_says("test \"$(iptables-save -t nat | grep -m1 '^-A PREROUTING')\" = "
+                             "'-A PREROUTING -j WEFT_PREROUTING' && test \"$(iptables -t nat -S "
+                             "WEFT_OUTPUT | sed -n 2p)\" = '-A WEFT_OUTPUT -m conntrack --ctstate "
+                             "ESTABLISHED -j RETURN' && iptables -S INPUT | grep -q WEFT_"));
+        check_arrived(dial_from_peer(&w, "10.9.0.1:8080"), w.inbound, "10.9.0.1:8080");
+    }
+    world_done(&w);
+}
+
+TEST(a_look_puts_back_what_others_removed_from_iptables)
+{
+    check_repair(&iptables_nft);
+    check_repair(&iptables_legacy);
+}
+
+TEST(others_changing_iptables_meanwhile_do_not_disturb)
+{
+    struct world w;
+    int status;
+    pid_t child;
+
+    use(&iptables_legacy);
+    world_init(&w);
+    child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
+        execl("/bin/sh", "sh", "-c",
+              "while :; do iptables -w 10 -t nat -A OUTPUT -d 10.1.1.1 -j ACCEPT; iptables -w 10 "
+              "-t nat -D OUTPUT -d 10.1.1.1 -j ACCEPT; done",
+              NULL);
+        _exit(1);
+    }
+    for (unsigned i = 0; i < 50; i++) {
+        w.plan.inbound_count = 1 + i % 2;
+        apply(&w);
+    }
+    CHECK_INT(kill(child, SIGTERM), 0);
+    CHECK_INT(waitpid(child, &status, 0), child);
+    check_arrived(dial("240.240.0.7:80"), w.outbound4, "240.240.0.7:80");
+    world_done(&w);
+}
+
+/* Somebody's program that has taken the name is no agent. */
+TEST(a_stranger_cannot_take_the_lock)
+{
+    struct world w;
+    int ready[2], status;
+    char byte;
+    pid_t child;
+
+    use(&iptables_nft);
+    world_init(&w);
+    CHECK_INT(pipe(ready), 0);
+    child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        struct sockaddr_un at = {.sun_family = AF_UNIX, .sun_path = "\0weft-capture"};
+        int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+        bool good = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && setuid(65534) == 0 &&
+                    bind(fd, (struct sockaddr *)&at,
+                         (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 13)) == 0 &&
+                    listen(fd, 1) == 0;
+
+        if (write(ready[1], good ? "y" : "n", 1) == 1)
+            pause();
+        _exit(1);
+    }
+    CHECK_INT(read(ready[0], &byte, 1), 1);
+    CHECK_INT(byte, 'y');
+    apply(&w);
+    check_arrived(dial("240.240.0.7:80"), w.outbound4, "240.240.0.7:80");
+    CHECK_INT(kill(child, SIGKILL), 0);
+    CHECK_INT(waitpid(child, &status, 0), child);
+    close(ready[0]);
+    close(ready[1]);
+    world_done(&w);
+}
+
+/* ---- choosing a backend ---- */
+
+/* As on a kernel without netfilter's netlink: sockets of that protocol do not exist. */
+static void hide_nftables(void)
+{
+    struct sock_filter rows[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 5),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_NETLINK, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, NETLINK_NETFILTER, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPROTONOSUPPORT),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {COUNT(rows), rows};
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+        _exit(9);
+}
+
+static void hide_iptables(void)
+{
+    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("none", "/usr/sbin", "tmpfs", 0, NULL) != 0)
+        _exit(9);
+}
+
+/* A process of its own opens and applies; 0 when `name` was chosen, or the error holds it. */
+static void check_choice(enum capture_mode mode, bool nft, bool iptables, const char *name,
+                         const char *why)
+{
+    struct world w;
+    int status;
+    pid_t child;
+
+    use(&iptables_legacy);
+    world_init(&w);
+    child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        struct err err = {0};
+        struct capture *c;
+        const char *got;
+
+        if (!nft)
+            hide_nftables();
+        if (!iptables)
+            hide_iptables();
+        c = capture_open(mode, &err);
+        got = c ? capture_backend(c) : err.text;
+        if (!strstr(got, name) || (c && !strstr(capture_why(c).p, why)) ||
+            (!c && !strstr(err.text, why)) || (c && try_apply(c, &w.plan, &err) < 0)) {
+            print_error("%s, %s\n", got, err.text);
+            _exit(1);
+        }
+        capture_close(c, true);
+        _exit(0);
+    }
+    CHECK_INT(waitpid(child, &status, 0), child);
+    CHECK_INT(status, 0);
+    check_nothing_left();
+    world_done(&w);
+}
+
+TEST(auto_prefers_nftables_and_falls_back_to_iptables_saying_why)
+{
+    check_choice(CAPTURE_AUTO, true, true, "nftables", "table with an owner");
+    check_choice(CAPTURE_AUTO, false, true, "iptables", "this kernel has no nftables");
+    check_choice(CAPTURE_IPTABLES, true, true, "iptables", "(legacy)");
+}
+
+TEST(a_backend_that_cannot_be_is_told_with_the_remedy)
+{
+    check_choice(CAPTURE_IPTABLES, true, false, "install the package iptables", "iptables-save");
+    check_choice(CAPTURE_NFTABLES, false, true, "no nftables", "kernel");
+    check_choice(CAPTURE_AUTO, false, false, "neither nftables", "install the package iptables");
 }
 
 /* ---- changing the plan ---- */
@@ -635,7 +1093,7 @@ static void check_swaps(const char *to, bool inbound)
     apply(&w);
     child = fork();
     CHECK(child >= 0);
-    if (child == 0)
+    if (child == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0)
         connect_often(t, &w, to, inbound ? w.inbound : w.outbound4, inbound);
     for (unsigned i = 0; i < 150 || t->connects < 2000; i++) {
         w.plan.inbound = i % 2 ? w.ports : more;
@@ -652,12 +1110,12 @@ static void check_swaps(const char *to, bool inbound)
     world_done(&w);
 }
 
-TEST(replacing_the_plan_loses_no_outbound_connection)
+EACH(replacing_the_plan_loses_no_outbound_connection)
 {
     check_swaps("240.240.0.7:80", false);
 }
 
-TEST(replacing_the_plan_loses_no_inbound_connection)
+EACH(replacing_the_plan_loses_no_inbound_connection)
 {
     check_swaps("10.9.0.1:8080", true);
 }
@@ -668,6 +1126,7 @@ TEST(others_changing_nftables_meanwhile_do_not_cost_the_ownership)
     int status;
     pid_t child;
 
+    use(&nftables);
     world_init(&w);
     child = fork();
     CHECK(child >= 0);
@@ -686,7 +1145,7 @@ TEST(others_changing_nftables_meanwhile_do_not_cost_the_ownership)
     world_done(&w);
 }
 
-TEST(a_changed_range_moves_its_route)
+EACH(a_changed_range_moves_its_route)
 {
     struct world w;
 
@@ -701,7 +1160,7 @@ TEST(a_changed_range_moves_its_route)
     world_done(&w);
 }
 
-TEST(a_plan_that_cannot_be_changes_nothing)
+EACH(a_plan_that_cannot_be_changes_nothing)
 {
     static const struct {
         struct capture_inbound port;
@@ -725,7 +1184,7 @@ TEST(a_plan_that_cannot_be_changes_nothing)
         struct err err = {0};
 
         w.ports[1] = rows[i].port;
-        CHECK_INT(capture_apply(w.capture, &w.plan, &err), -1);
+        CHECK_INT(try_apply(w.capture, &w.plan, &err), -1);
         if (!strstr(err.text, rows[i].want))
             CHECK_TEXT(err.text, rows[i].want);
     }
@@ -733,7 +1192,7 @@ TEST(a_plan_that_cannot_be_changes_nothing)
     world_done(&w);
 }
 
-TEST(many_service_addresses_fit)
+EACH(many_service_addresses_fit)
 {
     struct world w;
     size_t count = 20000;
@@ -788,7 +1247,7 @@ static void check_datagram(int client, int server)
     close(client);
 }
 
-TEST(queries_to_each_nameserver_reach_its_own_port)
+EACH(queries_to_each_nameserver_reach_its_own_port)
 {
     struct world w;
     struct capture_dns dns[] = {
@@ -898,14 +1357,14 @@ static void check_resolver(const char *nameserver, bool at_host)
     world_done(&w);
 }
 
-TEST(mesh_names_resolve_and_others_come_from_the_nameserver)
+EACH(mesh_names_resolve_and_others_come_from_the_nameserver)
 {
     check_resolver("10.9.0.2:53", false);
     check_resolver("[fd09::2]:53", false);
 }
 
 /* systemd-resolved, or no nameserver line at all. */
-TEST(a_nameserver_on_loopback_works_too)
+EACH(a_nameserver_on_loopback_works_too)
 {
     check_resolver("127.0.0.53:53", true);
     check_resolver("127.0.0.1:53", true);
