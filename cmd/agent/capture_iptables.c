@@ -109,8 +109,11 @@ static int try_programs(const struct xtables *x, struct err *err)
         xtables_format(&p, dns.server.family, &text);
         rc = xtables_restore(x, f, buf_str(&text), true, err);
         buf_done(&text);
+        if (rc < 0 && !strstr(x->version, "nf_tables"))
+            return err_wrap(err, "iptables %s, which needs root, CAP_NET_RAW and /run/xtables.lock",
+                            x->version);
         if (rc < 0)
-            return -1;
+            return err_wrap(err, "iptables %s", x->version);
     }
     return 0;
 }
