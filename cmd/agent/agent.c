@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -590,6 +591,8 @@ static void run(struct task *t, unsigned notes)
     struct running *r = CONTAINER(a, struct running, agent);
     struct err err;
 
+    if (notes & NOTE_SAVE)
+        malloc_trim(0); /* commits pass through many times the memory that they leave behind */
     if (notes & NOTE_SAVE && a->epoch && cache_save(a, &err)) {
         log_error("the state was not saved, a restart without a server would serve an older one; "
                   "trying again: %s",

@@ -189,13 +189,23 @@ static struct str first_line(const char *text)
     return str_cut(&all, '\n', &line) ? line : all;
 }
 
+/* The library keeps what it read of the kernel's rules, more than a megabyte of mostly empty tables, until a command
+ * fails. One does. */
+static void forget_cache(struct nft *n)
+{
+    (void)nft_run_cmd_from_buffer(n->ctx, "}");
+    (void)nft_ctx_get_error_buffer(n->ctx); /* reading it empties it */
+}
+
 static int run(struct nft *n, const char *script, struct err *err)
 {
     struct str why;
     size_t at;
 
-    if (nft_run_cmd_from_buffer(n->ctx, script) == 0)
+    if (nft_run_cmd_from_buffer(n->ctx, script) == 0) {
+        forget_cache(n);
         return 0;
+    }
     why = first_line(nft_ctx_get_error_buffer(n->ctx));
     if (str_find(why, STR("Operation not permitted"), &at))
         return err_set(err, ERR_CONFLICT,
