@@ -5,6 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "mesh/base/findings.h"
+#include "mesh/base/limits.h"
+
 static const struct flag help_flag = {"help", 'h', FLAG_SWITCH, NULL, "Print this help."};
 
 static const struct flag *find_flag(const struct command *c, struct str name, char letter)
@@ -192,6 +195,20 @@ void command_help(const struct command *c)
                        f->value ? " " : "", f->value ? f->value : "");
         printf("  %-30s %s\n", left, f->help);
     }
+}
+
+int command_findings(const struct findings *f, struct err *err)
+{
+    struct buf b;
+
+    buf_init(&b, LIMIT_API_BODY_BYTES);
+    for (const struct finding *one = f->first; one; one = one->next) {
+        finding_print(one, &b);
+        buf_addc(&b, '\n');
+    }
+    fprintf(stderr, "%.*s", STR_ARG(buf_str(&b)));
+    buf_done(&b);
+    return findings_err(f, err);
 }
 
 int command_failed(const struct err *err)

@@ -67,6 +67,9 @@ void command_help(const struct command *c);
 
 /* Print "weft: error text" and return the exit code that fits its kind. */
 int command_failed(const struct err *err);
+/* Print every finding to standard error, one a line; the first becomes the err. Returns -1. */
+struct findings;
+int command_findings(const struct findings *f, struct err *err);
 
 /* What to run next, for people: by systemd where it runs and the unit is installed. "weft-agent" gives
  * "systemctl enable --now weft-agent", else `otherwise`. */

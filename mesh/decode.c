@@ -296,6 +296,19 @@ struct object *decode_object(const struct node *root, struct str file, unsigned 
     return f->errors == before ? o : NULL;
 }
 
+int decode_settings(const struct schema *s, const struct node *n, struct str file, struct arena *a,
+                    void *out, struct findings *f)
+{
+    struct object_meta m = {.file = file, .line = n->line, .column = n->column};
+    struct decoder d = {a, f, &m};
+    size_t before = f->errors;
+
+    memset(out, 0, s->size);
+    schema_defaults(s, out);
+    decode_message(&d, s, n, out);
+    return f->errors == before ? 0 : -1;
+}
+
 /* ---- documents ---- */
 
 void object_list_add(struct object_list *list, struct arena *a, struct object *o)

@@ -28,6 +28,11 @@ int documents_parse(struct str text, struct str file, enum syntax syntax, struct
 struct object *decode_object(const struct node *root, struct str file, unsigned document,
                              struct arena *a, struct findings *f) MUST_USE;
 
+/* A section of a settings file, as a message of the schema: `out` is cleared and gets its defaults.
+ * -1 with findings at file and line. */
+int decode_settings(const struct schema *s, const struct node *n, struct str file, struct arena *a,
+                    void *out, struct findings *f) MUST_USE;
+
 void object_list_add(struct object_list *list, struct arena *a, struct object *o);
 
 /* A finding about an object, at a node of it (NULL: at the object). The detail is printed; the rest

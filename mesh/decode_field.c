@@ -57,6 +57,18 @@ static void decode_double(const struct decoder *d, const struct field *f, const 
     *out = value;
 }
 
+static struct str duration_text(struct arena *a, int64_t ns)
+{
+    struct buf b;
+    struct str s;
+
+    buf_init(&b, 64);
+    buf_duration(&b, ns);
+    s = arena_str(a, buf_str(&b));
+    buf_done(&b);
+    return s;
+}
+
 static void decode_duration(const struct decoder *d, const struct field *f, const struct node *n,
                             int64_t *out)
 {
@@ -78,6 +90,11 @@ static void decode_duration(const struct decoder *d, const struct field *f, cons
     if (ns != 0 && (ns < ms || ns % ms != 0)) {
         decode_fail(d, n, FIND_VALUE, "%s must be a whole number of milliseconds, at least 1ms",
                     f->name);
+        return;
+    }
+    if ((f->flags & FIELD_BOUNDED) && (ns < f->min || ns > f->max)) {
+        decode_fail(d, n, FIND_VALUE, "%s must be from %.*s to %.*s", f->name,
+                    STR_ARG(duration_text(d->a, f->min)), STR_ARG(duration_text(d->a, f->max)));
         return;
     }
     if ((f->flags & FIELD_WHOLE_SECONDS) && ns % second != 0) {
@@ -121,6 +138,31 @@ static void decode_string(const struct decoder *d, const struct field *f, const 
                     (long long)f->min, (long long)f->max, n->text.n);
     else if (f->check && n->text.n && f->check(n->text, &err))
         decode_fail_check(d, n, &err);
+}
+
+static void decode_switch(const struct decoder *d, const struct field *f, const struct node *n,
+                          bool *out)
+{
+    if (!decode_is(d, n, NODE_STRING, field_type_name(f->type)))
+        return;
+    if (!str_eq(n->text, STR("on")) && !str_eq(n->text, STR("off")))
+        decode_fail(d, n, FIND_VALUE, "%s must be on or off, not \"%.*s\"", f->name,
+                    STR_ARG(n->text));
+    *out = str_eq(n->text, STR("on"));
+}
+
+static void decode_address(const struct decoder *d, const struct field *f, const struct node *n,
+                           struct addr *out)
+{
+    bool good;
+
+    if (!decode_is(d, n, NODE_STRING, field_type_name(f->type)))
+        return;
+    good = f->type == FIELD_IP ? addr_parse_ip(n->text, out)
+                               : addr_parse(n->text, out) && out->port != 0;
+    if (!good)
+        decode_fail(d, n, FIND_VALUE, "%s: \"%.*s\" is not %s", f->name, STR_ARG(n->text),
+                    field_type_name(f->type));
 }
 
 static void decode_bytes(const struct decoder *d, const struct field *f, const struct node *n,
@@ -388,9 +430,10 @@ static void decode_list(const struct decoder *d, const struct field *f, const st
 static void decode_number(const struct decoder *d, const struct field *f, const struct node *n,
                           char *at)
 {
-    int64_t low = f->type == FIELD_INT32 ? INT32_MIN : 0;
+    int64_t low = f->type == FIELD_INT32 ? INT32_MIN : f->type == FIELD_PORT ? 1 : 0;
     int64_t high = f->type == FIELD_INT32    ? INT32_MAX
                    : f->type == FIELD_UINT32 ? UINT32_MAX
+                   : f->type == FIELD_PORT   ? UINT16_MAX
                                              : INT64_MAX;
     int64_t value;
 
@@ -400,6 +443,8 @@ static void decode_number(const struct decoder *d, const struct field *f, const 
         *(uint64_t *)(void *)at = (uint64_t)value;
     else if (f->type == FIELD_INT32)
         *(int32_t *)(void *)at = (int32_t)value;
+    else if (f->type == FIELD_PORT)
+        *(uint16_t *)(void *)at = (uint16_t)value;
     else
         *(uint32_t *)(void *)at = (uint32_t)value;
 }
@@ -438,6 +483,7 @@ static void decode_field(const struct decoder *d, const struct field *f, const s
 {
     char *at = out + f->offset;
     size_t *count = (size_t *)(void *)(out + f->count_offset);
+    struct str text = STR_NONE;
 
     if (f->has_offset)
         *(bool *)(void *)(out + f->has_offset) = true;
@@ -456,6 +502,7 @@ static void decode_field(const struct decoder *d, const struct field *f, const s
     case FIELD_INT32:
     case FIELD_UINT32:
     case FIELD_UINT64:
+    case FIELD_PORT:
         decode_number(d, f, n, at);
         break;
     case FIELD_DOUBLE:
@@ -504,6 +551,17 @@ static void decode_field(const struct decoder *d, const struct field *f, const s
         if (decode_is(d, n, NODE_MAP, "a map"))
             *(const struct node **)(void *)at = n;
         break;
+    case FIELD_SWITCH:
+        decode_switch(d, f, n, (bool *)(void *)at);
+        break;
+    case FIELD_TEXT:
+        decode_string(d, f, n, &text);
+        *(const char **)(void *)at = arena_str(d->a, text).p;
+        break;
+    case FIELD_IP:
+    case FIELD_ADDRESS:
+        decode_address(d, f, n, (struct addr *)(void *)at);
+        break;
     case FIELD_ANY:
         break;
     }
@@ -531,6 +589,7 @@ static bool counts_as_given(const struct field *f, const struct node *n)
         return false;
     switch (f->type) {
     case FIELD_STRING:
+    case FIELD_TEXT:
     case FIELD_WORD:
     case FIELD_STRINGS:
     case FIELD_MESSAGES:

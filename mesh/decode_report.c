@@ -82,12 +82,15 @@ void decode_fail_missing(const struct decoder *d, const struct node *parent, con
 void decode_status(const struct decoder *d, const struct node *at, enum field_status status,
                    struct str what, const char *reason)
 {
+    struct finding *x;
+
     switch (status) {
     case FIELD_BUILT:
         break;
     case FIELD_NOT_YET:
-        decode_point_at_key(
-            decode_fail(d, at, FIND_NOT_YET, "%.*s is not supported yet", STR_ARG(what)), at);
+        x = decode_fail(d, at, FIND_NOT_YET, "%.*s is not supported yet", STR_ARG(what));
+        decode_point_at_key(x, at);
+        x->hint = str_from(reason);
         break;
     case FIELD_UNSUPPORTED:
         decode_point_at_key(decode_fail(d, at, FIND_UNSUPPORTED, "%.*s is not supported: %s",

@@ -115,8 +115,6 @@ static struct node *encode_bytes(struct str bytes, struct arena *a)
     return n;
 }
 
-static struct node *encode_message(const struct schema *s, const void *message, struct arena *a);
-
 static struct node *encode_list(const struct field *f, const char *items, size_t count,
                                 struct arena *a)
 {
@@ -180,6 +178,13 @@ static int64_t default_of(const struct field *f, const char *message)
                              : f->def;
 }
 
+static struct node *encode_address(const struct addr *addr, struct arena *a)
+{
+    char text[ADDR_TEXT_MAX];
+
+    return addr->family ? node_string(a, arena_str(a, str_from(addr_format(addr, text)))) : NULL;
+}
+
 static struct node *encode_scalar(const struct field *f, const char *message, bool given,
                                   struct arena *a)
 {
@@ -196,6 +201,19 @@ static struct node *encode_scalar(const struct field *f, const char *message, bo
     case FIELD_BYTES:
         text = *(const struct str *)(const void *)at;
         return text.n || given ? encode_bytes(text, a) : NULL;
+    case FIELD_SWITCH:
+        number = *(const bool *)(const void *)at;
+        return node_string(a, number ? STR("on") : STR("off"));
+    case FIELD_PORT:
+        number = *(const uint16_t *)(const void *)at;
+        return number != f->def ? node_number(a, number) : NULL;
+    case FIELD_TEXT:
+        return *(const char *const *)(const void *)at
+                   ? node_string(a, str_from(*(const char *const *)(const void *)at))
+                   : NULL;
+    case FIELD_IP:
+    case FIELD_ADDRESS:
+        return encode_address((const struct addr *)(const void *)at, a);
     case FIELD_BOOL:
         number = *(const bool *)(const void *)at;
         return given || number != f->def ? node_bool(a, number != 0) : NULL;
@@ -265,7 +283,7 @@ static struct node *encode_field(const struct field *f, const char *message, str
     }
 }
 
-static struct node *encode_message(const struct schema *s, const void *message, struct arena *a)
+struct node *encode_message(const struct schema *s, const void *message, struct arena *a)
 {
     struct node *map = node_new(a, NODE_MAP);
 

@@ -17,3 +17,5 @@ struct node *encode_spec(const struct object *o, struct arena *a);
  * In place: give it a copy. The mark reads back as a value that validation refuses. */
 #define ENCODE_REDACTED "(redacted)"
 void encode_redact(const struct schema *s, struct node *message);
+/* A message of any schema: the fields that are not at their default. */
+struct node *encode_message(const struct schema *s, const void *message, struct arena *a);

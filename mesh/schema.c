@@ -1,7 +1,9 @@
 #include "mesh/schema.h"
 
+#include <assert.h>
 #include <string.h>
 
+#include "mesh/base/addr.h"
 #include "mesh/kinds/common.h"
 
 const struct field *schema_find(const struct schema *s, struct str name)
@@ -110,6 +112,7 @@ static void field_default(const struct field *f, char *at)
 {
     switch (f->type) {
     case FIELD_BOOL:
+    case FIELD_SWITCH:
         *(bool *)(void *)at = f->def != 0;
         break;
     case FIELD_INT32:
@@ -133,6 +136,26 @@ static void field_default(const struct field *f, char *at)
     case FIELD_EMBED:
         schema_defaults(f->message, at);
         break;
+    case FIELD_PORT:
+        *(uint16_t *)(void *)at = (uint16_t)f->def;
+        break;
+    case FIELD_STRING:
+    case FIELD_WORD:
+        *(struct str *)(void *)at = str_from(f->def_text);
+        break;
+    case FIELD_TEXT:
+        *(const char **)(void *)at = f->def_text;
+        break;
+    case FIELD_IP:
+    case FIELD_ADDRESS:
+        if (f->def_text) {
+            bool good = f->type == FIELD_IP ? addr_parse_ip(str_from(f->def_text), (void *)at)
+                                            : addr_parse(str_from(f->def_text), (void *)at);
+
+            assert(good); /* the table is ours */
+            (void)good;
+        }
+        break;
     default: /* cleared memory is empty: strings, lists, maps, pointers, MATCH_ANY */
         break;
     }
@@ -143,6 +166,38 @@ void schema_defaults(const struct schema *s, void *message)
     for (size_t i = 0; i < s->count; i++) {
         if (s->fields[i].type != FIELD_ANY)
             field_default(&s->fields[i], (char *)message + s->fields[i].offset);
+    }
+}
+
+struct str schema_default(const struct field *f, struct arena *a)
+{
+    const struct field_value *value;
+    struct buf b;
+    struct str text;
+
+    switch (f->type) {
+    case FIELD_SWITCH:
+        return f->def ? STR("on") : STR("off");
+    case FIELD_BOOL:
+        return f->def ? STR("true") : STR("false");
+    case FIELD_ENUM:
+        value = schema_value_of(f->values, (int)f->def);
+        return value ? str_from(value->name) : STR_NONE;
+    case FIELD_DURATION:
+        buf_init(&b, 64);
+        if (f->def)
+            buf_duration(&b, f->def);
+        text = arena_str(a, buf_str(&b));
+        buf_done(&b);
+        return text;
+    case FIELD_INT32:
+    case FIELD_UINT32:
+    case FIELD_UINT64:
+    case FIELD_PORT:
+    case FIELD_DOUBLE:
+        return f->def ? arena_printf(a, "%lld", (long long)f->def) : STR_NONE;
+    default:
+        return str_from(f->def_text);
     }
 }
 
@@ -172,6 +227,11 @@ const char *field_type_name(enum field_type type)
         [FIELD_MESSAGE_MAP] = "a map from numbers to maps",
         [FIELD_NAMED_MESSAGES] = "a map from names to maps",
         [FIELD_OBJECT] = "a map",
+        [FIELD_SWITCH] = "on or off",
+        [FIELD_PORT] = "a port from 1 to 65535",
+        [FIELD_TEXT] = "a text",
+        [FIELD_IP] = "an IP address",
+        [FIELD_ADDRESS] = "IP:PORT",
         [FIELD_ANY] = "anything",
     };
 

@@ -36,7 +36,12 @@ enum field_type {
     FIELD_MESSAGE_MAP, /* {uint32_t port; message} *, count: map<uint32,message> */
     FIELD_NAMED_MESSAGES, /* {struct str key; message} *, count: map<string,message> */
     FIELD_OBJECT,         /* const struct node *: a map of anything, kept as it is; NULL if absent */
-    FIELD_ANY,            /* not looked into: only for rows that are refused */
+    FIELD_SWITCH,      /* bool, "on" or "off": these five are of settings files */
+    FIELD_PORT,        /* uint16_t */
+    FIELD_TEXT,        /* const char *, ends in NUL; NULL if absent: paths and the like */
+    FIELD_IP,          /* struct addr, port 0; family 0 if absent */
+    FIELD_ADDRESS,     /* struct addr: IP:PORT */
+    FIELD_ANY,         /* not looked into: only for rows that are refused */
 };
 
 enum field_status {
@@ -85,6 +90,7 @@ struct field {
     unsigned flags;
     int64_t def, min, max; /* of strings with FIELD_BOUNDED: bytes */
     size_t most;           /* lists and maps: elements at most; 0: no limit but the document's */
+    const char *def_text;  /* the default of texts and addresses; NULL: empty */
     const struct field_value *values;
     const struct schema *message;
     field_check *check; /* strings: the value; lists: each; match maps: each key */
@@ -108,6 +114,7 @@ struct schema {
 #define SCHEMA_LIST(s, m)                                                                          \
     .offset = offsetof(struct s, m), .count_offset = offsetof(struct s, m##_count)
 #define SCHEMA_HAS(s, m)        .offset = offsetof(struct s, m), .has_offset = offsetof(struct s, has_##m)
+#define SCHEMA_DEFAULT(text)    .def_text = (text)
 #define SCHEMA_BOUNDS(lo, hi)   .min = (lo), .max = (hi)
 #define SCHEMA_VALUE(text, number) {(text), (number), FIELD_BUILT, NULL, 0}
 #define SCHEMA_NOT_YET          .status = FIELD_NOT_YET
@@ -134,5 +141,8 @@ struct str schema_values(const struct field_value *values, struct arena *a);
 
 /* Write the defaults of every field into a cleared message. */
 void schema_defaults(const struct schema *s, void *message);
+
+/* The default of a scalar as a settings file writes it; empty if there is none. */
+struct str schema_default(const struct field *f, struct arena *a);
 
 const char *field_type_name(enum field_type type); /* "a string", "a list of strings", ... */

@@ -101,20 +101,6 @@ static void rebuild_self(struct agent *a)
     a->self.service_count = n;
 }
 
-static int print_findings(const struct findings *f, struct err *err)
-{
-    struct buf b;
-
-    buf_init(&b, LIMIT_API_BODY_BYTES);
-    for (const struct finding *one = f->first; one; one = one->next) {
-        finding_print(one, &b);
-        buf_addc(&b, '\n');
-    }
-    fprintf(stderr, "%.*s", STR_ARG(buf_str(&b)));
-    buf_done(&b);
-    return findings_err(f, err);
-}
-
 /* Read services.d into a fresh arena; on a problem the services in force stay. */
 static int read_services(struct agent *a, struct err *err)
 {
@@ -127,7 +113,7 @@ static int read_services(struct agent *a, struct err *err)
     findings_init(&f, &arena);
     if (services_read(a->settings.config_dir, &a->settings, &a->self.address, &arena, &services,
                       &count, &f)) {
-        (void)print_findings(&f, err);
+        (void)command_findings(&f, err);
         arena_done(&arena);
         return -1;
     }

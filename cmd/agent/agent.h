@@ -33,11 +33,14 @@ struct agent_member {
     size_t server_count;
 };
 
-/* agent.ini; every key has a default. */
+/* agent.ini; every key has a default. The table in settings.c says what each means. */
 struct agent_settings {
-    char *state_dir, *config_dir, *socket_path, *access_log, *resolv_conf;
+    const struct node *node; /* NULL after reading */
+    struct arena arena;      /* holds the texts */
+    const char *state_dir, *config_dir, *socket_path; /* of the command line */
+    const char *access_log, *resolv_conf;
     struct addr address; /* of this host towards the others; family 0: found by asking the kernel */
-    unsigned workers;
+    uint32_t workers;
     enum capture_mode capture;
     bool dns;
     struct addr outbound,
@@ -81,7 +84,7 @@ struct agent {
     int64_t started_ms;
 };
 
-/* settings.c */
+/* settings.c. Every problem of agent.ini is printed to standard error; err has the first. */
 int agent_settings_read(const char *config_dir, const char *state_dir, const char *socket,
                         struct agent_settings *out, struct err *err);
 void agent_settings_done(struct agent_settings *s);

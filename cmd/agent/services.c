@@ -1,4 +1,4 @@
-/* services.d/NAME.ini becomes local services.
+/* services.d/NAME.ini becomes local services; the rows below say what each key means.
  *
  *     [service reviews]
  *     port = 9080              where the application listens; captured
@@ -13,18 +13,75 @@
  *     [gateway edge]           no application: opens the ports of Gateways whose selector matches
  *     label.istio = ingressgateway
  */
-#include <stdio.h>
-#include <string.h>
-
 #include "cmd/agent/agent.h"
 #include "cmd/agent/capture.h"
 #include "mesh/base/file.h"
-#include "mesh/base/ini.h"
 #include "mesh/base/limits.h"
 #include "mesh/identity.h"
 #include "mesh/kinds/common.h"
+#include "mesh/settings.h"
 
 #define FILE_BYTES (256u << 10)
+
+/* A section as it is written. */
+struct service_settings {
+    const struct node *node;
+    uint16_t port, service_port;
+    struct str protocol, version, ns, account;
+    struct labels labels;
+    struct addr address;
+    struct str run_as, unit, check; /* not yet */
+};
+
+static int check_dns_label(struct str s, struct err *err)
+{
+    return identity_label_ok(s)
+               ? 0
+               : err_set(err, ERR_INVALID, "\"%.*s\" is not a DNS label", STR_ARG(s));
+}
+
+/* Rows of designated initialisers, which clang-format 14 cannot lay out (it even crashes). */
+/* clang-format off */
+#define COMMON_ROWS                                                                                \
+    {"version", FIELD_STRING, SCHEMA_AT(service_settings, version),                                \
+     .check = common_check_label_value, .meaning = "Label version."},                              \
+    {"label", FIELD_LABELS, SCHEMA_AT(service_settings, labels),                                   \
+     .meaning = "Further labels, as label.KEY; label.app is the name."},                           \
+    {"namespace", FIELD_STRING, SCHEMA_AT(service_settings, ns), SCHEMA_DEFAULT("default"),        \
+     .check = check_dns_label, .meaning = "Namespace of the service."},                            \
+    {"account", FIELD_STRING, SCHEMA_AT(service_settings, account), .check = check_dns_label,      \
+     .meaning = "Account of its identity; without it the name."}
+
+static const struct field service_rows[] = {
+    {"port", FIELD_PORT, SCHEMA_AT(service_settings, port), .flags = FIELD_REQUIRED,
+     .meaning = "Where the application listens; this port is captured."},
+    {"service_port", FIELD_PORT, SCHEMA_AT(service_settings, service_port),
+     .meaning = "What clients address; without it port."},
+    {"protocol", FIELD_WORD, SCHEMA_AT(service_settings, protocol), .values = common_protocols,
+     .meaning = "What the application speaks; without it found out from the first bytes."},
+    COMMON_ROWS,
+    {"address", FIELD_IP, SCHEMA_AT(service_settings, address),
+     .meaning = "IP where the application is bound; without it the host's."},
+    {"run_as", FIELD_STRING, SCHEMA_AT(service_settings, run_as), SCHEMA_NOT_YET,
+     .reason = "callers of this host share one identity",
+     .meaning = "User whose connections have the service's identity."},
+    {"unit", FIELD_STRING, SCHEMA_AT(service_settings, unit), SCHEMA_NOT_YET,
+     .reason = "callers of this host share one identity",
+     .meaning = "Systemd unit whose connections have the service's identity."},
+    {"check", FIELD_STRING, SCHEMA_AT(service_settings, check), SCHEMA_NOT_YET,
+     .reason = "health checks are not built", .meaning = "Health check."},
+};
+
+static const struct field gateway_rows[] = {COMMON_ROWS};
+/* clang-format on */
+
+static SCHEMA(service_schema, "[service]", service_settings, service_rows);
+static SCHEMA(gateway_schema, "[gateway]", service_settings, gateway_rows);
+
+static const struct settings_type types[] = {
+    {"service", &service_schema, true},
+    {"gateway", &gateway_schema, true},
+};
 
 struct reading {
     struct arena *arena;
@@ -35,33 +92,6 @@ struct reading {
     struct local_service *services;
     size_t count;
 };
-
-PRINTF_LIKE(4, 5)
-static void problem(struct reading *r, enum finding_code code, unsigned line, const char *fmt, ...)
-{
-    struct finding *f;
-    struct buf text;
-    va_list ap;
-
-    buf_init(&text, ERR_TEXT_MAX);
-    va_start(ap, fmt);
-    buf_vprintf(&text, fmt, ap);
-    va_end(ap);
-    f = findings_add(r->findings, code, SEVERITY_ERROR, "%.*s", STR_ARG(buf_str(&text)));
-    f->file = r->file;
-    f->line = line;
-    buf_done(&text);
-}
-
-static uint16_t read_port(struct reading *r, const struct node *n)
-{
-    uint64_t value;
-
-    if (str_uint(n->text, 1, 65535, &value))
-        return (uint16_t)value;
-    problem(r, FIND_VALUE, n->line, "\"%.*s\" is not a port between 1 and 65535", STR_ARG(n->text));
-    return 0;
-}
 
 static void add_label(struct reading *r, struct local_service *s, struct str key, struct str value)
 {
@@ -74,81 +104,6 @@ static void add_label(struct reading *r, struct local_service *s, struct str key
     s->labels.count++;
 }
 
-/* Labels are held to the syntax of those that selectors name. */
-static void read_label(struct reading *r, struct local_service *s, struct str key,
-                       const struct node *n)
-{
-    struct err err;
-
-    if (common_check_label_key(key, &err) || common_check_label_value(n->text, &err))
-        problem(r, FIND_VALUE, n->line, "%s", err.text);
-    else
-        add_label(r, s, key, n->text);
-}
-
-static void read_protocol(struct reading *r, struct local_service *s, const struct node *n)
-{
-    const struct field_value *v = schema_value(common_protocols, n->text, true);
-
-    s->protocol = n->text;
-    if (!v)
-        problem(r, FIND_VALUE, n->line, "protocol \"%.*s\" is not one of %.*s", STR_ARG(n->text),
-                STR_ARG(schema_values(common_protocols, r->arena)));
-    else if (v->status == FIELD_NOT_YET)
-        problem(r, FIND_NOT_YET, n->line, "protocol %.*s is not supported yet", STR_ARG(n->text));
-    else if (v->status == FIELD_UNSUPPORTED)
-        problem(r, FIND_UNSUPPORTED, n->line, "protocol %.*s: %s", STR_ARG(n->text), v->reason);
-}
-
-static void read_key(struct reading *r, struct local_service *s, const struct node *n)
-{
-    static const struct {
-        const char *name;
-        const char *why;
-    } later[] = {
-        {"run_as", "run_as is not supported yet: callers of this host share one identity"},
-        {"unit",   "unit is not supported yet: callers of this host share one identity"  },
-        {"check",  "check (health checks) is not supported yet"                          }
-    };
-    struct addr ip;
-
-    if (str_eq(n->key, STR("port"))) {
-        s->port = read_port(r, n);
-    } else if (str_eq(n->key, STR("service_port"))) {
-        s->service_port = read_port(r, n);
-    } else if (str_eq(n->key, STR("protocol"))) {
-        read_protocol(r, s, n);
-    } else if (str_eq(n->key, STR("version"))) {
-        read_label(r, s, STR("version"), n);
-    } else if (str_starts(n->key, STR("label."))) {
-        read_label(r, s, str_sub(n->key, strlen("label."), n->key.n), n);
-    } else if (str_eq(n->key, STR("address"))) {
-        if (addr_parse_ip(n->text, &ip))
-            s->app = ip;
-        else
-            problem(r, FIND_VALUE, n->line, "address \"%.*s\" is not an IP address",
-                    STR_ARG(n->text));
-    } else if (str_eq(n->key, STR("namespace"))) {
-        s->ns = n->text;
-        if (!identity_label_ok(n->text))
-            problem(r, FIND_VALUE, n->line, "namespace \"%.*s\" is not a DNS label",
-                    STR_ARG(n->text));
-    } else if (str_eq(n->key, STR("account"))) {
-        s->account = n->text;
-        if (!identity_label_ok(n->text))
-            problem(r, FIND_VALUE, n->line, "account \"%.*s\" is not a DNS label",
-                    STR_ARG(n->text));
-    } else {
-        for (size_t i = 0; i < COUNT(later); i++) {
-            if (str_eq(n->key, str_from(later[i].name))) {
-                problem(r, FIND_NOT_YET, n->key_line, "%s", later[i].why);
-                return;
-            }
-        }
-        problem(r, FIND_UNKNOWN_FIELD, n->key_line, "unknown key \"%.*s\"", STR_ARG(n->key));
-    }
-}
-
 static bool is_own_port(const struct agent_settings *s, uint16_t port)
 {
     if (s->dns && port >= s->dns_port && port < s->dns_port + CAPTURE_DNS_MAX)
@@ -158,79 +113,100 @@ static bool is_own_port(const struct agent_settings *s, uint16_t port)
 }
 
 /* What holds between keys, and between services. */
-static void check(struct reading *r, struct local_service *s, unsigned line)
+static void check(struct reading *r, const struct local_service *s,
+                  const struct settings_section *at)
 {
-    if (!identity_label_ok(s->name))
-        problem(r, FIND_VALUE, line,
-                "\"%.*s\" is not a service name: lower case letters, digits and '-'",
-                STR_ARG(s->name));
+    struct findings *f = r->findings;
+
+    if (s->name.n && !identity_label_ok(s->name)) /* none was reported before */
+        settings_report(f, r->file, at, NULL, FIND_VALUE,
+                        "\"%.*s\" is not a service name: lower case letters, digits and '-'",
+                        STR_ARG(s->name));
     if (s->is_gateway)
         return;
-    if (s->port == 0)
-        problem(r, FIND_REQUIRED, line, "service %.*s needs a port", STR_ARG(s->name));
     if (s->port == 22)
-        problem(r, FIND_VALUE, line,
-                "service %.*s: port 22 is never captured; SSH must stay reachable",
-                STR_ARG(s->name));
+        settings_report(f, r->file, at, "port", FIND_VALUE,
+                        "service %.*s: port 22 is never captured; SSH must stay reachable",
+                        STR_ARG(s->name));
     if (is_own_port(r->settings, s->port))
-        problem(r, FIND_CONFLICT, line, "service %.*s: this port belongs to the agent itself",
-                STR_ARG(s->name));
+        settings_report(f, r->file, at, "port", FIND_CONFLICT,
+                        "service %.*s: this port belongs to the agent itself", STR_ARG(s->name));
     for (size_t i = 0; i < r->count; i++) {
         const struct local_service *o = &r->services[i];
 
         if (str_eq(o->name, s->name) && str_eq(o->ns, s->ns))
-            problem(r, FIND_DUPLICATE, line, "service %.*s is defined twice", STR_ARG(s->name));
+            settings_report(f, r->file, at, NULL, FIND_DUPLICATE, "service %.*s is defined twice",
+                            STR_ARG(s->name));
         else if (s->port && o->port == s->port)
-            problem(r, FIND_CONFLICT, line, "service %.*s: its port is another service's already",
-                    STR_ARG(s->name));
+            settings_report(f, r->file, at, "port", FIND_CONFLICT,
+                            "service %.*s: its port is another service's already",
+                            STR_ARG(s->name));
     }
 }
 
-static void read_section(struct reading *r, const struct ini_section *sec)
+/* Hosts compare protocols as they are registered: in one case. */
+static struct str lower(struct arena *a, struct str s)
 {
-    struct local_service s = {
-        .ns = STR("default"), .name = sec->name, .is_gateway = str_eq(sec->type, STR("gateway"))};
+    char *p = arena_alloc(a, s.n + 1);
 
-    if (!s.is_gateway && !str_eq(sec->type, STR("service"))) {
-        problem(r, FIND_UNKNOWN_FIELD, sec->line,
-                "unknown section [%.*s NAME]; write [service NAME] or [gateway NAME]",
-                STR_ARG(sec->type));
-        return;
-    }
-    for (const struct node *n = sec->values->first; n; n = n->next)
-        read_key(r, &s, n);
-    if (!s.account.n)
-        s.account = s.name;
-    if (!s.service_port)
-        s.service_port = s.port;
+    for (size_t i = 0; i < s.n; i++)
+        p[i] = (char)(s.p[i] >= 'A' && s.p[i] <= 'Z' ? s.p[i] + 32 : s.p[i]);
+    return (struct str){p, s.n};
+}
+
+static void read_section(struct reading *r, const struct settings_section *at)
+{
+    const struct service_settings *w = at->values;
+    struct local_service s = {.ns = w->ns,
+                              .name = at->name,
+                              .account = w->account.n ? w->account : at->name,
+                              .port = w->port,
+                              .service_port = w->service_port ? w->service_port : w->port,
+                              .protocol = lower(r->arena, w->protocol),
+                              .labels = w->labels,
+                              .app = w->address.family ? w->address : *r->host,
+                              .is_gateway = at->type->schema == &gateway_schema};
+
+    s.app.port = s.port;
+    if (w->version.n && labels_get(&s.labels, STR("version")).n)
+        settings_report(r->findings, r->file, at, "version", FIND_DUPLICATE_KEY,
+                        "version and label.version are the same label");
+    else if (w->version.n)
+        add_label(r, &s, STR("version"), w->version);
     if (labels_get(&s.labels, STR("app")).n == 0)
         add_label(r, &s, STR("app"), s.name);
-    if (!s.app.family)
-        s.app = *r->host;
-    s.app.port = s.port;
     if (r->count == LIMIT_SERVICES_PER_HOST) {
-        problem(r, FIND_LIMIT, sec->line,
-                "too many services on this host: %.*s is one more than 256", STR_ARG(s.name));
+        settings_report(r->findings, r->file, at, NULL, FIND_LIMIT,
+                        "too many services on this host: %.*s is one more than 256",
+                        STR_ARG(s.name));
         return;
     }
-    check(r, &s, sec->line);
+    check(r, &s, at);
     r->services[r->count++] = s;
+}
+
+static struct finding *fail_file(struct reading *r, struct str file, const struct err *err)
+{
+    struct finding *x = findings_add(r->findings, FIND_PARSE, SEVERITY_ERROR, "%s", err->text);
+
+    x->file = file;
+    return x;
 }
 
 static void read_file(struct reading *r, const char *dir, const char *name)
 {
-    struct str path = arena_printf(r->arena, "%s/%s", dir, name);
-    struct ini_section *sections = NULL;
+    struct settings_section *sections = NULL;
     struct buf text;
     struct err err;
 
-    r->file = path;
+    r->file = arena_printf(r->arena, "%s/%s", dir, name);
     buf_init(&text, FILE_BYTES);
-    if (file_read(path.p, &text, &err))
-        problem(r, FIND_PARSE, 0, "%s", err.text);
-    else if (ini_read(arena_str(r->arena, buf_str(&text)), path, r->arena, &sections,
-                      r->findings) == 0)
-        for (const struct ini_section *s = sections; s; s = s->next)
+    if (file_read(r->file.p, &text, &err))
+        fail_file(r, r->file, &err);
+    else if (settings_parse(buf_str(&text), r->file, types, COUNT(types), r->arena, &sections,
+                            r->findings) == 0 ||
+             sections) /* all problems at once */
+        for (const struct settings_section *s = sections; s; s = s->next)
             read_section(r, s);
     buf_done(&text);
 }
@@ -249,7 +225,7 @@ int services_read(const char *config_dir, const struct agent_settings *settings,
     r.services = ARENA_ARRAY(a, LIMIT_SERVICES_PER_HOST, struct local_service);
     if (file_exists(dir.p)) {
         if (file_list(dir.p, suffixes, &names, &names_count, &err))
-            problem(&r, FIND_PARSE, 0, "%s", err.text);
+            fail_file(&r, dir, &err);
         for (size_t i = 0; i < names_count; i++)
             read_file(&r, dir.p, names[i]);
         file_list_free(names, names_count);

@@ -5,198 +5,107 @@
 
 #include "cmd/agent/agent.h"
 #include "cmd/agent/capture.h"
+#include "cmd/command.h"
 #include "mesh/base/file.h"
-#include "mesh/base/ini.h"
 #include "mesh/base/json.h"
 #include "mesh/base/limits.h"
 #include "mesh/base/mem.h"
 #include "mesh/dns.h"
+#include "mesh/settings.h"
 
 #define FILE_BYTES (1u << 20)
 
-enum value_kind {
-    VALUE_PATH,
-    VALUE_IP,
-    VALUE_ADDR,
-    VALUE_SWITCH,
-    VALUE_CAPTURE,
-    VALUE_WORKERS,
-    VALUE_PORT
+static const struct field_value capture_modes[] = {
+    {.name = "auto", .value = CAPTURE_AUTO},         {.name = "on", .value = CAPTURE_AUTO},
+    {.name = "nftables", .value = CAPTURE_NFTABLES}, {.name = "iptables", .value = CAPTURE_IPTABLES},
+    {.name = "off", .value = CAPTURE_OFF},           {.name = NULL},
 };
 
-/* Every key of [agent]. */
-static const struct {
-    const char *key;
-    enum value_kind kind;
-    size_t offset;
-} keys[] = {
-    {"access_log",  VALUE_PATH,    offsetof(struct agent_settings, access_log) },
-    {"resolv_conf", VALUE_PATH,    offsetof(struct agent_settings, resolv_conf)},
-    {"address",     VALUE_IP,      offsetof(struct agent_settings, address)    },
-    {"workers",     VALUE_WORKERS, offsetof(struct agent_settings, workers)    },
-    {"capture",     VALUE_CAPTURE, offsetof(struct agent_settings, capture)    },
-    {"dns",         VALUE_SWITCH,  offsetof(struct agent_settings, dns)        },
-    {"dns_port",    VALUE_PORT,    offsetof(struct agent_settings, dns_port)   },
-    {"outbound",    VALUE_ADDR,    offsetof(struct agent_settings, outbound)   },
-    {"inbound",     VALUE_ADDR,    offsetof(struct agent_settings, inbound)    },
-    {"admin",       VALUE_ADDR,    offsetof(struct agent_settings, admin)      },
-    {"metrics",     VALUE_ADDR,    offsetof(struct agent_settings, metrics)    },
-    {"health",      VALUE_ADDR,    offsetof(struct agent_settings, health)     },
+/* Rows of designated initialisers, which clang-format 14 cannot lay out (it even crashes). */
+/* clang-format off */
+static const struct field rows[] = {
+    {"address", FIELD_IP, SCHEMA_AT(agent_settings, address),
+     .meaning = "This host's IP towards the others; without it the one that the server saw."},
+    {"workers", FIELD_UINT32, SCHEMA_AT(agent_settings, workers), .flags = FIELD_BOUNDED, .def = 2,
+     SCHEMA_BOUNDS(1, LIMIT_WORKERS), .meaning = "Threads of the proxy."},
+    {"capture", FIELD_ENUM, SCHEMA_AT(agent_settings, capture), .values = capture_modes,
+     .def = CAPTURE_AUTO,
+     .meaning = "What redirects connections; auto takes nftables where the kernel can, else iptables."},
+    {"dns", FIELD_SWITCH, SCHEMA_AT(agent_settings, dns), .def = 1,
+     .meaning = "If off, mesh names are not answered."},
+    {"dns_port", FIELD_PORT, SCHEMA_AT(agent_settings, dns_port), .def = CAPTURE_DNS,
+     .meaning = "Port for the first nameserver; the next ones follow."},
+    {"outbound", FIELD_ADDRESS, SCHEMA_AT(agent_settings, outbound),
+     SCHEMA_DEFAULT("0.0.0.0:15001"),
+     .meaning = "Where redirected outbound connections arrive; the port also on ::1."},
+    {"inbound", FIELD_ADDRESS, SCHEMA_AT(agent_settings, inbound), SCHEMA_DEFAULT("0.0.0.0:15006"),
+     .meaning = "Where redirected inbound connections arrive; the port also on ::1."},
+    {"admin", FIELD_ADDRESS, SCHEMA_AT(agent_settings, admin), SCHEMA_DEFAULT("127.0.0.1:15000"),
+     .meaning = "All pages."},
+    {"metrics", FIELD_ADDRESS, SCHEMA_AT(agent_settings, metrics),
+     SCHEMA_DEFAULT("127.0.0.1:15020"), .meaning = "Metrics and health."},
+    {"health", FIELD_ADDRESS, SCHEMA_AT(agent_settings, health), SCHEMA_DEFAULT("0.0.0.0:15021"),
+     .meaning = "Health alone, for load balancers."},
+    {"access_log", FIELD_TEXT, SCHEMA_AT(agent_settings, access_log), SCHEMA_DEFAULT("off"),
+     .meaning = "A file, - for standard output, or off."},
+    {"resolv_conf", FIELD_TEXT, SCHEMA_AT(agent_settings, resolv_conf),
+     SCHEMA_DEFAULT("/etc/resolv.conf"), .meaning = "Where the nameservers are read, every 5 s."},
 };
+/* clang-format on */
 
-static int bad(struct err *err, const struct node *n, const char *want)
+static SCHEMA(schema, "[agent]", agent_settings, rows);
+
+static const struct settings_type agent_type = {"agent", &schema, false};
+
+/* A missing file is an empty one: every key has a default. */
+static int read_ini(const char *path, struct arena *a, struct agent_settings *out, struct err *err)
 {
-    return err_set(err, ERR_INVALID, "%u: %.*s: \"%.*s\" is not %s", n->line, STR_ARG(n->key),
-                   STR_ARG(n->text), want);
-}
-
-static int read_capture(const struct node *n, enum capture_mode *to, struct err *err)
-{
-    static const struct {
-        const char *word;
-        enum capture_mode mode;
-    } words[] = {
-        {"auto",     CAPTURE_AUTO    },
-        {"on",       CAPTURE_AUTO    },
-        {"nftables", CAPTURE_NFTABLES},
-        {"iptables", CAPTURE_IPTABLES},
-        {"off",      CAPTURE_OFF     },
-    };
-
-    for (size_t i = 0; i < COUNT(words); i++) {
-        if (str_eq(n->text, str_from(words[i].word))) {
-            *to = words[i].mode;
-            return 0;
-        }
-    }
-    return bad(err, n, "auto, nftables, iptables or off");
-}
-
-static int read_value(const struct node *n, enum value_kind kind, void *to, struct err *err)
-{
-    uint64_t number;
-
-    switch (kind) {
-    case VALUE_PATH:
-        mem_free(*(char **)to);
-        *(char **)to = str_dup(n->text);
-        return 0;
-    case VALUE_IP:
-        return addr_parse_ip(n->text, to) ? 0 : bad(err, n, "an IP address");
-    case VALUE_ADDR:
-        return addr_parse(n->text, to) ? 0 : bad(err, n, "IP:PORT");
-    case VALUE_SWITCH:
-        if (!str_eq(n->text, STR("on")) && !str_eq(n->text, STR("off")))
-            return bad(err, n, "on or off");
-        *(bool *)to = n->text.n == 2;
-        return 0;
-    case VALUE_CAPTURE:
-        return read_capture(n, to, err);
-    case VALUE_WORKERS:
-        if (!str_uint(n->text, 1, LIMIT_WORKERS, &number))
-            return bad(err, n, "a number of threads between 1 and 64");
-        *(unsigned *)to = (unsigned)number;
-        return 0;
-    case VALUE_PORT:
-        if (!str_uint(n->text, 1, 65535, &number))
-            return bad(err, n, "a port");
-        *(uint16_t *)to = (uint16_t)number;
-        return 0;
-    }
-    return 0;
-}
-
-static int read_key(const struct node *n, struct agent_settings *out, struct err *err)
-{
-    const char *near = NULL;
-    size_t best = 4;
-
-    for (size_t i = 0; i < COUNT(keys); i++) {
-        size_t d = str_distance(str_from(keys[i].key), n->key, 3);
-
-        if (d == 0)
-            return read_value(n, keys[i].kind, (char *)out + keys[i].offset, err);
-        if (d < best) {
-            best = d;
-            near = keys[i].key;
-        }
-    }
-    if (near)
-        return err_set(err, ERR_INVALID, "unknown setting \"%.*s\": did you mean %s?",
-                       STR_ARG(n->key), near);
-    return err_set(err, ERR_INVALID, "unknown setting \"%.*s\"", STR_ARG(n->key));
-}
-
-static int read_ini(const char *path, struct agent_settings *out, struct err *err)
-{
-    struct ini_section *sections = NULL;
+    struct settings_section *sections = NULL;
     struct findings f;
-    struct arena a;
     struct buf text;
     int rc = -1;
 
+    schema_defaults(&schema, out);
     if (!file_exists(path))
-        return 0; /* every key has a default */
-    arena_init(&a);
+        return 0;
     buf_init(&text, FILE_BYTES);
-    findings_init(&f, &a);
-    if (file_read(path, &text, err))
-        goto out;
-    if (ini_read(buf_str(&text), str_from(path), &a, &sections, &f)) {
-        (void)findings_err(&f, err);
-        goto out;
+    findings_init(&f, a);
+    if (file_read(path, &text, err) == 0) {
+        rc = settings_parse(buf_str(&text), arena_str(a, str_from(path)), &agent_type, 1, a,
+                            &sections, &f);
+        if (rc)
+            (void)command_findings(&f, err);
     }
-    for (const struct ini_section *s = sections; s; s = s->next) {
-        if (!str_eq(s->type, STR("agent"))) {
-            (void)err_set(err, ERR_INVALID, "%s:%u: unknown section [%.*s]; there is only [agent]",
-                          path, s->line, STR_ARG(s->type));
-            goto out;
-        }
-        for (const struct node *n = s->values->first; n; n = n->next) {
-            if (read_key(n, out, err)) {
-                (void)err_wrap(err, "%s:%u", path, n->key_line);
-                goto out;
-            }
-        }
-    }
-    rc = 0;
-out:
+    if (rc == 0 && sections)
+        *out = *(const struct agent_settings *)sections->values;
     buf_done(&text);
-    arena_done(&a);
     return rc;
 }
 
 int agent_settings_read(const char *config_dir, const char *state_dir, const char *socket,
                         struct agent_settings *out, struct err *err)
 {
-    char path[4096];
+    struct agent_settings s = {0};
+    struct arena a;
+    int rc;
 
-    *out = (struct agent_settings){
-        .capture = CAPTURE_AUTO, .dns = true, .workers = 2, .dns_port = CAPTURE_DNS};
-    out->config_dir = str_dup(str_from(config_dir));
-    out->state_dir = str_dup(str_from(state_dir));
-    out->socket_path = str_dup(str_from(socket));
-    out->resolv_conf = str_dup(STR("/etc/resolv.conf"));
-    if (!addr_parse(STR("0.0.0.0:15001"), &out->outbound) ||
-        !addr_parse(STR("0.0.0.0:15006"), &out->inbound) ||
-        !addr_parse(STR("127.0.0.1:15000"), &out->admin) ||
-        !addr_parse(STR("127.0.0.1:15020"), &out->metrics) ||
-        !addr_parse(STR("0.0.0.0:15021"), &out->health))
-        return err_set(err, ERR_INVALID, "the defaults do not parse");
-    (void)snprintf(path, sizeof(path), "%s/agent.ini", config_dir);
-    if (read_ini(path, out, err) == 0)
-        return 0;
-    agent_settings_done(out);
-    return -1;
+    arena_init(&a);
+    rc = read_ini(arena_printf(&a, "%s/agent.ini", config_dir).p, &a, &s, err);
+    s.node = NULL;
+    s.config_dir = arena_str(&a, str_from(config_dir)).p;
+    s.state_dir = arena_str(&a, str_from(state_dir)).p;
+    s.socket_path = arena_str(&a, str_from(socket)).p;
+    s.arena = a;
+    if (rc)
+        arena_done(&s.arena);
+    else
+        *out = s;
+    return rc;
 }
 
 void agent_settings_done(struct agent_settings *s)
 {
-    mem_free(s->state_dir);
-    mem_free(s->config_dir);
-    mem_free(s->socket_path);
-    mem_free(s->access_log);
-    mem_free(s->resolv_conf);
+    arena_done(&s->arena);
     *s = (struct agent_settings){0};
 }
 

@@ -77,7 +77,7 @@ int server_check(const struct args *a)
 
     arena_init(&arena);
     if (!state) {
-        rc = server_settings_read(server_config_path(a, &arena), &settings, &err);
+        rc = server_settings_read(server_config_path(a, &arena), &arena, &settings, &err);
         state = settings.state_dir;
     }
     if (rc == 0) {
@@ -95,7 +95,6 @@ int server_check(const struct args *a)
         }
         store_close(store);
     }
-    server_settings_done(&settings);
     arena_done(&arena);
     if (rc)
         return command_failed(&err);

@@ -126,7 +126,7 @@ int enrol_token_create(struct server *s, const struct enrol_token *want,
 static int sign(struct server *s, struct str csr, struct str uri, struct str host_id,
                 struct buf *pem, struct arena *a, struct ledger_certificate *row, struct err *err)
 {
-    struct ca_leaf leaf = {.uri = uri, .lifetime_ms = s->settings.leaf_ms};
+    struct ca_leaf leaf = {.uri = uri, .lifetime_ms = s->settings.leaf_ns / 1000000};
     struct cert_info *info = ARENA_NEW(a, struct cert_info);
     struct buf pin;
     uint8_t hash[HASH_BYTES];

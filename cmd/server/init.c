@@ -58,13 +58,13 @@ static int read_init(const struct args *a, struct server_settings *s, struct are
         else
             advertise = listen;
     }
-    s->state_dir = str_dup(str_from(state));
-    s->socket_path = str_dup(str_from(socket));
-    s->advertise = str_dup(str_from(advertise));
-    s->trust_domain = str_dup(str_from(args_text(a, "trust-domain", "cluster.local")));
-    s->domain = str_dup(str_from(args_text(a, "domain", "cluster.local")));
-    s->root_namespace = str_dup(str_from(args_text(a, "root-namespace", "istio-system")));
-    s->leaf_ms = 72ll * 3600 * 1000;
+    s->state_dir = state;
+    s->socket_path = socket;
+    s->advertise = advertise;
+    s->trust_domain = args_text(a, "trust-domain", "cluster.local");
+    s->domain = args_text(a, "domain", "cluster.local");
+    s->root_namespace = args_text(a, "root-namespace", "istio-system");
+    s->leaf_ns = 72ll * 3600 * 1000000000;
     if (!identity_trust_domain_ok(str_from(s->trust_domain)))
         return err_set(err, ERR_INVALID,
                        "--trust-domain %s: lower case letters, digits, '.', '-' and '_' only",
@@ -221,7 +221,6 @@ int server_init(const struct args *a)
     ca_close(s.ca);
     if (lock >= 0)
         close(lock);
-    server_settings_done(&s.settings);
     key_wipe(join.p, join.cap);
     buf_done(&join);
     arena_done(&arena);

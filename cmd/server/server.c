@@ -42,7 +42,7 @@ enum { NOTE_SIGNAL = 1, NOTE_RENEW = 2, NOTE_REPORT = 4 };
 static int issue_own(struct server *s, struct err *err)
 {
     struct key *key = key_new();
-    struct ca_leaf leaf = {.lifetime_ms = s->settings.leaf_ms};
+    struct ca_leaf leaf = {.lifetime_ms = s->settings.leaf_ns / 1000000};
     struct creds *creds = NULL;
     char pem[KEY_PEM_MAX];
     struct buf uri, chain;
@@ -96,7 +96,7 @@ static void renew(struct server *s)
     if (ledger_token_sweep(s->store, text_wall_ms(), TOKEN_KEEP_MS, &removed, &err) ||
         ledger_certificate_sweep(s->store, text_wall_ms(), TOKEN_KEEP_MS, &removed, &err))
         log_warn("old rows were not swept, will try again in an hour: %s", err.text);
-    timer_in(&s->renew_timer, MIN(SWEEP_MS, s->settings.leaf_ms / 6));
+    timer_in(&s->renew_timer, MIN(SWEEP_MS, s->settings.leaf_ns / 1000000 / 6));
 }
 
 /* To the service manager. This loop is watched by sending it; a helper that stands still stops it. */
@@ -217,7 +217,7 @@ static void serve_until_stopped(struct server *s, int signal_fd)
     watch_init(&signals, &s->task, signal_fd, NOTE_SIGNAL, 0);
     watch_want(&signals, true, false);
     timer_init(&s->renew_timer, &s->task, NOTE_RENEW);
-    timer_in(&s->renew_timer, MIN(SWEEP_MS, s->settings.leaf_ms / 6));
+    timer_in(&s->renew_timer, MIN(SWEEP_MS, s->settings.leaf_ns / 1000000 / 6));
     timer_init(&s->report_timer, &s->task, NOTE_REPORT);
     notify_open(&s->notify);
     if (s->notify.fd >= 0)
@@ -246,7 +246,7 @@ static int run_server(const struct args *a)
         (void)snprintf(s.name, sizeof(s.name), "server");
     if (args_has(a, "debug"))
         log_level = LOG_DEBUG;
-    if (server_settings_read(server_config_path(a, &arena), &s.settings, &err))
+    if (server_settings_read(server_config_path(a, &arena), &arena, &s.settings, &err))
         goto out;
     (void)umask(077); /* what others may read says so when it is made */
     s.loop = loop_new(&err);
@@ -263,7 +263,6 @@ static int run_server(const struct args *a)
 out:
     if (s.loop)
         loop_free(s.loop);
-    server_settings_done(&s.settings);
     arena_done(&arena);
     return rc ? command_failed(&err) : EXIT_DONE;
 }

@@ -25,13 +25,15 @@ struct session;
 struct store;
 struct watches;
 
+/* server.ini; the table in settings.c says what each key means. */
 struct server_settings {
-    char *state_dir;    /* holds weft.db and ca/ */
-    char *socket_path;  /* the Unix socket */
-    struct addr listen; /* TLS port */
-    char *advertise;    /* HOST:PORT[,...] in join strings */
-    char *trust_domain, *domain, *root_namespace;
-    int64_t leaf_ms; /* life of leaves */
+    const struct node *node; /* NULL after reading */
+    const char *state_dir;   /* holds weft.db and ca/ */
+    const char *socket_path; /* the Unix socket */
+    struct addr listen;      /* TLS port */
+    const char *advertise;   /* HOST:PORT[,...] in join strings */
+    const char *trust_domain, *domain, *root_namespace;
+    int64_t leaf_ns; /* life of leaves */
 };
 
 struct server {
@@ -73,9 +75,10 @@ int server_check(const struct args *a);
 const char *server_config_path(const struct args *a, struct arena *arena);   /* of server.ini */
 const char *server_path(struct arena *a, const char *dir, const char *name); /* DIR/NAME */
 
-/* settings.c: DIR/server.ini, written by init, edited by people. */
-void server_settings_done(struct server_settings *s);
-int server_settings_read(const char *config_path, struct server_settings *out, struct err *err);
+/* settings.c: DIR/server.ini, written by init, edited by people. Texts live in the arena. Every
+ * problem of the file is printed to standard error; err has the first. */
+int server_settings_read(const char *config_path, struct arena *a, struct server_settings *out,
+                         struct err *err);
 int server_settings_write(const char *config_path, const struct server_settings *s,
                           struct err *err);
 

@@ -184,7 +184,7 @@ def test_an_agent_with_a_full_disk_takes_rules_and_certificates():
     with Mesh() as m:
         control = m.server()
         ini = control.config / "server.ini"
-        ini.write_text(re.sub("leaf_lifetime = .*", "leaf_lifetime = 1m", ini.read_text()))
+        ini.write_text(re.sub("; leaf_lifetime = .*", "leaf_lifetime = 1m", ini.read_text()))
         m.server_process.stop()
         m.start_server()
         web = m.host("web").service("web", 8080, protocol="http").app("web", 8080, APP, NAME="web")

@@ -92,7 +92,7 @@ def s():
         assert init.returncode == 0, init.stderr
         m.control = control
         ini = control.config / "server.ini"
-        ini.write_text(re.sub(r"(?m)^leaf_lifetime.*$", "leaf_lifetime = 1m", ini.read_text()))
+        ini.write_text(re.sub(r"(?m)^; leaf_lifetime.*$", "leaf_lifetime = 1m", ini.read_text()))
         m.start_server(env=m.manager.env())
         for name in ("web", "caller"):
             h = m.host(name).account(ACCOUNT, *AGENT_CAPABILITIES)

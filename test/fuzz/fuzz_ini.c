@@ -15,10 +15,14 @@ static void check(const struct ini_section *s)
 {
     unsigned line = s->line;
 
-    must(s->type.n > 0 && node_twin(s->values) == NULL);
-    for (const struct node *n = s->values->first; n; n = n->next) {
-        must(n->kind == NODE_STRING && n->key.n > 0 && n->line > line);
-        line = n->line;
+    must(s->type.n > 0);
+    for (const struct ini_entry *e = s->first; e; e = e->next) {
+        must(e->key.n > 0 && e->key_line > line && e->line >= e->key_line && e->column > 0);
+        line = e->key_line;
+        for (const struct ini_piece *p = e->pieces; p; p = p->next) {
+            must(p->line >= line);
+            line = p->line;
+        }
     }
 }
 

@@ -120,7 +120,7 @@ TEST(every_key_is_taken)
 
     reading_init(&x);
     write_file(&x, "a.ini",
-               "[service reviews]\nport = 9080\nservice_port = 80\nprotocol = http\nversion = v2\n"
+               "[service reviews]\nport = 9080\nservice_port = 80\nprotocol = HTTP\nversion = v2\n"
                "label.tier = backend\nlabel.app = shop\naddress = 127.0.0.1\nnamespace = shop\n"
                "account = bookinfo\n");
     read_all(&x);
@@ -185,20 +185,24 @@ TEST(no_folder_and_no_file_are_no_services)
 
 TEST(every_mistake_names_its_file_and_line)
 {
-    check_refused("[service a]\nport = http\n", FIND_VALUE, 2, "not a port");
-    check_refused("[service a]\nport = 0\n", FIND_VALUE, 2, "not a port");
-    check_refused("[service a]\nport = 65536\n", FIND_VALUE, 2, "not a port");
-    check_refused("[service a]\nport = 1\nservice_port = -1\n", FIND_VALUE, 3, "not a port");
-    check_refused("\n[service a]\n", FIND_REQUIRED, 2, "needs a port");
+    check_refused("[service a]\nport = http\n", FIND_TYPE, 2, "whole number");
+    check_refused("[service a]\nport = 0\n", FIND_VALUE, 2, "from 1 to 65535");
+    check_refused("[service a]\nport = 65536\n", FIND_VALUE, 2, "from 1 to 65535");
+    check_refused("[service a]\nport = 1\nservice_port = -1\n", FIND_VALUE, 3, "from 1 to 65535");
+    check_refused("\n[service a]\n", FIND_REQUIRED, 2, "port is required");
     check_refused("[service a]\nport = 1\nprotocol = HTTP/2!\n", FIND_VALUE, 3, "protocol");
     check_refused("[service a]\nport = 1\naddress = localhost\n", FIND_VALUE, 3, "not an IP");
     check_refused("[service a]\nport = 1\nnamespace = A_B\n", FIND_VALUE, 3, "not a DNS label");
     check_refused("[service a]\nport = 1\naccount = a/b\n", FIND_VALUE, 3, "not a DNS label");
     check_refused("[service A_B]\nport = 1\n", FIND_VALUE, 1, "not a service name");
-    check_refused("[service]\nport = 1\n", FIND_VALUE, 1, "not a service name");
-    check_refused("[service a]\nport = 1\nprot = http\n", FIND_UNKNOWN_FIELD, 3, "unknown key");
+    check_refused("[service]\nport = 1\n", FIND_VALUE, 1, "needs a name");
+    check_refused("[service a]\nport = 1\nprot = http\n", FIND_UNKNOWN_FIELD, 3, "unknown field");
+    check_refused("[gateway a]\nport = 1\n", FIND_UNKNOWN_FIELD, 2, "unknown field");
+    check_refused("[service a]\nport = 1\nport = 2\n", FIND_DUPLICATE_KEY, 3, "given twice");
+    check_refused("[service a]\nport = 1\nversion = 1\nlabel.version = 2\n", FIND_DUPLICATE_KEY, 3,
+                  "same label");
     check_refused("[sevice a]\nport = 1\n", FIND_UNKNOWN_FIELD, 1, "unknown section");
-    check_refused("[service a]\nport = 22\n", FIND_VALUE, 1, "never captured");
+    check_refused("[service a]\nport = 22\n", FIND_VALUE, 2, "never captured");
     check_refused("[service a]\nport = 1\nversion = a b\n", FIND_VALUE, 3, "label");
     check_refused("[service a]\nport = 1\nlabel.a/b/c = x\n", FIND_VALUE, 3, "label");
     check_refused("port = 1\n", FIND_PARSE, 1, "section");
@@ -207,7 +211,7 @@ TEST(every_mistake_names_its_file_and_line)
 TEST(a_protocol_that_nobody_knows_or_that_is_not_built_is_refused)
 {
     check_refused("[service a]\nport = 1\nprotocol = htpp\n", FIND_VALUE, 3, "htpp");
-    check_refused("[service a]\nport = 1\nprotocol = grpc\n", FIND_NOT_YET, 3, "grpc");
+    check_refused("[service a]\nport = 1\nprotocol = grpc\n", FIND_NOT_YET, 3, "GRPC");
     check_refused("[service a]\nport = 1\nprotocol = udp\n", FIND_UNSUPPORTED, 3, "TCP only");
 }
 
@@ -216,7 +220,7 @@ TEST(what_is_not_built_yet_says_so)
     check_refused("[service a]\nport = 1\nrun_as = www\n", FIND_NOT_YET, 3,
                   "run_as is not supported");
     check_refused("[service a]\nport = 1\nunit = a\n", FIND_NOT_YET, 3, "unit is not supported");
-    check_refused("[service a]\nport = 1\ncheck = /\n", FIND_NOT_YET, 3, "check (health checks)");
+    check_refused("[service a]\nport = 1\ncheck = /\n", FIND_NOT_YET, 3, "check is not supported");
 }
 
 TEST(the_agents_own_ports_are_not_a_services)
@@ -227,7 +231,7 @@ TEST(the_agents_own_ports_are_not_a_services)
         char text[100];
 
         (void)snprintf(text, sizeof(text), "[service a]\nport = %s\n", own[i]);
-        check_refused(text, FIND_CONFLICT, 1, "belongs to the agent");
+        check_refused(text, FIND_CONFLICT, 2, "belongs to the agent");
     }
 }
 
@@ -235,7 +239,7 @@ TEST(two_services_share_neither_name_nor_port)
 {
     check_refused("[service a]\nport = 1\n[service a]\nport = 2\n", FIND_DUPLICATE, 3,
                   "defined twice");
-    check_refused("[service a]\nport = 1\n[service b]\nport = 1\n", FIND_CONFLICT, 3,
+    check_refused("[service a]\nport = 1\n[service b]\nport = 1\n", FIND_CONFLICT, 4,
                   "another service's already");
 }
 
@@ -258,7 +262,7 @@ TEST(all_mistakes_are_told_at_once)
     write_file(&x, "a.ini", "[service a]\nport = x\nprot = http\n");
     write_file(&x, "b.ini", "[service b]\naddress = y\nport = 3\n");
     read_all(&x);
-    CHECK_INT(x.f.errors, 4); /* two keys, the port that lacks, the address */
+    CHECK_INT(x.f.errors, 3); /* two keys, the address */
     reading_done(&x);
 }
 
