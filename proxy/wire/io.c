@@ -477,6 +477,7 @@ static enum io_step read_pair(struct io *io, struct bytes *into, size_t max, siz
     struct bytes *from = io->cipher_in.n > 0 ? &io->cipher_in : io->peer ? &io->peer->out : NULL;
     bool shut = !io->peer || io->peer->eof_sent;
 
+    io->want_read = true;
     *n = from ? MIN(from->n, max) : 0;
     if (*n == 0) {
         if (shut)
@@ -531,11 +532,9 @@ enum io_step io_read(struct io *io, struct bytes *into, size_t max, size_t *n)
         return IO_FAILED;
     if (io->job || io->connecting || max == 0)
         return IO_AGAIN;
-    if (io->paired) {
-        io->want_read = true;
-        return read_pair(io, into, max, n);
-    }
-    step = io->tls ? read_tls(io, into, max, n) : read_plain(io, into, max, n);
+    step = io->paired ? read_pair(io, into, max, n)
+           : io->tls  ? read_tls(io, into, max, n)
+                      : read_plain(io, into, max, n);
     if (io->write_error && (step == IO_AGAIN || step == IO_EOF)) {
         fail(io, io->write_error);
         return IO_FAILED;
@@ -593,6 +592,19 @@ static void drop_output(struct io *io)
     bytes_done(&io->out);
 }
 
+/* Nothing can be written any more; the peer's last bytes may still be read, unless its end was. */
+static void fail_output(struct io *io, int error)
+{
+    drop_output(io);
+    if (io->eof_in) {
+        fail(io, error);
+        return;
+    }
+    io->write_error = error;
+    want(io, true, false);
+    note(io, IO_NOTE_READ | IO_NOTE_WRITE);
+}
+
 static void write_socket(struct io *io)
 {
     while (io->out.n > 0) {
@@ -607,10 +619,7 @@ static void write_socket(struct io *io)
             want(io, io->want_read, true);
             return;
         } else if (errno != EINTR) {
-            io->write_error = errno;
-            drop_output(io);
-            want(io, true, false);
-            note(io, IO_NOTE_READ | IO_NOTE_WRITE);
+            fail_output(io, errno);
             return;
         }
     }
@@ -786,6 +795,10 @@ void io_reset(struct io *io)
     if (io->watch.fd >= 0)
         (void)setsockopt(io->watch.fd, SOL_SOCKET, SO_LINGER, &now,
                          sizeof(now)); /* else it is a plain close */
+    if (io->peer) { /* what it has not read is lost, as on a socket */
+        drop_output(io);
+        fail_output(io->peer, ECONNRESET);
+    }
     io_close(io);
 }
 

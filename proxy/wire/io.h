@@ -82,8 +82,9 @@ void io_shutdown(
     struct io *io); /* after the pending bytes: close_notify and SHUT_WR; reading goes on */
 bool io_is_shut(const struct io *io); /* shutdown has reached the socket */
 void io_close(struct io *io);         /* now; unsent bytes are lost */
-void io_reset(
-    struct io *io); /* close with RST (SO_LINGER 0): for refusals that must be seen as such */
+/* Close with RST (SO_LINGER 0), for refusals and cuts that must be seen as such; the other end of a pair fails with
+ * ECONNRESET. */
+void io_reset(struct io *io);
 void io_keepalive(struct io *io, int idle_s, int interval_s, int probes);
 
 struct str io_failure(const struct io *io); /* a sentence: errno or TLS reason */

@@ -494,3 +494,33 @@ TEST(a_bare_end_under_tls_is_a_truncation)
     finish();
     tls_world_done(&w);
 }
+
+TEST(a_reset_of_a_pair_is_a_failure_behind_what_was_sent)
+{
+    begin_pair();
+    io_write_str(&a.io, STR("read"));
+    turns(loop, 3);
+    io_reset(&a.io);
+    turns(loop, 3);
+    check_in(&b, "read");
+    CHECK(!b.ended);
+    CHECK(b.io.failed);
+    CHECK_INT(b.io.error, ECONNRESET);
+    finish();
+}
+
+TEST(an_io_whose_both_directions_are_over_has_failed)
+{
+    begin_sockets();
+    io_shutdown(&a.io);
+    turns(loop, 3);
+    CHECK(b.ended);
+    io_close(&a.io);
+    for (int i = 0; i < 3; i++) { /* the first write may meet no error yet */
+        io_write_str(&b.io, STR("?"));
+        turns(loop, 3);
+    }
+    CHECK(b.io.failed);
+    CHECK_INT(b.io.error, EPIPE);
+    finish();
+}
