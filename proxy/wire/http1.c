@@ -812,8 +812,8 @@ static bool wants_input(const struct http1 *c)
     case P_CLOSE:
     case P_CHUNK_DATA:
         return c->in.n == 0;
-    case P_DONE: /* to notice that the peer is gone; pipelined bytes wait */
-        return c->in.n == 0;
+    case P_DONE: /* to notice that the peer is gone, also behind some pipelined bytes */
+        return c->in.n == 0 || (c->is_server && c->in.n < READ_BYTES);
     case P_HEAD:
     case P_CHUNK_LINE:
     case P_CHUNK_CR:
