@@ -33,22 +33,6 @@ size_t sync_frame_size(const char head[SYNC_HEAD_BYTES])
     return n;
 }
 
-int sync_frame_next(struct str in, struct str *body, size_t *used)
-{
-    size_t n;
-
-    if (in.n < SYNC_HEAD_BYTES)
-        return 0;
-    n = sync_frame_size(in.p);
-    if (n > LIMIT_SYNC_FRAME_BYTES)
-        return -1;
-    if (in.n - SYNC_HEAD_BYTES < n)
-        return 0;
-    *body = (struct str){in.p + SYNC_HEAD_BYTES, n};
-    *used = SYNC_HEAD_BYTES + n;
-    return 1;
-}
-
 /* ---- resource sets ---- */
 
 void resources_init(struct resources *r)

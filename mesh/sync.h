@@ -36,12 +36,10 @@
 #include "mesh/base/map.h"
 #include "mesh/model.h"
 
-/* Framing. sync_frame_size: bytes of the body behind these four. sync_frame_next: 1 and *body when
- * a whole frame is at the front of `in` (cut it with *used), 0 for more, -1 when it is too long. */
+/* Framing; cmd/frame.h cuts frames off a connection. sync_frame_size: bytes of the body behind these four. */
 #define SYNC_HEAD_BYTES 4
 size_t sync_frame_size(const char head[SYNC_HEAD_BYTES]);
 void sync_frame(struct buf *out, struct str body);
-int sync_frame_next(struct str in, struct str *body, size_t *used);
 
 /* The set of resources that one agent holds (or that the server means it to hold): key -> canonical
  * JSON text. */

@@ -3,8 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/frame.h"
 #include "mesh/base/json.h"
+#include "mesh/base/limits.h"
 #include "mesh/sync.h"
+#include "proxy/wire/bytes.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -88,14 +91,18 @@ static void check_body(struct str body)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct str in = {(const char *)data, size}, body;
-    size_t used;
+    struct bytes in;
+    struct buf body;
 
-    while (sync_frame_next(in, &body, &used) == 1) {
-        must(used == body.n + 4 && used <= in.n);
-        check_body(body);
-        in = str_sub(in, used, in.n);
+    bytes_init(&in);
+    buf_init(&body, LIMIT_SYNC_FRAME_BYTES);
+    bytes_append(&in, (struct str){(const char *)data, size});
+    for (size_t before = in.n; frame_next(&in, &body) == 1; before = in.n) {
+        must(!body.failed && in.n + body.n + SYNC_HEAD_BYTES == before);
+        check_body(buf_str(&body));
     }
+    bytes_done(&in);
+    buf_done(&body);
     check_body((struct str){(const char *)data, size});
     return 0;
 }

@@ -51,17 +51,33 @@ TEST(a_frame_over_many_slices_is_whole_and_the_next_one_stays)
     buf_done(&body);
 }
 
-TEST(a_frame_that_says_it_is_too_long_is_refused_at_its_head)
+/* What a head of four bytes alone says. */
+static int verdict(const char *head)
 {
     struct bytes in;
     struct buf body;
+    int got;
 
     bytes_init(&in);
     buf_init(&body, LIMIT_SYNC_FRAME_BYTES);
-    bytes_append(&in, (struct str){"\x01\x00\x00\x01", 4});
-    CHECK_INT(frame_next(&in, &body), -1);
+    bytes_append(&in, (struct str){head, 4});
+    got = frame_next(&in, &body);
+    CHECK_INT(body.n, 0);
     bytes_done(&in);
     buf_done(&body);
+    return got;
+}
+
+TEST(a_frame_that_says_it_is_too_long_is_refused_at_its_head)
+{
+    CHECK_INT(verdict("\x01\x00\x00\x00"), 0); /* the limit itself is fine */
+    CHECK_INT(verdict("\x01\x00\x00\x01"), -1);
+    CHECK_INT(verdict("\xff\xff\xff\xff"), -1);
+}
+
+TEST(an_empty_frame_is_a_frame)
+{
+    CHECK_INT(verdict("\0\0\0\0"), 1);
 }
 
 TEST(who_used_up_the_minute_waits_for_the_next_one)

@@ -1,84 +1,10 @@
-/* Frames, resource sets, registrations, and the way of a catalog through resources and back. */
+/* Resource sets, registrations, and the way of a catalog through resources and back. */
 #include "mesh/sync.h"
 
 #include "mesh/base/json.h"
 #include "mesh/base/limits.h"
 #include "mesh/decode.h"
 #include "test/test.h"
-
-/* ---- frames ---- */
-
-TEST(a_frame_comes_back_whole)
-{
-    struct buf b;
-    struct str body;
-    size_t used;
-
-    buf_init(&b, 1000);
-    sync_frame(&b, STR("{\"type\":\"ping\"}"));
-    CHECK_INT(sync_frame_next(buf_str(&b), &body, &used), 1);
-    CHECK_STR(body, "{\"type\":\"ping\"}");
-    CHECK_INT(used, b.n);
-    buf_done(&b);
-}
-
-TEST(an_empty_frame_is_a_frame)
-{
-    struct str body;
-    size_t used;
-
-    CHECK_INT(sync_frame_next((struct str){"\0\0\0\0", 4}, &body, &used), 1);
-    CHECK_INT(body.n, 0);
-    CHECK_INT(used, 4);
-}
-
-TEST(every_beginning_of_a_frame_asks_for_more)
-{
-    struct buf b;
-    struct str body = STR("untouched");
-    size_t used = 77;
-
-    buf_init(&b, 1000);
-    sync_frame(&b, STR("0123456789"));
-    for (size_t n = 0; n < b.n; n++)
-        CHECK_INT(sync_frame_next(str_sub(buf_str(&b), 0, n), &body, &used), 0);
-    CHECK_STR(body, "untouched");
-    CHECK_INT(used, 77);
-    buf_done(&b);
-}
-
-TEST(two_frames_in_one_read_come_one_after_the_other)
-{
-    struct buf b;
-    struct str body, rest;
-    size_t used;
-
-    buf_init(&b, 1000);
-    sync_frame(&b, STR("one"));
-    sync_frame(&b, STR("three"));
-    rest = buf_str(&b);
-    CHECK_INT(sync_frame_next(rest, &body, &used), 1);
-    CHECK_STR(body, "one");
-    rest = str_sub(rest, used, rest.n);
-    CHECK_INT(sync_frame_next(rest, &body, &used), 1);
-    CHECK_STR(body, "three");
-    CHECK_INT(used, rest.n);
-    buf_done(&b);
-}
-
-TEST(a_length_over_the_limit_is_refused_before_its_body_arrives)
-{
-    const uint32_t limit = LIMIT_SYNC_FRAME_BYTES;
-    char head[4] = {(char)(limit >> 24), (char)(limit >> 16), (char)(limit >> 8), (char)limit};
-    struct str body;
-    size_t used;
-
-    CHECK_INT(sync_frame_next((struct str){head, 4}, &body, &used),
-              0); /* the limit itself is fine */
-    head[3]++;
-    CHECK_INT(sync_frame_next((struct str){head, 4}, &body, &used), -1);
-    CHECK_INT(sync_frame_next((struct str){"\xff\xff\xff\xff", 4}, &body, &used), -1);
-}
 
 /* ---- sets ---- */
 
