@@ -8,7 +8,7 @@
 # make deps       install what building and testing needs (Debian packages, mbedTLS 3.6); idempotent
 # make fresh      demo and check in newly made Debian 12 and 13 roots (root, debootstrap); FRESH="trixie" chooses
 # make install    binary, units, man pages, completions, documents; honours DESTDIR and PREFIX; make uninstall removes them
-# make stories    streams told under chaos (test/world/world.h); not in check yet: some stories fail
+# make stories    streams told under chaos and seeds (test/world/world.h, docs/testing.md)
 # make layers     print which directory includes which; fails on an upward include
 # Add a file by creating it: sources are found by wildcard, headers by the compiler.
 

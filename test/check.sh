@@ -28,6 +28,9 @@ step "layers" make -s layers
 step "unit tests, fuzz corpora" make -s "$jobs" unit
 units=$(sed -n 's/.*PASSED  \] \([0-9]*\) test(s).*/\1/p' "$log" | awk '{n += $1} END {print n + 0}')
 step "the same under ASan and UBSan" make -s "$jobs" asan
+step "stories of streams under chaos" make -s "$jobs" stories
+stories=$(sed -n 's/.*PASSED  \] \([0-9]*\) test(s).*/\1/p' "$log" | awk '{n += $1} END {print n + 0}')
+step "the same under ASan and UBSan" make -s "$jobs" MODE=asan stories
 # Tests that cannot run here (no namespaces, no root) fail with a clear message.
 step "end to end, in network namespaces" /usr/bin/python3 -m pytest -q -p no:cacheprovider --tb=short --strict-markers -rs test/e2e
 summary=$(tail -n 1 "$log")
@@ -39,5 +42,5 @@ if grep -q 'skipped' <<<"$summary"; then
         exit 1
     fi
 fi
-echo "check: all passed: $units unit tests, twice (plain, ASan+UBSan); end to end: $summary; $((SECONDS - start)) s in all"
-echo "$((units + $(grep -o '^[0-9]* passed' <<<"$summary" | cut -d' ' -f1))) passed, 0 failed"
+echo "check: all passed: $units unit tests and $stories stories, twice (plain, ASan+UBSan); end to end: $summary; $((SECONDS - start)) s in all"
+echo "$((units + stories + $(grep -o '^[0-9]* passed' <<<"$summary" | cut -d' ' -f1))) passed, 0 failed"
