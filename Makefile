@@ -9,6 +9,7 @@
 # make fresh      demo and check in newly made Debian 12 and 13 roots (root, debootstrap); FRESH="trixie" chooses
 # make install    binary, units, man pages, completions, documents; honours DESTDIR and PREFIX; make uninstall removes them
 # make stories    streams told under chaos and seeds (test/world/world.h, docs/testing.md)
+# make soak       threads under load and change for SOAK_SECONDS (30), by ThreadSanitizer (SOAK_MODE=asan by the other two)
 # make layers     print which directory includes which; fails on an upward include
 # Add a file by creating it: sources are found by wildcard, headers by the compiler.
 
@@ -33,6 +34,7 @@ OBJ     := $(SRC:%.c=$(B)/%.o)
 LIBOBJ  := $(filter-out $(B)/cmd/main.o,$(OBJ))
 TESTS   := $(patsubst test/%.c,$(B)/test/%,$(wildcard test/unit/*_test.c))
 STORIES := $(patsubst test/%.c,$(B)/test/%,$(wildcard test/world/*_test.c))
+SOAKS   := $(patsubst test/%.c,$(B)/test/%,$(wildcard test/soak/*_test.c))
 FUZZ    := $(patsubst test/%.c,$(B)/test/%,$(wildcard test/fuzz/fuzz_*.c))
 
 comma    := ,
@@ -67,7 +69,7 @@ $(B)/%.o: %.c $(if $(MBEDTLS),$(MBEDTLS)/stamp)
 # A NULL ends the test that meets it, so this warning says nothing there.
 $(B)/test/%.o: CFLAGS += -Wno-null-dereference
 
-$(B)/test/unit/%: $(B)/test/unit/%.o $(LIBOBJ)
+$(TESTS) $(SOAKS): %: %.o $(LIBOBJ)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LINK) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
@@ -93,6 +95,11 @@ unit-programs: $(TESTS) $(FUZZ)
 
 stories: $(STORIES)
 	@set -e; for t in $(STORIES); do $$t; done
+
+SOAK_MODE ?= tsan
+soak: ; $(Q)$(MAKE) --no-print-directory MODE=$(SOAK_MODE) soaks
+soaks: $(SOAKS)
+	@set -e; for t in $(SOAKS); do $$t; done
 
 asan:  ; $(Q)$(MAKE) --no-print-directory MODE=asan unit
 tsan:  ; $(Q)$(MAKE) --no-print-directory MODE=tsan unit
@@ -160,6 +167,6 @@ format:
 
 clean: ; rm -rf build/release build/asan build/tsan build/fuzz
 
-.PHONY: all unit unit-programs stories check check-all asan tsan fuzz fuzzers deps e2e demo fresh stage install uninstall layers format clean
+.PHONY: all unit unit-programs stories soak soaks check check-all asan tsan fuzz fuzzers deps e2e demo fresh stage install uninstall layers format clean
 .SECONDARY:
--include $(OBJ:.o=.d) $(TESTS:=.d) $(STORIES:=.d) $(FUZZ:=.d)
+-include $(OBJ:.o=.d) $(TESTS:=.d) $(STORIES:=.d) $(SOAKS:=.d) $(FUZZ:=.d)

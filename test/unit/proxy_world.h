@@ -196,6 +196,7 @@ struct origin {
     uint16_t port;
     pthread_t thread;
     atomic_int requests, connections, live;
+    pthread_mutex_t lock; /* of `last` */
     char last[4096]; /* head of the last request; read when all is quiet */
     atomic_size_t
         late_bytes; /* ORIGIN_EARLY: what came behind the head, most of it after the answer */
@@ -241,7 +242,9 @@ static bool serve_one(struct origin *o, int fd, const struct message *m)
     char text[64];
     const char *path = strchr(m->text, ' ') + 1;
 
+    pthread_mutex_lock(&o->lock);
     snprintf(o->last, sizeof(o->last), "%s", m->text);
+    pthread_mutex_unlock(&o->lock);
     atomic_fetch_add(&o->requests, 1);
     if (strncmp(path, "/headers", 8) == 0 || strcasestr(m->text, "\r\nx-tell:")) {
         answer(fd, 200, m->text, strlen(m->text));
@@ -357,6 +360,7 @@ UNUSED static void origin_start(struct origin *o, const char *name, enum origin_
     memset(o, 0, sizeof(*o));
     snprintf(o->name, sizeof(o->name), "%s", name);
     o->mode = mode;
+    pthread_mutex_init(&o->lock, NULL);
     o->fd = listen_any(&o->port);
     pthread_create(&o->thread, NULL, origin_accept, o);
 }
