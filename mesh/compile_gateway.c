@@ -265,6 +265,7 @@ static void open_gate(struct build *b, const struct local_service *s, struct gat
     p.gateways = gate->refs;
     p.gateway_count = gate->count;
     l = compile_new_listener(name, LISTENER_GATEWAY, gate->protocol, &gate->at);
+    l->is_bound = true;
     l->service = arena_str(&l->part.arena, s->key);
     l->identity = arena_str(&l->part.arena, s->identity);
     compile_who_is(&b->tmp, &s->labels, s->name, s->ns, &who);

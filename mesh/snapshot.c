@@ -156,6 +156,7 @@ static void print_listener(struct buf *b, const struct listener *l)
     buf_addc(b, '{');
     put_text(b, "name", l->name);
     put_cstr(b, "kind", kinds[l->kind]);
+    put_bool(b, "bound", l->is_bound);
     put_cstr(b, "protocol", protocol_name(l->protocol));
     put_addr(b, "at", &l->at);
     if (l->http)
@@ -364,6 +365,7 @@ struct snapshot *snapshot_new(void)
     map_init(&s->by_cluster);
     map_init(&s->by_outbound);
     map_init(&s->by_inbound);
+    map_init(&s->by_bound);
     return s;
 }
 
@@ -386,6 +388,7 @@ struct snapshot *snapshot_unref(struct snapshot *s)
     map_done(&s->by_cluster);
     map_done(&s->by_outbound);
     map_done(&s->by_inbound);
+    map_done(&s->by_bound);
     arena_done(&s->arena);
     mem_free(s);
     return NULL;
@@ -428,17 +431,22 @@ static struct str listener_key(const struct addr *a, bool any, struct listener_k
     return (struct str){(const char *)k->bytes, sizeof(k->bytes)};
 }
 
+static void index_at(struct map *m, struct str k, struct listener *l)
+{
+    if (!map_get(m, k))
+        map_put(m, k, l);
+}
+
 static void index_listener(struct snapshot *s, struct listener *l)
 {
     struct listener_key k;
-    struct map *m;
 
-    if (l->kind == LISTENER_GATEWAY)
-        return; /* owns its socket; nobody looks it up */
-    m = l->kind == LISTENER_OUTBOUND ? &s->by_outbound : &s->by_inbound;
-    listener_key(&l->at, l->kind == LISTENER_INBOUND || addr_is_any(&l->at), &k);
-    if (!map_get(m, (struct str){(const char *)k.bytes, sizeof(k.bytes)}))
-        map_put(m, (struct str){(const char *)k.bytes, sizeof(k.bytes)}, l);
+    if (l->is_bound)
+        index_at(&s->by_bound, listener_key(&l->at, false, &k), l);
+    if (l->kind == LISTENER_INBOUND)
+        index_at(&s->by_inbound, listener_key(&l->at, true, &k), l);
+    if (l->kind == LISTENER_OUTBOUND && !l->is_bound)
+        index_at(&s->by_outbound, listener_key(&l->at, addr_is_any(&l->at), &k), l);
 }
 
 /* What the previous root has, by name. */
@@ -591,6 +599,13 @@ const struct listener *snapshot_inbound(const struct snapshot *s, uint16_t port)
     struct listener_key k;
 
     return map_get(&s->by_inbound, listener_key(&at, true, &k));
+}
+
+const struct listener *snapshot_bound(const struct snapshot *s, const struct addr *at)
+{
+    struct listener_key k;
+
+    return map_get(&s->by_bound, listener_key(at, false, &k));
 }
 
 const struct cluster *snapshot_cluster(const struct snapshot *s, struct str name)

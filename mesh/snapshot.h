@@ -265,15 +265,16 @@ struct tcp_route {
 enum listener_kind { LISTENER_OUTBOUND, LISTENER_INBOUND, LISTENER_GATEWAY };
 enum mtls_mode { MTLS_PERMISSIVE, MTLS_STRICT, MTLS_DISABLE };
 
-/* What to do with a connection. Outbound and inbound ones are matched by original destination on the two capture
- * sockets; gateway ones own a socket each. */
+/* What to do with a connection. A bound listener owns a socket at `at`: every gateway, and outbound or inbound ones where
+ * nothing is redirected. The others are matched by original destination on the two capture sockets. */
 struct listener {
     struct part part;
     struct str name;
     enum listener_kind kind;
+    bool is_bound;
     enum app_protocol protocol;
-    struct addr at; /* outbound: virtual address and port (IP 0: any address with that port); inbound: port;
-                       gateway: address and port to bind */
+    struct addr at; /* bound: address and port to listen on; else outbound: virtual address and port (IP 0: any
+                       address with that port), inbound: port */
     struct route_table *http; /* a part; NULL: TCP only */
     struct tcp_route *tcp;    /* used for opaque bytes; none: refused (NR) */
     size_t tcp_count;
@@ -304,7 +305,8 @@ struct snapshot {
     size_t cluster_count;
     struct map by_cluster;  /* name -> struct cluster * */
     struct map by_outbound; /* listener key (see listener_key) -> struct listener * */
-    struct map by_inbound;
+    struct map by_inbound;  /* bound ones too: in-memory pairs find them by port */
+    struct map by_bound;
 };
 
 struct snapshot *snapshot_ref(struct snapshot *s);
@@ -313,6 +315,7 @@ struct snapshot *snapshot_unref(struct snapshot *s); /* NULL is fine; returns NU
 /* Lookups; NULL for none. Returned parts live as long as the caller's reference to the root (or its own part_ref). */
 const struct listener *snapshot_outbound(const struct snapshot *s, const struct addr *original); /* exact, then any:port */
 const struct listener *snapshot_inbound(const struct snapshot *s, uint16_t port);
+const struct listener *snapshot_bound(const struct snapshot *s, const struct addr *at); /* the socket's address */
 const struct cluster *snapshot_cluster(const struct snapshot *s, struct str name);
 const struct vhost *route_table_find(const struct route_table *t, struct str host); /* host without port, any case */
 

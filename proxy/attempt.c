@@ -19,7 +19,7 @@ enum outcome attempt_open(struct exchange *x, bool fresh)
     a->exchange = x;
     a->worker = x->worker;
     a->started_ms = loop_now_ms(x->worker->loop);
-    if (!pick_endpoint(x->worker, x->cluster, &x->conn->original,
+    if (!pick_endpoint(x->worker, x->cluster, conn_destination(x->conn),
                        x->tries > 0 && x->route->retry.avoid_previous ? &x->tried : NULL, &to)) {
         mem_free(a);
         return OUTCOME_NO_ENDPOINT;

@@ -52,26 +52,26 @@ static enum conn_state end(struct conn *c, enum outcome why)
 
 /* ---- where to ---- */
 
-static const struct listener *gateway_listener(const struct snapshot *s, const struct addr *at)
+const struct listener *conn_listener(const struct conn *c, const struct snapshot *s)
 {
-    for (size_t i = 0; i < s->listener_count; i++) {
-        if (s->listeners[i]->kind == LISTENER_GATEWAY && addr_eq(&s->listeners[i]->at, at))
-            return s->listeners[i];
+    const struct listener *l;
+
+    switch (c->socket) {
+    case SOCKET_OUTBOUND:
+        return snapshot_outbound(s, &c->original);
+    case SOCKET_INBOUND:
+        return snapshot_inbound(s, c->original.port);
+    case SOCKET_BOUND:
+        l = snapshot_bound(s, &c->socket_at);
+        /* A former listener's connection is not judged by the rules of another kind. */
+        return l && (!c->listener || l->kind == c->kind) ? l : NULL;
     }
     return NULL;
 }
 
-const struct listener *conn_listener(const struct conn *c, const struct snapshot *s)
+const struct addr *conn_destination(const struct conn *c)
 {
-    switch (c->kind) {
-    case LISTENER_OUTBOUND:
-        return snapshot_outbound(s, &c->original);
-    case LISTENER_INBOUND:
-        return snapshot_inbound(s, c->original.port);
-    case LISTENER_GATEWAY:
-        return gateway_listener(s, &c->socket_at);
-    }
-    return NULL;
+    return c->socket == SOCKET_BOUND ? NULL : &c->original;
 }
 
 /* A direct call of a capture port must not be relayed: it would come back to us for ever. */
@@ -79,7 +79,7 @@ static bool find_original(struct conn *c)
 {
     bool redirected = origdst_get(c->io.watch.fd, &c->original);
 
-    if (c->kind == LISTENER_GATEWAY || c->worker->proxy->options.trust_local_addr)
+    if (c->socket == SOCKET_BOUND || c->worker->proxy->options.trust_local_addr)
         return c->original.family != 0;
     return redirected && (c->original.port != c->socket_at.port || !addr_is_loopback(&c->original));
 }
@@ -127,6 +127,7 @@ static enum conn_state on_accept(struct conn *c)
     c->listener = conn_listener(c, c->snap->root);
     if (!c->listener)
         return refuse(c, OUTCOME_NO_LISTENER);
+    c->kind = c->listener->kind;
     if (c->listener->is_pending)
         return park(c, c->listener->service);
     if (c->is_pair) {
@@ -403,12 +404,12 @@ static void run(struct task *t, unsigned notes)
     }
 }
 
-static struct conn *conn_new(struct worker *w, enum listener_kind kind)
+static struct conn *conn_new(struct worker *w, enum socket_kind socket)
 {
     struct conn *c = MEM_NEW(struct conn);
 
     c->worker = w;
-    c->kind = kind;
+    c->socket = socket;
     c->started_ms = loop_now_ms(w->loop);
     c->started_wall_ms = loop_wall_ms(w->loop);
     task_init(&c->task, w->loop, run);
@@ -422,7 +423,7 @@ static struct conn *conn_new(struct worker *w, enum listener_kind kind)
     return c;
 }
 
-void conn_open(struct worker *w, int fd, enum listener_kind kind, const struct addr *socket_at)
+void conn_open(struct worker *w, int fd, enum socket_kind socket, const struct addr *socket_at)
 {
     struct conn *c;
 
@@ -431,7 +432,7 @@ void conn_open(struct worker *w, int fd, enum listener_kind kind, const struct a
         atomic_fetch_sub_explicit(&w->load, 1, memory_order_relaxed);
         return;
     }
-    c = conn_new(w, kind);
+    c = conn_new(w, socket);
     c->socket_at = *socket_at;
     io_init(&c->io, &c->task, 0, fd);
     io_keepalive(&c->io, 300, 60, 5);
@@ -443,7 +444,7 @@ void conn_open_pair(struct worker *w, struct io *io, struct task *task, unsigned
                     const struct addr *to, struct str identity, struct str fingerprint,
                     bool is_http)
 {
-    struct conn *c = conn_new(w, LISTENER_INBOUND);
+    struct conn *c = conn_new(w, SOCKET_INBOUND);
 
     atomic_fetch_add_explicit(&w->load, 1, memory_order_relaxed);
     io_pair(io, task, note_shift, &c->io, &c->task, 0);

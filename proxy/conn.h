@@ -35,7 +35,8 @@ struct conn {
     struct park park;
     struct worker *worker;
     enum conn_state state;
-    enum listener_kind kind;
+    enum socket_kind socket; /* where it arrived; a pair in memory counts as inbound */
+    enum listener_kind kind; /* of its listener */
     enum outcome outcome; /* the first wins */
     struct snap *snap;
     const struct listener *listener; /* within snap */
@@ -58,7 +59,7 @@ struct conn {
 };
 
 /* Takes the descriptor; worker->load was raised for it. */
-void conn_open(struct worker *w, int fd, enum listener_kind kind, const struct addr *socket_at);
+void conn_open(struct worker *w, int fd, enum socket_kind socket, const struct addr *socket_at);
 /* The other end of `io` becomes an inbound connection to `to` of this host, by a caller who is
  * `identity` (empty: unknown, as over plaintext). */
 void conn_open_pair(struct worker *w, struct io *io, struct task *task, unsigned note_shift,
@@ -66,5 +67,8 @@ void conn_open_pair(struct worker *w, struct io *io, struct task *task, unsigned
                     bool is_http);
 /* The listener of this connection in a snapshot; NULL for none. */
 const struct listener *conn_listener(const struct conn *c, const struct snapshot *s);
+/* Where the client was going, for clusters that dial just that; NULL if it came to our own socket, which they would
+ * call again for ever. */
+const struct addr *conn_destination(const struct conn *c);
 void conn_abort(struct conn *c, enum outcome why); /* at its next turn */
 void conn_drain(struct conn *c);

@@ -19,7 +19,7 @@ struct handoff {
     struct post post;
     struct worker *to;
     int fd;
-    enum listener_kind kind;
+    enum socket_kind kind;
     struct addr at;
 };
 
@@ -100,7 +100,7 @@ static void run(struct task *t, unsigned notes)
     }
 }
 
-void listener_open(struct worker *w, int fd, enum listener_kind kind, const struct addr *at)
+void listener_open(struct worker *w, int fd, enum socket_kind kind, const struct addr *at)
 {
     struct listener_socket *l = MEM_NEW(struct listener_socket);
 
@@ -128,15 +128,6 @@ void listener_close(struct listener_socket *l)
     loop_reap(l->worker->loop, &l->reap, free_listener);
 }
 
-static bool is_named(const struct snapshot *s, const struct addr *at)
-{
-    for (size_t i = 0; i < s->listener_count; i++) {
-        if (s->listeners[i]->kind == LISTENER_GATEWAY && addr_eq(&s->listeners[i]->at, at))
-            return true;
-    }
-    return false;
-}
-
 void listener_trim(struct worker *w, const struct snapshot *s)
 {
     struct link *next;
@@ -145,7 +136,7 @@ void listener_trim(struct worker *w, const struct snapshot *s)
         struct listener_socket *l = CONTAINER(at, struct listener_socket, link);
 
         next = at->next;
-        if (l->kind == LISTENER_GATEWAY && !is_named(s, &l->at))
+        if (l->kind == SOCKET_BOUND && !snapshot_bound(s, &l->at))
             listener_close(l);
     }
 }

@@ -19,14 +19,14 @@ struct listener_socket {
     struct reap reap;
     struct link link; /* in worker->listeners */
     struct worker *worker;
-    enum listener_kind kind;
+    enum socket_kind kind;
     struct addr at;
 };
 
 /* Control thread: a bound, listening, non-blocking socket, or -1. */
 int listener_bind(const struct addr *at, struct err *err) MUST_USE;
 /* Worker's thread, or before it runs: takes the descriptor. */
-void listener_open(struct worker *w, int fd, enum listener_kind kind, const struct addr *at);
+void listener_open(struct worker *w, int fd, enum socket_kind kind, const struct addr *at);
 void listener_close(struct listener_socket *l);
-/* Close gateway sockets that the snapshot no longer names. */
+/* Close bound sockets that the snapshot no longer names. */
 void listener_trim(struct worker *w, const struct snapshot *s);

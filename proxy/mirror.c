@@ -131,7 +131,7 @@ static void start(struct exchange *x, const struct cluster *c)
     struct picked to;
 
     if (w->mirror_count >= LIMIT_MIRRORS ||
-        !pick_endpoint(w, c, &x->conn->original, NULL, &to))
+        !pick_endpoint(w, c, conn_destination(x->conn), NULL, &to))
         return;
     m = MEM_NEW(struct mirror);
     m->worker = w;

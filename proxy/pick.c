@@ -7,8 +7,12 @@ bool pick_endpoint(struct worker *w, const struct cluster *c, const struct addr 
     size_t i;
 
     if (c->kind != CLUSTER_ENDPOINTS) {
+        bool is_here = c->kind == CLUSTER_LOCAL && c->local.family;
+
+        if (!is_here && !original)
+            return false;
         out->endpoint = NULL;
-        out->addr = c->kind == CLUSTER_LOCAL && c->local.family ? c->local : *original;
+        out->addr = is_here ? c->local : *original;
         out->block = cluster_block(&w->proxy->clusters, c->name, &out->addr);
         return true;
     }

@@ -73,7 +73,7 @@ static void do_listen(struct post *p)
     if (o->worker->stopping || o->worker->draining)
         close(o->fd);
     else
-        listener_open(o->worker, o->fd, LISTENER_GATEWAY, &o->at);
+        listener_open(o->worker, o->fd, SOCKET_BOUND, &o->at);
     mem_free(o);
 }
 
@@ -172,7 +172,7 @@ static int bind_all(struct proxy *p, const struct addr *at, int *fds, struct err
     return 0;
 }
 
-static int open_capture(struct proxy *p, const struct addr *at, enum listener_kind kind,
+static int open_capture(struct proxy *p, const struct addr *at, enum socket_kind kind,
                         struct err *err)
 {
     int fds[LIMIT_WORKERS];
@@ -197,10 +197,10 @@ static int start(struct proxy *p, struct err *err)
         if (worker_init(&p->workers[i], p, (unsigned)i, err) < 0)
             return -1;
     }
-    if (open_capture(p, &o->outbound4, LISTENER_OUTBOUND, err) < 0 ||
-        open_capture(p, &o->outbound6, LISTENER_OUTBOUND, err) < 0 ||
-        open_capture(p, &o->inbound4, LISTENER_INBOUND, err) < 0 ||
-        open_capture(p, &o->inbound6, LISTENER_INBOUND, err) < 0)
+    if (open_capture(p, &o->outbound4, SOCKET_OUTBOUND, err) < 0 ||
+        open_capture(p, &o->outbound6, SOCKET_OUTBOUND, err) < 0 ||
+        open_capture(p, &o->inbound4, SOCKET_INBOUND, err) < 0 ||
+        open_capture(p, &o->inbound6, SOCKET_INBOUND, err) < 0)
         return -1;
     for (size_t i = 0; i < p->worker_count; i++) {
         if (worker_start(&p->workers[i], err) < 0)
@@ -222,7 +222,7 @@ struct proxy *proxy_new(const struct proxy_options *o, struct err *err)
     p = MEM_NEW(struct proxy);
     p->options = *o;
     p->started_wall_s = (int64_t)time(NULL);
-    link_init(&p->gateways);
+    link_init(&p->bound);
     map_init(&p->identities);
     cluster_table_init(&p->clusters);
     p->workers = mem_array(o->workers, sizeof(*p->workers));
@@ -237,9 +237,10 @@ struct proxy *proxy_new(const struct proxy_options *o, struct err *err)
     return p;
 }
 
-struct gateway_port {
+struct bound_socket {
     struct link link;
     struct addr at;
+    int fds[LIMIT_WORKERS]; /* until the workers have them */
 };
 
 static void free_tickets(struct proxy *p)
@@ -265,8 +266,8 @@ void proxy_free(struct proxy *p)
     for (size_t i = 0; i < p->worker_count; i++)
         worker_done(&p->workers[i]);
     access_stop(&p->access);
-    while (!link_is_empty(&p->gateways)) {
-        struct gateway_port *g = CONTAINER(p->gateways.next, struct gateway_port, link);
+    while (!link_is_empty(&p->bound)) {
+        struct bound_socket *g = CONTAINER(p->bound.next, struct bound_socket, link);
 
         link_del(&g->link);
         mem_free(g);
@@ -284,10 +285,10 @@ void proxy_free(struct proxy *p)
 
 /* ---- snapshots and credentials ---- */
 
-static struct gateway_port *find_gateway(struct proxy *p, const struct addr *at)
+static struct bound_socket *find_bound(struct link *list, const struct addr *at)
 {
-    for (struct link *l = p->gateways.next; l != &p->gateways; l = l->next) {
-        struct gateway_port *g = CONTAINER(l, struct gateway_port, link);
+    for (struct link *l = list->next; l != list; l = l->next) {
+        struct bound_socket *g = CONTAINER(l, struct bound_socket, link);
 
         if (addr_eq(&g->at, at))
             return g;
@@ -295,42 +296,66 @@ static struct gateway_port *find_gateway(struct proxy *p, const struct addr *at)
     return NULL;
 }
 
-static int open_gateway(struct proxy *p, const struct addr *at, struct err *err)
+/* Bind what `s` names and is not open yet. All or nothing. */
+static int bind_new(struct proxy *p, const struct snapshot *s, struct link *fresh, struct err *err)
 {
-    int fds[LIMIT_WORKERS];
-    struct gateway_port *g;
+    for (size_t i = 0; i < s->listener_count; i++) {
+        const struct listener *l = s->listeners[i];
+        struct bound_socket *g;
 
-    if (find_gateway(p, at))
-        return 0;
-    if (bind_all(p, at, fds, err) < 0)
-        return -1;
-    g = MEM_NEW(struct gateway_port);
-    g->at = *at;
-    link_push(&p->gateways, &g->link);
-    for (size_t i = 0; i < p->worker_count; i++) {
-        struct order *o = order_new(&p->workers[i], do_listen);
-
-        o->fd = fds[i];
-        o->at = *at;
-        give(o);
+        if (!l->is_bound || find_bound(&p->bound, &l->at) || find_bound(fresh, &l->at))
+            continue;
+        g = MEM_NEW(struct bound_socket);
+        g->at = l->at;
+        if (bind_all(p, &l->at, g->fds, err) < 0) {
+            mem_free(g);
+            return err_wrap(err, "listener %.*s", STR_ARG(l->name));
+        }
+        link_push(fresh, &g->link);
     }
     return 0;
 }
 
+static void drop_new(struct proxy *p, struct link *fresh)
+{
+    while (!link_is_empty(fresh)) {
+        struct bound_socket *g = CONTAINER(fresh->next, struct bound_socket, link);
+
+        for (size_t i = 0; i < p->worker_count; i++)
+            close(g->fds[i]);
+        link_del(&g->link);
+        mem_free(g);
+    }
+}
+
+/* Each worker has the snapshot before it accepts anything, and before another hands it a connection. */
+static void hand_out_new(struct proxy *p, struct link *fresh)
+{
+    while (!link_is_empty(fresh)) {
+        struct bound_socket *g = CONTAINER(fresh->next, struct bound_socket, link);
+
+        link_del(&g->link);
+        link_push(&p->bound, &g->link);
+        for (size_t i = 0; i < p->worker_count; i++) {
+            struct order *o = order_new(&p->workers[i], do_listen);
+
+            o->fd = g->fds[i];
+            o->at = g->at;
+            give(o);
+        }
+    }
+}
+
 /* The workers close the sockets when they see the snapshot. */
-static void forget_gateways(struct proxy *p, const struct snapshot *s)
+static void forget_bound(struct proxy *p, const struct snapshot *s)
 {
     struct link *next;
 
-    for (struct link *l = p->gateways.next; l != &p->gateways; l = next) {
-        struct gateway_port *g = CONTAINER(l, struct gateway_port, link);
-        bool named = false;
+    for (struct link *l = p->bound.next; l != &p->bound; l = next) {
+        struct bound_socket *g = CONTAINER(l, struct bound_socket, link);
 
         next = l->next;
-        for (size_t i = 0; i < s->listener_count && !named; i++)
-            named =
-                s->listeners[i]->kind == LISTENER_GATEWAY && addr_eq(&s->listeners[i]->at, &g->at);
-        if (named)
+        if (snapshot_bound(s, &g->at))
             continue;
         link_del(&g->link);
         mem_free(g);
@@ -339,19 +364,21 @@ static void forget_gateways(struct proxy *p, const struct snapshot *s)
 
 int proxy_apply(struct proxy *p, struct snapshot *s, struct err *err)
 {
-    for (size_t i = 0; i < s->listener_count; i++) {
-        const struct listener *l = s->listeners[i];
+    struct link fresh;
 
-        if (l->kind == LISTENER_GATEWAY && open_gateway(p, &l->at, err) < 0)
-            return err_wrap(err, "gateway %.*s", STR_ARG(l->name));
+    link_init(&fresh);
+    if (bind_new(p, s, &fresh, err)) {
+        drop_new(p, &fresh);
+        return -1;
     }
-    forget_gateways(p, s);
+    forget_bound(p, s);
     for (size_t i = 0; i < p->worker_count; i++) {
         struct order *o = order_new(&p->workers[i], do_apply);
 
         o->snapshot = snapshot_ref(s);
         give(o);
     }
+    hand_out_new(p, &fresh);
     snapshot_unref(p->snapshot);
     p->snapshot = snapshot_ref(s);
     cluster_table_trim(&p->clusters);

@@ -5,7 +5,7 @@
  * Threads:   every function here is called on the control thread (the loop given at proxy_new),
  * unless said otherwise. `need` and `log` callbacks: need is called on the control thread; log on
  * the log writer's thread. Invariants: listening sockets are never closed in the life of the proxy,
- * except gateway ones that left the snapshot; a swap drops no connection.
+ * except bound ones that left the snapshot; a swap drops no connection.
  */
 #pragma once
 
@@ -26,8 +26,8 @@ struct proxy_options {
     struct addr inbound4, inbound6;   /* 15006, wildcard address */
     uint32_t mark;                    /* SO_MARK of own sockets, 0: none */
     int access_log_fd; /* -1: no access log; the caller's, open until proxy_free. dup3 over it rotates */
-    bool trust_local_addr; /* explicit listeners and tests: a connection that was not redirected
-                              wanted the socket's own address; else it is refused as a loop */
+    bool trust_local_addr; /* tests of the capture sockets: a connection that was not redirected wanted
+                              the socket's own address; else it is refused as a loop */
     /* The proxy met a service whose rules have not been subscribed to ("ns/fqdn"). */
     void (*need)(void *arg, struct str service_key);
     void *need_arg;
@@ -40,7 +40,7 @@ void proxy_free(struct proxy *p);                  /* stops: closes everything a
 /* The new root replaces the old one on every worker. Running exchanges keep what they started with.
  */
 int proxy_apply(struct proxy *p, struct snapshot *s,
-                struct err *err) MUST_USE; /* err: a gateway port cannot be bound */
+                struct err *err) MUST_USE; /* err: an address cannot be bound */
 /* SVID for an identity; replaces an older one. Connections made from now on use it. */
 void proxy_set_creds(struct proxy *p, struct str identity, struct creds *c);
 

@@ -77,7 +77,7 @@ static bool choose_endpoint(struct tunnel *t)
 {
     struct picked to;
 
-    if (!pick_endpoint(t->worker, t->cluster, &t->conn->original, &t->tried, &to))
+    if (!pick_endpoint(t->worker, t->cluster, conn_destination(t->conn), &t->tried, &to))
         return false;
     t->endpoint = to.endpoint;
     t->upstream_host = to.addr;

@@ -33,6 +33,9 @@ struct snap {
 struct snap *snap_ref(struct snap *s);
 void snap_unref(struct snap *s); /* NULL is fine */
 
+/* What arrives at a listening socket: redirected connections, or (bound) those that were meant for it. */
+enum socket_kind { SOCKET_OUTBOUND, SOCKET_INBOUND, SOCKET_BOUND };
+
 /* Somebody waits for the next snapshot: `note` is noted to `task` at the swap. */
 struct park {
     struct link link;
@@ -124,7 +127,7 @@ struct proxy {
     struct access_log access;
     struct snapshot *snapshot; /* the control thread's */
     struct map identities;     /* URI -> struct tls_tickets * */
-    struct link gateways;      /* ports that are bound */
+    struct link bound;         /* addresses of bound listeners whose sockets are open */
     struct need_box *needs;    /* NULL: nobody is asked */
     int64_t started_wall_s;
 };

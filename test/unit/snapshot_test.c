@@ -69,6 +69,7 @@ static struct listener *listener(enum listener_kind kind, const char *at, struct
 
     l->part.unref_children = free_listener;
     l->kind = kind;
+    l->is_bound = kind == LISTENER_GATEWAY;
     l->name = str_from(at);
     CHECK(addr_parse(str_from(at), &l->at));
     l->http = t;

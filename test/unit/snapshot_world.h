@@ -111,6 +111,7 @@ UNUSED static struct listener *listener_part(enum listener_kind kind, uint16_t p
     l->part.unref_children = unref_listener;
     l->name = arena_printf(&l->part.arena, "127.0.0.1_%u", port);
     l->kind = kind;
+    l->is_bound = kind == LISTENER_GATEWAY;
     l->protocol = protocol;
     l->at = loopback(port);
     l->workload = l->app = l->canonical_service = STR("caller-1");
