@@ -22,12 +22,12 @@
 #include "mesh/base/map.h"
 #include "mesh/base/mem.h"
 #include "mesh/identity.h"
+#include "mesh/vip.h"
 #include "store/ledger.h"
 #include "store/row.h"
 #include "store/store.h"
 
 #define ROW_BYTES   (1u << 20)
-#define VIP_COUNT   65534u /* of 240.240.0.0/16, without the first and the last */
 #define BATCH_OPS   100u
 #define PORTS_MAX   64u /* of one workload */
 #define ADDRESS_MAX 16u
@@ -1113,28 +1113,6 @@ int registry_may(const struct registry *r, struct str host, struct str ns, struc
 
 /* --------------------------------------------------------- virtual addresses */
 
-static struct addr vip4_at(uint64_t index)
-{
-    uint32_t host = (uint32_t)(index % VIP_COUNT) + 1;
-
-    return (struct addr){
-        .family = 4, .ip = {240, 240, (uint8_t)(host >> 8), (uint8_t)(host & 0xff)}
-    };
-}
-
-static struct addr vip6_at(uint64_t index)
-{
-    struct addr a = {
-        .family = 6, .ip = {0x20, 0x01, 0x00, 0x02}
-    };
-
-    if (index == 0)
-        index = 1; /* the subnet's own address */
-    for (int i = 0; i < 8; i++)
-        a.ip[15 - i] = (uint8_t)(index >> (8 * i));
-    return a;
-}
-
 static bool is_used(const struct registry *r, const struct addr *a)
 {
     char text[ADDR_TEXT_MAX];
@@ -1200,20 +1178,12 @@ static int stored_vip(struct registry *r, struct str key, struct arena *a, struc
 static int allocate_vip(struct registry *r, struct str key, struct str ns, struct str fqdn,
                         struct arena *a, struct vip *v, struct err *err)
 {
-    uint8_t hash[HASH_BYTES];
-    uint64_t start4 = 0, start6 = 0;
     bool done = false;
 
     if (stored_vip(r, key, a, v, &done, err))
         return -1;
-    hash_sha256(key, hash);
-    for (int i = 0; i < 8; i++) {
-        start4 = start4 << 8 | hash[i];
-        start6 = start6 << 8 | hash[8 + i];
-    }
     for (uint64_t i = 0; !done && i < VIP_COUNT; i++) {
-        v->v4 = vip4_at(start4 % VIP_COUNT + i);
-        v->v6 = vip6_at(start6 + i);
+        vip_candidate(key, i, &v->v4, &v->v6);
         if (is_used(r, &v->v4) || is_used(r, &v->v6))
             continue;
         if (claim_vip(r, key, ns, fqdn, v, &done, err))
