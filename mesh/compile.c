@@ -1,7 +1,7 @@
 /* Istio's meaning of rules, applied once and for all: what is left for the proxy is tables and
  * names. In order of this file: the caller, services and precedence of documents (fields.md 4.6),
  * names, the whole. The parts are made in compile_route.c, compile_vhost.c, compile_cluster.c,
- * compile_listener.c and compile_gateway.c.
+ * compile_listener.c, compile_bound.c and compile_gateway.c.
  *
  * Services: one host name is one service for this agent; where several namespaces define it, that
  * of the caller wins, then the first by key. All others of that name do not exist here, neither as
@@ -403,7 +403,8 @@ struct snapshot *compile(const struct catalog *c, const struct self *self,
     find_rules(&b);
     b.out = out = snapshot_new();
     fill_root(&b);
-    compile_outbound(&b);
+    if (!self->is_uncaptured)
+        compile_outbound(&b);
     compile_clusters(&b);
     for (size_t i = 0; i < self->service_count; i++) {
         if (self->services[i].is_gateway)
@@ -411,6 +412,7 @@ struct snapshot *compile(const struct catalog *c, const struct self *self,
         else
             compile_inbound(&b, &self->services[i]);
     }
+    compile_bound(&b);
     compile_tables_end(&b);
     build_done(&b);
     if (f->errors > errors)

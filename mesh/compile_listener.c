@@ -114,8 +114,7 @@ void compile_outbound(struct build *b)
     }
     for (size_t i = 0; i < b->service_count; i++)
         outbound_alias(b, b->services[i]);
-    compile_unregistered_hosts(b, &b->exact_rules);
-    compile_unregistered_hosts(b, &b->wild_rules);
+    compile_unregistered_hosts(b, compile_table_for(b, STR("80")));
 }
 
 /* ---- inbound ---- */
@@ -145,7 +144,7 @@ static void inbound_table(struct build *b, struct listener *l, struct str name, 
 void compile_inbound(struct build *b, const struct local_service *s)
 {
     struct str name = arena_printf(&b->tmp, "inbound|%u||", s->port);
-    struct addr at = {.port = s->port};
+    struct addr at = s->listen.family ? s->listen : (struct addr){.port = s->port};
     struct listener *l;
     struct who who;
 
@@ -158,6 +157,7 @@ void compile_inbound(struct build *b, const struct local_service *s)
         return;
     }
     l = compile_new_listener(name, LISTENER_INBOUND, compile_protocol_of(s->protocol), &at);
+    l->is_bound = s->listen.family != 0;
     l->service = arena_str(&l->part.arena, s->key);
     l->identity = arena_str(&l->part.arena, s->identity);
     l->cluster = arena_str(&l->part.arena, name);

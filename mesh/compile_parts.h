@@ -181,9 +181,11 @@ struct table *compile_table_for(struct build *b, struct str name);
 void compile_tables_end(struct build *b);
 struct filling compile_vhost_begin(struct build *b, struct str name);
 void compile_vhost_end(struct filling *v, struct table *t);
+void compile_service_routes(struct filling *v, const struct service *s,
+                            const struct service_port *port);
 void compile_service_vhost(struct build *b, const struct service *s,
                            const struct service_port *port, struct table *t, uint16_t number);
-void compile_unregistered_hosts(struct build *b, const struct map *rules);
+void compile_unregistered_hosts(struct build *b, struct table *t);
 
 /* ---- compile_cluster.c: services as clusters with endpoints ---- */
 
@@ -198,6 +200,10 @@ struct listener *compile_new_listener(struct str name, enum listener_kind kind,
 void compile_listener_who(struct listener *l, const struct who *who);
 void compile_outbound(struct build *b);
 void compile_inbound(struct build *b, const struct local_service *s);
+
+/* ---- compile_bound.c: what callers of this host connect to without capture ---- */
+
+void compile_bound(struct build *b);
 
 /* ---- compile_gateway.c: what a gateway service opens ---- */
 

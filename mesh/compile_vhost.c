@@ -129,6 +129,20 @@ static void add_service_domains(struct build *b, struct table *t, struct vhost *
     v->domain_count = d.count;
 }
 
+/* What the rules say of a service's port; its endpoints where they say nothing. */
+void compile_service_routes(struct filling *v, const struct service *s, const struct service_port *port)
+{
+    const struct rules *rules = compile_rules_for(v->b, compile_lower(&v->b->tmp, s->fqdn));
+    struct place place = compile_mesh_place(v->b, port->number);
+
+    if (!compile_is_subscribed(v->b, s))
+        compile_add_pending_route(v, s);
+    else if (rules)
+        compile_add_routes(v, rules, &place);
+    if (v->count == 0)
+        compile_add_default_route(v, s, port->number);
+}
+
 /* The virtual host of a service's port in the table of `number` (which is the port, or 80 as its
  * alias). */
 void compile_service_vhost(struct build *b, const struct service *s,
@@ -137,16 +151,9 @@ void compile_service_vhost(struct build *b, const struct service *s,
     struct str fqdn = compile_lower(&b->tmp, s->fqdn);
     struct filling v =
         compile_vhost_begin(b, arena_printf(&b->tmp, "%.*s:%u", STR_ARG(fqdn), number));
-    const struct rules *rules = compile_rules_for(b, fqdn);
-    struct place place = compile_mesh_place(b, port->number);
 
     add_service_domains(b, t, v.vhost, s);
-    if (!compile_is_subscribed(b, s))
-        compile_add_pending_route(&v, s);
-    else if (rules)
-        compile_add_routes(&v, rules, &place);
-    if (v.count == 0)
-        compile_add_default_route(&v, s, port->number);
+    compile_service_routes(&v, s, port);
     compile_vhost_end(&v, t);
 }
 
@@ -161,8 +168,7 @@ static bool has_service(const struct build *b, struct str host)
     return false;
 }
 
-/* Hosts of rules that no service has are served on port 80 (fields.md 4.6). */
-void compile_unregistered_hosts(struct build *b, const struct map *rules)
+static void add_unregistered(struct build *b, struct table *t, const struct map *rules)
 {
     const struct map_entry *e;
 
@@ -170,11 +176,9 @@ void compile_unregistered_hosts(struct build *b, const struct map *rules)
         struct place place = compile_mesh_place(b, 80);
         struct domains d;
         struct filling v;
-        struct table *t;
 
         if (has_service(b, e->key))
             continue;
-        t = compile_table_for(b, STR("80"));
         v = compile_vhost_begin(b, arena_printf(&b->tmp, "%.*s:80", STR_ARG(e->key)));
         d = (struct domains){t, v.vhost, ARENA_ARRAY(&v.vhost->part.arena, 1, struct str), 0};
         add_domain(&d, e->key);
@@ -183,4 +187,11 @@ void compile_unregistered_hosts(struct build *b, const struct map *rules)
         compile_add_routes(&v, e->value, &place);
         compile_vhost_end(&v, t);
     }
+}
+
+/* Hosts of rules that no service has are served on port 80 (fields.md 4.6). */
+void compile_unregistered_hosts(struct build *b, struct table *t)
+{
+    add_unregistered(b, t, &b->exact_rules);
+    add_unregistered(b, t, &b->wild_rules);
 }

@@ -158,11 +158,15 @@ static void decode_address(const struct decoder *d, const struct field *f, const
 
     if (!decode_is(d, n, NODE_STRING, field_type_name(f->type)))
         return;
+    if ((f->flags & FIELD_MAY_BE_OFF) && str_eq(n->text, STR("off"))) {
+        *out = (struct addr){0};
+        return;
+    }
     good = f->type == FIELD_IP ? addr_parse_ip(n->text, out)
                                : addr_parse(n->text, out) && out->port != 0;
     if (!good)
-        decode_fail(d, n, FIND_VALUE, "%s: \"%.*s\" is not %s", f->name, STR_ARG(n->text),
-                    field_type_name(f->type));
+        decode_fail(d, n, FIND_VALUE, "%s: \"%.*s\" is not %s%s", f->name, STR_ARG(n->text),
+                    field_type_name(f->type), f->flags & FIELD_MAY_BE_OFF ? " or off" : "");
 }
 
 static void decode_bytes(const struct decoder *d, const struct field *f, const struct node *n,

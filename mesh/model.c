@@ -56,3 +56,11 @@ struct str model_service_key(struct arena *a, struct str ns, struct str fqdn)
 {
     return arena_printf(a, "%.*s/%.*s", STR_ARG(ns), STR_ARG(fqdn));
 }
+
+struct addr model_service_address(const struct local_service *s, const struct addr *host)
+{
+    struct addr at = s->listen.family && !addr_is_any(&s->listen) ? s->listen : *host;
+
+    at.port = 0;
+    return at;
+}

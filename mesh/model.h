@@ -63,13 +63,22 @@ struct workload {
 /* A service that runs on this very host behind this agent: compile's "self". */
 struct local_service {
     struct str key, ns, name, fqdn, account, identity;
-    uint16_t port;         /* where the application listens, and what is captured inbound */
+    uint16_t port;         /* what peers dial: the application's, captured; or that of `listen` */
     uint16_t service_port; /* what clients address */
+    struct addr listen;    /* the agent listens here itself, nothing is captured; family 0: captured */
     struct str protocol;   /* as service_port.protocol */
     struct addr
         app; /* where to reach the application: address (127.0.0.1 or the host's) and port */
     struct labels labels;
     bool is_gateway; /* no application: labels select Gateways, port is 0 */
+};
+
+/* What this agent opens for callers of this host, where nothing is redirected. */
+struct local_listener {
+    struct str name;
+    struct addr bind;
+    struct str service; /* as VirtualServices name a host; empty: HTTP, by the Host header */
+    uint16_t port;      /* of the service; 0: its only one */
 };
 
 struct self {
@@ -79,6 +88,9 @@ struct self {
     struct str identity;      /* of unmapped callers: spiffe://TD/ns/NS/sa/host-ID */
     struct local_service *services;
     size_t service_count;
+    bool is_uncaptured; /* nothing is redirected: callers reach only what is bound */
+    const struct local_listener *listeners;
+    size_t listener_count;
 };
 
 struct catalog {
@@ -105,4 +117,6 @@ bool labels_match(const struct labels *have,
 /* Short names as Istio completes them: no dot, not "*", not an IP -> NAME.NS.svc.DOMAIN
  * (fields.md 1.3). */
 struct str model_fqdn(struct arena *a, struct str host, struct str ns, struct str domain);
+/* Where peers dial a service of the host with this address. Port 0. */
+struct addr model_service_address(const struct local_service *s, const struct addr *host);
 struct str model_service_key(struct arena *a, struct str ns, struct str fqdn);

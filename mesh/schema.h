@@ -64,6 +64,7 @@ enum field_flag {
     FIELD_NO_WILDCARD =
         1024,             /* of a map<string,string>: no '*' in it, and no empty key (a selector) */
     FIELD_SECRET = 2048, /* never shown: encode_redact() puts a mark in its place */
+    FIELD_MAY_BE_OFF = 4096, /* an address may be "off": family 0 */
 };
 
 struct field_value {

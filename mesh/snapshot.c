@@ -319,27 +319,26 @@ static struct str without_port(struct str host)
     return str_sub(host, 0, at - 1);
 }
 
-const struct vhost *route_table_find(const struct route_table *t, struct str host)
+/* The key of a host name: lower case, an IPv6 address in brackets, without the root's dot. */
+static size_t host_key(struct str host, char *name)
 {
-    char name[HOST_MAX_BYTES + 3];
-    const struct vhost *v;
+    bool bare6 = host.n > 0 && host.p[0] != '[' && memchr(host.p, ':', host.n);
     size_t n = 0;
-    bool bare6;
 
-    host = without_port(host);
-    if (host.n > HOST_MAX_BYTES)
-        return map_get(&t->by_host, STR("*"));
-    bare6 = host.n > 0 && host.p[0] != '[' && memchr(host.p, ':', host.n);
     if (bare6)
         name[n++] = '[';
     for (size_t i = 0; i < host.n; i++)
         name[n++] = (char)tolower((unsigned char)host.p[i]);
     if (bare6)
         name[n++] = ']';
-    if (n > 1 && name[n - 1] == '.')
-        n--; /* the root's dot */
-    v = map_get(&t->by_host, (struct str){name, n});
-    /* From the left, so that the longest suffix comes first. */
+    return n > 1 && name[n - 1] == '.' ? n - 1 : n;
+}
+
+/* From the left, so that the longest suffix comes first. */
+static const struct vhost *find_suffix(const struct route_table *t, char *name, size_t n)
+{
+    const struct vhost *v = NULL;
+
     for (size_t i = 1; !v && i < n; i++) {
         if (name[i] == '.')
             v = map_get(&t->by_host, (struct str){name + i, n - i});
@@ -351,6 +350,27 @@ const struct vhost *route_table_find(const struct route_table *t, struct str hos
             name[i - 1] = kept;
         }
     }
+    return v;
+}
+
+const struct vhost *route_table_find(const struct route_table *t, struct str host)
+{
+    char name[HOST_MAX_BYTES + 9]; /* brackets and a port */
+    struct str bare = without_port(host);
+    const struct vhost *v = NULL;
+    size_t n;
+
+    if (bare.n > HOST_MAX_BYTES)
+        return map_get(&t->by_host, STR("*"));
+    n = host_key(bare, name);
+    if (t->has_ports && host.n - bare.n > 1 && host.n - bare.n <= 6) {
+        memcpy(name + n, host.p + bare.n, host.n - bare.n);
+        v = map_get(&t->by_host, (struct str){name, n + host.n - bare.n});
+    }
+    if (!v)
+        v = map_get(&t->by_host, (struct str){name, n});
+    if (!v)
+        v = find_suffix(t, name, n);
     return v ? v : map_get(&t->by_host, STR("*"));
 }
 

@@ -248,6 +248,7 @@ struct route_table {
     struct str name; /* "80" as Istio names it, or the gateway's "http.8080" */
     struct vhost **vhosts; /* parts, referenced */
     size_t vhost_count;
+    bool has_ports;     /* some domains are "name:port", tried before the name alone */
     struct map by_host; /* exact domain -> struct vhost *; suffixes as ".example.com"; "*" */
 };
 
@@ -317,7 +318,7 @@ const struct listener *snapshot_outbound(const struct snapshot *s, const struct 
 const struct listener *snapshot_inbound(const struct snapshot *s, uint16_t port);
 const struct listener *snapshot_bound(const struct snapshot *s, const struct addr *at); /* the socket's address */
 const struct cluster *snapshot_cluster(const struct snapshot *s, struct str name);
-const struct vhost *route_table_find(const struct route_table *t, struct str host); /* host without port, any case */
+const struct vhost *route_table_find(const struct route_table *t, struct str host); /* as Host has it, any case */
 
 /* Builder: used by compile.c. Add parts (reference taken over), then seal: the tables are made and, where `previous` holds a
  * part of the same name and hash, that one replaces the new one. */

@@ -506,6 +506,8 @@ void sync_write_registration(const struct local_service *s, struct buf *b)
     write_number(b, "servicePort", s->service_port);
     write_member(b, "protocol", s->protocol);
     write_addr(b, "app", &s->app);
+    if (s->listen.family && !addr_is_any(&s->listen))
+        write_addr(b, "listen", &s->listen);
     write_labels(b, &s->labels);
     write_flag(b, "gateway", s->is_gateway);
     buf_addc(b, '}');
@@ -528,6 +530,16 @@ static int check_registration(const struct local_service *s, struct err *err)
     return 0;
 }
 
+/* Callers of the whole mesh will dial it: never themselves, and never what only a link knows, where clouds keep
+ * their secrets. */
+static bool can_be_dialled(const struct addr *a)
+{
+    bool link_local = a->family == 4 ? a->ip[0] == 169 && a->ip[1] == 254 : a->ip[0] == 0xfe && (a->ip[1] & 0xc0) == 0x80;
+    bool multicast = a->family == 4 ? a->ip[0] >= 224 : a->ip[0] == 0xff;
+
+    return !addr_is_any(a) && !addr_is_loopback(a) && !link_local && !multicast;
+}
+
 int sync_read_registration(const struct node *n, struct arena *a, struct local_service *out,
                            struct err *err)
 {
@@ -536,7 +548,7 @@ int sync_read_registration(const struct node *n, struct arena *a, struct local_s
                               .account = arena_str(a, node_text(n, "account")),
                               .protocol = arena_str(a, node_text(n, "protocol")),
                               .is_gateway = node_is_true(n, "gateway")};
-    struct str app = node_text(n, "app");
+    struct str app = node_text(n, "app"), listen = node_text(n, "listen");
     struct labels l;
 
     if (n->kind != NODE_MAP || s.ns.n == 0 || s.name.n == 0 || s.account.n == 0)
@@ -546,6 +558,9 @@ int sync_read_registration(const struct node *n, struct arena *a, struct local_s
         (!s.is_gateway && (s.port == 0 || s.service_port == 0)))
         return err_set(err, ERR_INVALID, "service %.*s: port, servicePort or app is not valid",
                        STR_ARG(s.name));
+    if (listen.n && (!addr_parse(listen, &s.listen) || s.listen.port != s.port || !can_be_dialled(&s.listen)))
+        return err_set(err, ERR_INVALID, "service %.*s: no other host can reach %.*s", STR_ARG(s.name),
+                       STR_ARG(listen));
     read_labels(node_get(n, STR("labels")), a, &l);
     for (size_t i = 0; i < l.count; i++)
         l.items[i] = (struct label){arena_str(a, l.items[i].key), arena_str(a, l.items[i].value)};

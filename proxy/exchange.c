@@ -73,7 +73,7 @@ static enum outcome find_route(struct exchange *x, struct str *pending)
     }
     if (!x->listener->http)
         return OUTCOME_NO_ROUTE;
-    v = route_table_find(x->listener->http, http_host_only(x->down->in_head.authority));
+    v = route_table_find(x->listener->http, x->down->in_head.authority);
     if (!v)
         return OUTCOME_NO_ROUTE;
     switch (route_find(v, &x->down->in_head, &x->route)) {

@@ -133,9 +133,17 @@ struct worker_identity *worker_identity(struct worker *w, struct str uri)
     return map_get(&w->identities, uri);
 }
 
+static unsigned mesh_version(const struct worker *w)
+{
+    return w->proxy->options.mesh_tls13 ? 13 : 12;
+}
+
 struct tls_context *worker_server_context(struct worker *w, struct worker_identity *id)
 {
-    const struct tls_options options = {.peer = TLS_PEER_REQUIRED, .alpn = server_alpn};
+    const struct tls_options options = {.peer = TLS_PEER_REQUIRED,
+                                        .alpn = server_alpn,
+                                        .min_version = mesh_version(w),
+                                        .max_version = 13};
     struct err err;
 
     if (!id->server) {
@@ -151,7 +159,9 @@ struct tls_context *worker_client_context(struct worker *w, struct worker_identi
                                           bool is_http)
 {
     const struct tls_options options = {.peer = TLS_PEER_REQUIRED,
-                                        .alpn = is_http ? http_alpn : tcp_alpn};
+                                        .alpn = is_http ? http_alpn : tcp_alpn,
+                                        .min_version = mesh_version(w),
+                                        .max_version = mesh_version(w)};
     struct tls_context **slot = is_http ? &id->client_http : &id->client_tcp;
     struct err err;
 

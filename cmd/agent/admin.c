@@ -70,6 +70,11 @@ static void write_dns_metrics(const struct agent *a, struct buf *b)
                (unsigned long long)s.failed);
 }
 
+static int64_t earliest_end_ms(const struct agent *a)
+{
+    return a->standalone ? standalone_certs_earliest_ms(a->standalone) : certs_earliest_ms(a->certs);
+}
+
 static void page_metrics(struct agent *a, struct serve_request *r)
 {
     struct buf b;
@@ -83,7 +88,7 @@ static void page_metrics(struct agent *a, struct serve_request *r)
                link_is_up(a->link));
     buf_printf(
         &b, "# TYPE weft_certificate_expiry_seconds gauge\nweft_certificate_expiry_seconds %lld\n",
-        (long long)((certs_earliest_ms(a->certs) - loop_wall_ms(a->loop)) / 1000));
+        (long long)((earliest_end_ms(a) - loop_wall_ms(a->loop)) / 1000));
     buf_printf(&b, "# TYPE weft_capture_state gauge\nweft_capture_state{backend=\"%s\"} %d\n",
                a->capture ? capture_backend(a->capture) : "off",
                a->capture && capture_state(a->capture) != CAPTURE_REFUSED);
@@ -119,7 +124,10 @@ static void page_certs(struct agent *a, struct serve_request *r)
     struct buf b;
 
     buf_init(&b, LIMIT_APPLY_BYTES);
-    certs_json(a->certs, &b);
+    if (a->standalone)
+        standalone_certs_json(a->standalone, &b);
+    else
+        certs_json(a->certs, &b);
     answer_json(r, &b);
     buf_done(&b);
 }
@@ -138,17 +146,21 @@ static void page_status(struct agent *a, struct serve_request *r)
     buf_adds(&b, ",\"trustDomain\":");
     buf_json(&b, str_from(a->member.trust_domain));
     buf_printf(&b,
-               ",\"ready\":%s,\"revision\":%llu,\"capture\":%s,\"captureBackend\":\"%s\",\"dns\":%"
-               "s,\"link\":",
-               a->is_ready ? "true" : "false", (unsigned long long)a->revision,
-               a->capture ? "true" : "false", a->capture ? capture_backend(a->capture) : "off",
-               a->dns ? "true" : "false");
-    link_json(a->link, &b);
+               ",\"mode\":\"%s\",\"ready\":%s,\"revision\":%llu,\"capture\":%s,"
+               "\"captureBackend\":\"%s\",\"dns\":%s,\"%s\":",
+               a->standalone ? "standalone" : "member", a->is_ready ? "true" : "false",
+               (unsigned long long)a->revision, a->capture ? "true" : "false",
+               a->capture ? capture_backend(a->capture) : "off", a->dns ? "true" : "false",
+               a->standalone ? "standalone" : "link");
+    if (a->standalone)
+        standalone_json(a->standalone, &b);
+    else
+        link_json(a->link, &b);
     buf_adds(&b, ",\"certificateNotAfter\":\"");
-    text_time(&b, certs_earliest_ms(a->certs), false);
+    text_time(&b, earliest_end_ms(a), false);
     buf_adds(&b, "\",\"services\":[");
-    for (size_t i = 0; i < a->service_count; i++) {
-        const struct local_service *s = &a->services[i];
+    for (size_t i = 0; i < a->local.service_count; i++) {
+        const struct local_service *s = &a->local.services[i];
 
         if (i)
             buf_addc(&b, ',');
@@ -289,15 +301,21 @@ static int open_face(struct admin *x, struct agent *a, int which, int fd, struct
     return x->faces[which].serve ? 0 : -1;
 }
 
+/* Unless it is off. */
+static int open_port(struct admin *x, struct agent *a, int which, const struct addr *at, struct err *err)
+{
+    return at->family ? open_face(x, a, which, serve_listen_tcp(at, err), err) : 0;
+}
+
 struct admin *admin_new(struct agent *a, struct err *err)
 {
     struct admin *x = mem_zalloc(sizeof(*x));
 
     if (open_face(x, a, FACE_SOCKET, serve_listen_unix(a->settings.socket_path, 0660, err), err) ==
             0 &&
-        open_face(x, a, FACE_ADMIN, serve_listen_tcp(&a->settings.admin, err), err) == 0 &&
-        open_face(x, a, FACE_METRICS, serve_listen_tcp(&a->settings.metrics, err), err) == 0 &&
-        open_face(x, a, FACE_HEALTH, serve_listen_tcp(&a->settings.health, err), err) == 0)
+        open_port(x, a, FACE_ADMIN, &a->settings.admin, err) == 0 &&
+        open_port(x, a, FACE_METRICS, &a->settings.metrics, err) == 0 &&
+        open_port(x, a, FACE_HEALTH, &a->settings.health, err) == 0)
         return x;
     admin_free(x);
     return NULL;

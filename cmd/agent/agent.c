@@ -50,14 +50,14 @@ struct running {
 
 /* ---- who we are ---- */
 
-static struct str service_identity(struct agent *a, struct str ns, struct str account)
+static struct str service_identity(const struct agent *a, struct str ns, struct str account, struct arena *arena)
 {
     struct buf b;
     struct str out;
 
     buf_init(&b, 4096);
     identity_service(&b, str_from(a->member.trust_domain), ns, account);
-    out = arena_str(&a->services_arena, buf_str(&b));
+    out = arena_str(arena, buf_str(&b));
     buf_done(&b);
     return out;
 }
@@ -81,46 +81,49 @@ bool agent_is_refused(const struct agent *a, const struct local_service *s)
     return refused;
 }
 
-/* self: the services the server lets us offer. */
-static void rebuild_self(struct agent *a)
+void agent_build_self(struct agent *a, const struct local_set *local, struct arena *arena)
 {
-    struct arena *arena = &a->services_arena;
     size_t n = 0;
 
-    a->self.services = ARENA_ARRAY(arena, a->service_count + 1, struct local_service);
-    for (size_t i = 0; i < a->service_count; i++) {
-        struct local_service s = a->services[i];
+    a->self.services = ARENA_ARRAY(arena, local->service_count + 1, struct local_service);
+    for (size_t i = 0; i < local->service_count; i++) {
+        struct local_service s = local->services[i];
 
         if (agent_is_refused(a, &s))
             continue;
         s.fqdn = model_fqdn(arena, s.name, s.ns, str_from(a->member.domain));
         s.key = model_service_key(arena, s.ns, s.fqdn);
-        s.identity = service_identity(a, s.ns, s.account);
+        s.identity = service_identity(a, s.ns, s.account, arena);
         a->self.services[n++] = s;
     }
     a->self.service_count = n;
+    a->self.listeners = local->listeners;
+    a->self.listener_count = local->listener_count;
+    a->self.is_uncaptured = !a->settings.capture;
+}
+
+static void rebuild_self(struct agent *a)
+{
+    agent_build_self(a, &a->local, &a->services_arena);
 }
 
 /* Read services.d into a fresh arena; on a problem the services in force stay. */
 static int read_services(struct agent *a, struct err *err)
 {
-    struct local_service *services;
+    struct local_set local;
     struct findings f;
     struct arena arena;
-    size_t count;
 
     arena_init(&arena);
     findings_init(&f, &arena);
-    if (services_read(a->settings.config_dir, &a->settings, &a->self.address, &arena, &services,
-                      &count, &f)) {
+    if (services_read(a->settings.config_dir, &a->settings, &a->self.address, &arena, &local, &f)) {
         (void)command_findings(&f, err);
         arena_done(&arena);
         return -1;
     }
     arena_done(&a->services_arena);
     a->services_arena = arena;
-    a->services = services;
-    a->service_count = count;
+    a->local = local;
     map_done(&a->refused); /* a changed file may be acceptable now */
     rebuild_self(a);
     return 0;
@@ -143,35 +146,44 @@ static int own_address(const struct addr *server, struct addr *out)
     return good ? 0 : -1;
 }
 
+static int find_address(struct agent *a, struct err *err)
+{
+    struct addr server;
+
+    a->self.address = a->settings.address;
+    if (a->self.address.family || (a->member.address && addr_parse_ip(str_from(a->member.address), &a->self.address)))
+        return 0;
+    if (a->standalone) /* nobody else dials it */
+        return addr_parse_ip(STR("127.0.0.1"), &a->self.address) ? 0 : -1;
+    if (addr_parse(str_from(a->member.servers[0]), &server) && own_address(&server, &a->self.address) == 0)
+        return 0;
+    return err_set(err, ERR_INVALID,
+                   "this host's address is not clear: set address = IP in %s/agent.ini",
+                   a->settings.config_dir);
+}
+
 static int init_self(struct agent *a, struct err *err)
 {
+    a->self.host_id = str_from(a->member.host_id);
+    a->self.host = str_from(a->member.name);
+    a->self.ns = STR("default");
+    return find_address(a, err);
+}
+
+/* Of callers that belong to no service. */
+static void name_callers(struct agent *a)
+{
     char name[64];
-    struct addr server;
+    struct buf b;
     int n = snprintf(name, sizeof(name), "host-%s", a->member.host_id);
 
     for (int i = 0; i < n; i++)
         name[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] + 32 : name[i]);
-    a->self.host_id = str_from(a->member.host_id);
-    a->self.host = str_from(a->member.name);
-    a->self.ns = STR("default");
-    a->self.address = a->settings.address;
-    if (!a->self.address.family && a->member.address &&
-        !addr_parse_ip(str_from(a->member.address), &a->self.address))
-        a->self.address = (struct addr){0};
-    if (!a->self.address.family && (!addr_parse(str_from(a->member.servers[0]), &server) ||
-                                    own_address(&server, &a->self.address)))
-        return err_set(err, ERR_INVALID,
-                       "this host's address is not clear: set address = IP in %s/agent.ini",
-                       a->settings.config_dir);
-    {
-        struct buf b;
-
-        buf_init(&b, 4096);
-        identity_service(&b, str_from(a->member.trust_domain), a->self.ns, str_from(name));
-        a->self.identity = (struct str){str_dup(buf_str(&b)), b.n}; /* close_parts frees it */
-        buf_done(&b);
-    }
-    return read_services(a, err);
+    buf_init(&b, 4096);
+    identity_service(&b, str_from(a->member.trust_domain), a->self.ns, str_from(name));
+    a->identity = str_dup(buf_str(&b));
+    a->self.identity = str_from(a->identity);
+    buf_done(&b);
 }
 
 /* ---- capture and names ---- */
@@ -456,7 +468,8 @@ static void reload_services(struct agent *a)
     agent_recompile(a);
     link_register(a->link);
     certs_want(a->certs);
-    log_info("services.d reloaded services=%zu", a->service_count);
+    log_info("services.d reloaded services=%zu listeners=%zu",
+             a->local.service_count, a->local.listener_count);
 }
 
 static int open_access_log(const struct agent_settings *s, struct err *err)
@@ -540,7 +553,8 @@ static void begin_stop(struct running *r)
     r->drain_until_ms = loop_now_ms(a->loop) + DRAIN_MS;
     /* First callers elsewhere learn to use other endpoints, then the door closes. */
     timer_in(&r->drain_timer, link_is_up(a->link) ? WITHDRAW_MS : 1);
-    link_withdraw(a->link);
+    if (a->link)
+        link_withdraw(a->link);
 }
 
 static void drain(struct running *r)
@@ -562,13 +576,21 @@ static void take_signals(struct running *r)
     struct signalfd_siginfo info;
 
     while (read(r->signals.fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        if (info.ssi_signo == SIGHUP)
+        if (info.ssi_signo == SIGHUP && r->agent.standalone)
+            standalone_reload(r->agent.standalone);
+        else if (info.ssi_signo == SIGHUP)
             reload_services(&r->agent);
         else if (info.ssi_signo == SIGUSR1)
             reopen_access_log(&r->agent);
         else
             begin_stop(r);
     }
+}
+
+/* Worth keeping on the disk. A standalone agent's is there already. */
+static bool has_state(const struct agent *a)
+{
+    return a->epoch && !a->standalone;
 }
 
 static void run(struct task *t, unsigned notes)
@@ -579,7 +601,7 @@ static void run(struct task *t, unsigned notes)
 
     if (notes & NOTE_SAVE)
         malloc_trim(0); /* commits pass through many times the memory that they leave behind */
-    if (notes & NOTE_SAVE && a->epoch && cache_save(a, &err)) {
+    if (notes & NOTE_SAVE && has_state(a) && cache_save(a, &err)) {
         log_error("the state was not saved, a restart without a server would serve an older one; "
                   "trying again: %s",
                   err.text);
@@ -615,9 +637,8 @@ static int open_proxy(struct agent *a, struct err *err)
     struct proxy_options o = {.control = a->loop,
                               .workers = a->settings.workers,
                               .crypto_threads = CRYPTO_THREADS,
-                              .outbound4 = a->settings.outbound,
-                              .inbound4 = a->settings.inbound,
                               .mark = a->settings.capture ? CAPTURE_MARK : 0,
+                              .mesh_tls13 = a->settings.mesh_tls13,
                               .need = need,
                               .need_arg = a};
 
@@ -628,8 +649,12 @@ static int open_proxy(struct agent *a, struct err *err)
             return -1;
     }
     o.access_log_fd = a->access_fd;
-    if (host_has_ipv6()) { /* redirects of the OUTPUT hook go to the loopback address of the family
-                            */
+    if (a->settings.capture) { /* nobody else is to connect there */
+        o.outbound4 = a->settings.outbound;
+        o.inbound4 = a->settings.inbound;
+    }
+    if (a->settings.capture && host_has_ipv6()) { /* redirects of the OUTPUT hook go to the loopback address of the
+                                                     family */
         o.outbound6 = (struct addr){.family = 6, .port = a->settings.outbound.port};
         o.outbound6.ip[15] = 1;
         o.inbound6 = (struct addr){.family = 6, .port = a->settings.inbound.port};
@@ -692,19 +717,43 @@ static int open_capture(struct agent *a, struct err *err)
     return 0;
 }
 
-static int open_parts(struct agent *a, struct err *err)
+/* What does not depend on where the configuration comes from. */
+static int open_host(struct agent *a, struct err *err)
 {
-    if (init_self(a, err) || open_capture(a, err) || open_proxy(a, err))
-        return -1;
-    a->certs = certs_new(a, err);
-    if (!a->certs)
+    if (open_capture(a, err))
         return -1;
     if (open_names(a, err))
         return -1;
     a->report = report_new(a);
+    return 0;
+}
+
+static int open_member(struct agent *a, struct err *err)
+{
+    if (init_self(a, err))
+        return -1;
+    name_callers(a);
+    if (read_services(a, err) || open_proxy(a, err))
+        return -1;
+    a->certs = certs_new(a, err);
+    if (!a->certs || open_host(a, err))
+        return -1;
     load_stored(a);
     a->link = link_new(a, err);
-    if (!a->link)
+    return a->link ? 0 : -1;
+}
+
+static int open_standalone(struct agent *a, struct err *err)
+{
+    a->standalone = standalone_new(a, err);
+    if (!a->standalone || init_self(a, err) || open_proxy(a, err) || open_host(a, err))
+        return -1;
+    return standalone_start(a->standalone, err);
+}
+
+static int open_parts(struct agent *a, struct err *err)
+{
+    if (a->settings.standalone_dir ? open_standalone(a, err) : open_member(a, err))
         return -1;
     a->admin = admin_new(a, err);
     return a->admin ? 0 : -1;
@@ -723,10 +772,11 @@ static void close_parts(struct agent *a)
     dns_server_close(a->dns);
     if (a->proxy)
         proxy_free(a->proxy);
-    if (a->epoch && cache_save(a, &err))
+    if (has_state(a) && cache_save(a, &err))
         log_error("the state was not saved: %s", err.text);
     if (a->access_fd >= 0)
         (void)close(a->access_fd); /* the writer is gone */
+    standalone_free(a->standalone);
     snapshot_unref(a->snapshot);
     catalog_done(&a->catalog);
     resources_done(&a->held);
@@ -735,7 +785,7 @@ static void close_parts(struct agent *a)
     map_done(&a->refusing);
     arena_done(&a->services_arena);
     mem_free(a->epoch);
-    mem_free((void *)(uintptr_t)a->self.identity.p);
+    mem_free(a->identity);
 }
 
 static int catch_signals(struct running *r, struct err *err)
@@ -772,7 +822,7 @@ static int serve_until_stopped(struct running *r, struct err *err)
         report_soon(a->report);
         log_info("agent runs version=%s host=%s address=%s services=%zu capture=%s dns=%s",
                  WEFT_VERSION, a->member.name, addr_format_ip(&a->self.address, at),
-                 a->service_count, a->capture ? capture_backend(a->capture) : "off",
+                 a->local.service_count, a->capture ? capture_backend(a->capture) : "off",
                  a->dns ? "on" : "off");
         loop_run(a->loop);
         err->code = ERR_NONE;
@@ -793,7 +843,9 @@ static int agent_run(const struct args *args)
     struct running r = {0};
     struct agent *a = &r.agent;
     const char *state = args_path(args, "state-dir", "WEFT_STATE_DIR", STATE_DIR);
-    const char *config = args_path(args, "config-dir", "WEFT_CONFIG_DIR", CONFIG_DIR);
+    const char *alone = args_text(args, "standalone", NULL);
+    const char *config = alone ? args_text(args, "config-dir", alone)
+                               : args_path(args, "config-dir", "WEFT_CONFIG_DIR", CONFIG_DIR);
     char path[4096];
     struct err err = {0};
     int rc = -1;
@@ -811,9 +863,9 @@ static int agent_run(const struct args *args)
     a->started_ms = text_wall_ms();
     (void)snprintf(path, sizeof(path), "%s/agent", state);
     if (agent_settings_read(config, path,
-                            args_path(args, "socket", "WEFT_AGENT_SOCKET", SOCKET_PATH),
+                            args_path(args, "socket", "WEFT_AGENT_SOCKET", SOCKET_PATH), alone,
                             &a->settings, &err) == 0 &&
-        agent_member_read(path, &a->member, &err) == 0) {
+        (alone || agent_member_read(path, &a->member, &err) == 0)) {
         a->loop = loop_new(&err);
         if (a->loop) {
             rc = serve_until_stopped(&r, &err);
@@ -852,6 +904,8 @@ static const struct flag agent_flags[] = {
      "Key, certificates, last good state (default /var/lib/weft, or $WEFT_STATE_DIR)."},
     {"socket",     0, FLAG_TEXT,   "PATH",
      "Local pages (default /run/weft/agent.sock, or $WEFT_AGENT_SOCKET)."             },
+    {"standalone", 0, FLAG_TEXT,   "DIR",
+     "No server and no join: documents (*.yaml, *.json), certs/, agent.ini and services.d/ are in DIR."},
     {"debug",      0, FLAG_SWITCH, NULL,   "Log every step."                          },
 };
 
@@ -866,7 +920,9 @@ const struct command agent_commands[] = {
      "  weft join weft1....\n  weft join --token-file /etc/weft/join-token",  join_flags,    COUNT(join_flags),    0, 1, join_run   },
     {"agent run",     "[flags]",         "Run the data plane of this host in the foreground.",
      "Services are read from CONFIG/services.d/NAME.ini, again on SIGHUP:\n\n"
-     "  [service reviews]\n  port = 9080\n  protocol = http\n  version = v1", agent_flags,   COUNT(agent_flags),   0, 0, agent_run  },
+     "  [service reviews]\n  port = 9080\n  protocol = http\n  version = v1\n\n"
+     "From files alone, loaded again when they change (a set with an error is refused, what runs stays):\n\n"
+     "  weft agent run --standalone /etc/weft/edge",                             agent_flags,   COUNT(agent_flags),   0, 0, agent_run  },
     {"agent release", "[--all]",         "Remove the redirects that a dead agent left on this host.",
      "The agent's unit runs it after every end of the agent. Nothing there is fine; while an agent "
      "is\nalive "

@@ -456,25 +456,31 @@ int64_t certs_earliest_ms(const struct certs *c)
     return first;
 }
 
+void certs_print(struct str identity, const struct creds *c, struct buf *out)
+{
+    buf_adds(out, "\"identity\":");
+    buf_json(out, identity);
+    if (!c)
+        return;
+    buf_adds(out, ",\"fingerprint\":");
+    buf_json(out, creds_fingerprint(c));
+    buf_adds(out, ",\"serial\":");
+    buf_json(out, creds_serial(c));
+    buf_adds(out, ",\"notBefore\":\"");
+    text_time(out, creds_not_before_ms(c), false);
+    buf_adds(out, "\",\"notAfter\":\"");
+    text_time(out, creds_not_after_ms(c), false);
+    buf_addc(out, '"');
+}
+
 void certs_json(const struct certs *c, struct buf *out)
 {
     size_t n = 0;
 
     buf_adds(out, "{\"certificates\":[");
     for (const struct svid *v = c->list; v; v = v->next) {
-        buf_adds(out, n++ ? ",{\"identity\":" : "{\"identity\":");
-        buf_json(out, str_from(v->identity));
-        if (v->creds) {
-            buf_adds(out, ",\"fingerprint\":");
-            buf_json(out, creds_fingerprint(v->creds));
-            buf_adds(out, ",\"serial\":");
-            buf_json(out, creds_serial(v->creds));
-            buf_adds(out, ",\"notBefore\":\"");
-            text_time(out, creds_not_before_ms(v->creds), false);
-            buf_adds(out, "\",\"notAfter\":\"");
-            text_time(out, creds_not_after_ms(v->creds), false);
-            buf_addc(out, '"');
-        }
+        buf_adds(out, n++ ? ",{" : "{");
+        certs_print(str_from(v->identity), v->creds, out);
         buf_addc(out, '}');
     }
     buf_adds(out, "]}");

@@ -240,10 +240,10 @@ static void send_message(struct link *l, struct buf *body)
 static void write_services(const struct link *l, struct buf *b)
 {
     buf_adds(b, "\"services\":[");
-    for (size_t i = 0; i < l->agent->service_count; i++) {
+    for (size_t i = 0; i < l->agent->local.service_count; i++) {
         if (i)
             buf_addc(b, ',');
-        sync_write_registration(&l->agent->services[i], b);
+        sync_write_registration(&l->agent->local.services[i], b);
     }
     buf_addc(b, ']');
 }
@@ -566,7 +566,7 @@ void link_restart(struct link *l)
 
 bool link_is_up(const struct link *l)
 {
-    return l->up && !l->is_new;
+    return l && l->up && !l->is_new;
 }
 
 const char *link_problem(const struct link *l)

@@ -31,11 +31,16 @@ static void say_status(struct report *r)
 
     if (a->is_stopping)
         notify_status(&r->notify, "draining connections");
+    else if (!a->is_ready && a->standalone)
+        notify_status(&r->notify, "reading %s", a->settings.standalone_dir);
     else if (!a->is_ready)
         notify_status(&r->notify, "waiting for a first configuration: %s", link_problem(a->link));
     else if (!is_serving(a))
         notify_status(&r->notify, "revision %llu is not captured, trying again; see the log", revision);
-    else if (link_is_up(a->link))
+    else if (a->standalone && *standalone_problem(a->standalone))
+        notify_status(&r->notify, "serving revision %llu; the last reload was refused: %s", revision,
+                      standalone_problem(a->standalone));
+    else if (a->standalone || link_is_up(a->link))
         notify_status(&r->notify, "serving revision %llu, services here: %zu", revision,
                       a->self.service_count);
     else

@@ -21,6 +21,9 @@ static const struct field_value capture_modes[] = {
     {.name = "off", .value = CAPTURE_OFF},           {.name = NULL},
 };
 
+static const struct field_value mesh_versions[] = {
+    {.name = "1.2", .value = 0}, {.name = "1.3", .value = 1}, {.name = NULL}};
+
 /* Rows of designated initialisers, which clang-format 14 cannot lay out (it even crashes). */
 /* clang-format off */
 static const struct field rows[] = {
@@ -28,11 +31,13 @@ static const struct field rows[] = {
      .meaning = "This host's IP towards the others; without it the one that the server saw."},
     {"workers", FIELD_UINT32, SCHEMA_AT(agent_settings, workers), .flags = FIELD_BOUNDED, .def = 2,
      SCHEMA_BOUNDS(1, LIMIT_WORKERS), .meaning = "Threads of the proxy."},
-    {"capture", FIELD_ENUM, SCHEMA_AT(agent_settings, capture), .values = capture_modes,
+    {"capture", FIELD_ENUM, SCHEMA_HAS(agent_settings, capture), .values = capture_modes,
      .def = CAPTURE_AUTO,
      .meaning = "What redirects connections; auto takes nftables where the kernel can, else iptables."},
-    {"dns", FIELD_SWITCH, SCHEMA_AT(agent_settings, dns), .def = 1,
+    {"dns", FIELD_SWITCH, SCHEMA_HAS(agent_settings, dns), .def = 1,
      .meaning = "If off, mesh names are not answered."},
+    {"mesh_tls", FIELD_ENUM, SCHEMA_AT(agent_settings, mesh_tls13), .values = mesh_versions,
+     .meaning = "Version of mutual TLS; 1.2 is resumed by tickets, 1.3 is for meshes without 1.2."},
     {"dns_port", FIELD_PORT, SCHEMA_AT(agent_settings, dns_port), .def = CAPTURE_DNS,
      .meaning = "Port for the first nameserver; the next ones follow."},
     {"outbound", FIELD_ADDRESS, SCHEMA_AT(agent_settings, outbound),
@@ -41,11 +46,11 @@ static const struct field rows[] = {
     {"inbound", FIELD_ADDRESS, SCHEMA_AT(agent_settings, inbound), SCHEMA_DEFAULT("0.0.0.0:15006"),
      .meaning = "Where redirected inbound connections arrive; the port also on ::1."},
     {"admin", FIELD_ADDRESS, SCHEMA_AT(agent_settings, admin), SCHEMA_DEFAULT("127.0.0.1:15000"),
-     .meaning = "All pages."},
+     .flags = FIELD_MAY_BE_OFF, .meaning = "All pages."},
     {"metrics", FIELD_ADDRESS, SCHEMA_AT(agent_settings, metrics),
-     SCHEMA_DEFAULT("127.0.0.1:15020"), .meaning = "Metrics and health."},
+     SCHEMA_DEFAULT("127.0.0.1:15020"), .flags = FIELD_MAY_BE_OFF, .meaning = "Metrics and health."},
     {"health", FIELD_ADDRESS, SCHEMA_AT(agent_settings, health), SCHEMA_DEFAULT("0.0.0.0:15021"),
-     .meaning = "Health alone, for load balancers."},
+     .flags = FIELD_MAY_BE_OFF, .meaning = "Health alone, for load balancers."},
     {"access_log", FIELD_TEXT, SCHEMA_AT(agent_settings, access_log), SCHEMA_DEFAULT("off"),
      .meaning = "A file, - for standard output, or off."},
     {"resolv_conf", FIELD_TEXT, SCHEMA_AT(agent_settings, resolv_conf),
@@ -83,7 +88,7 @@ static int read_ini(const char *path, struct arena *a, struct agent_settings *ou
 }
 
 int agent_settings_read(const char *config_dir, const char *state_dir, const char *socket,
-                        struct agent_settings *out, struct err *err)
+                        const char *standalone_dir, struct agent_settings *out, struct err *err)
 {
     struct agent_settings s = {0};
     struct arena a;
@@ -92,6 +97,11 @@ int agent_settings_read(const char *config_dir, const char *state_dir, const cha
     arena_init(&a);
     rc = read_ini(arena_printf(&a, "%s/agent.ini", config_dir).p, &a, &s, err);
     s.node = NULL;
+    if (standalone_dir) {
+        s.standalone_dir = arena_str(&a, str_from(standalone_dir)).p;
+        s.capture = s.has_capture ? s.capture : CAPTURE_OFF;
+        s.dns = s.has_dns && s.dns;
+    }
     s.config_dir = arena_str(&a, str_from(config_dir)).p;
     s.state_dir = arena_str(&a, str_from(state_dir)).p;
     s.socket_path = arena_str(&a, str_from(socket)).p;

@@ -259,6 +259,14 @@ static void refuse(struct session *x, struct str ns, struct str service, const c
     send_message(x, &b);
 }
 
+/* Where the service listens itself, else the host's address. */
+static struct str workload_address(const struct local_service *s, struct arena *a, struct str host)
+{
+    char text[ADDR_TEXT_MAX];
+
+    return s->listen.family ? arena_str(a, str_from(addr_format_ip(&s->listen, text))) : host;
+}
+
 static void workload_of(const struct local_service *s, struct arena *a, struct str address,
                         struct registry_workload *out)
 {
@@ -350,7 +358,7 @@ static void take_services(struct session *x, const struct node *list)
             refuse(x, ns, name, err.text);
             continue;
         }
-        workload_of(svc, a, h->address, &rows[n]);
+        workload_of(svc, a, workload_address(svc, a, h->address), &rows[n]);
         n++;
     }
     if (store_services(x, rows, &n, &err)) {

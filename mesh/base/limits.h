@@ -55,4 +55,5 @@
 #define LIMIT_OBJECT_BYTES      (4u << 20) /* one document as JSON: refused at apply */
 #define LIMIT_HOSTS             20000u     /* sessions: 503 with Retry-After */
 #define LIMIT_SERVICES_PER_HOST 256u
+#define LIMIT_LISTENERS_PER_HOST 1024u /* [listener] sections: refused with the line */
 #define LIMIT_WATCHERS          1000u

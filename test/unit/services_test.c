@@ -13,6 +13,7 @@ struct reading {
     struct findings f;
     struct local_service *services;
     size_t count;
+    struct local_set local;
     int rc;
 };
 
@@ -35,7 +36,7 @@ static void reading_init(struct reading *x)
     CHECK(mkdtemp(x->dir));
     (void)snprintf(path, sizeof(path), "%s/services.d", x->dir);
     CHECK_INT(file_mkdirs(path, 0700, &err), 0);
-    CHECK_INT(agent_settings_read(x->dir, x->dir, "s", &x->settings, &err), 0);
+    CHECK_INT(agent_settings_read(x->dir, x->dir, "s", NULL, &x->settings, &err), 0);
     CHECK(addr_parse_ip(STR("10.0.0.5"), &x->host));
     arena_init(&x->arena);
     findings_init(&x->f, &x->arena);
@@ -44,7 +45,9 @@ static void reading_init(struct reading *x)
 static void read_all(struct reading *x)
 {
     x->rc =
-        services_read(x->dir, &x->settings, &x->host, &x->arena, &x->services, &x->count, &x->f);
+        services_read(x->dir, &x->settings, &x->host, &x->arena, &x->local, &x->f);
+    x->services = x->local.services;
+    x->count = x->local.service_count;
     CHECK_INT(x->rc, x->f.errors ? -1 : 0);
 }
 
