@@ -1,11 +1,12 @@
 # weft agent run --standalone (WEFT_BIN to pick a binary). Features: tls12 (mutual TLS 1.2 with tickets, weft's own way; the
-# other end must speak it), accesslog.
+# other end must speak it: haproxy@tls12), accesslog. Without it every TLS 1.3 handshake is full, tcp-resume too.
+# Key exchange is P-256 whatever GROUP says; GROUP=P-256 makes the others do the same.
 : "${WEFT_BIN:=$BENCH/../../build/release/weft}"
 c_version() { "$WEFT_BIN" version; }
 c_supports() {
   case $1 in
     http2|edge) return 1;;          # HTTP/2, and TLS at a Gateway, are not spoken yet
-    tcp-resume) has tls12 || return 1;;
+    tcp) ! has tls12 || return 1;;  # it resumes by ticket: those would not be full handshakes
   esac
   return 0
 }
