@@ -19,6 +19,7 @@
 
 #include "cmd/agent/agent.h"
 #include "cmd/agent/file_certs.h"
+#include "cmd/command.h"
 #include "mesh/base/file.h"
 #include "mesh/base/limits.h"
 #include "mesh/base/log.h"
