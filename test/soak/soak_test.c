@@ -239,7 +239,7 @@ TEST(nothing_is_lost_while_everything_changes)
     print_message("soak: %zu answered, %zu failed as they must, %zu wrong; %u snapshots\n", atomic_load(&s.answered),
                   atomic_load(&s.failed), atomic_load(&s.bad), ticks);
     CHECK(node_is_quiet(&s.client));
-    CHECK(proxy_is_alive(s.client.proxy) && proxy_is_alive(s.server.proxy));
+    CHECK(proxy_is_alive(s.client.proxy)); /* one of the two: it asks the helpers of the process as well */
     proxy_free(s.client.proxy); /* its pools hold connections of the server */
     s.client.proxy = NULL;
     CHECK(node_is_quiet(&s.server));

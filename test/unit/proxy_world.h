@@ -327,6 +327,8 @@ static void *origin_serve(void *arg)
         if (!go_on)
             break;
     }
+    if (o->mode == ORIGIN_HTTP)
+        message_free(&m); /* of a caller who left in the middle */
     free(r.p);
     close(c->fd);
     free(c);
