@@ -5,6 +5,7 @@
 # make e2e        the real binary in network namespaces (root)
 # make fuzz       build fuzzers with clang and run each for FUZZ_SECONDS (default 20)
 # make demo       a real mesh of several hosts on this machine, shown working (root); KEEP=1 leaves it running
+# make bench      weft beside HAProxy and nginx on the same work (root the first time); BENCH_ONLY="rps idle" chooses
 # make deps       install what building and testing needs (Debian packages, mbedTLS 3.6); idempotent
 # make fresh      demo and check in newly made Debian 12 and 13 roots (root, debootstrap); FRESH="trixie" chooses
 # make install    binary, units, man pages, completions, documents; honours DESTDIR and PREFIX; make uninstall removes them
@@ -159,6 +160,10 @@ uninstall: stage
 	$(Q)[ ! -d "$(DESTDIR)$(PREFIX)/share/doc/weft" ] || find "$(DESTDIR)$(PREFIX)/share/doc/weft" -type d -empty -delete
 	$(Q)[ -z "$(DESTDIR)" ] || find "$(DESTDIR)" -mindepth 1 -type d -empty -delete
 
+bench: all
+	$(Q)$(MAKE) --no-print-directory -s -C test/bench
+	$(Q)test/bench/bench.sh
+
 layers:
 	$(Q)test/layers.sh $(DIRS)
 
@@ -167,6 +172,6 @@ format:
 
 clean: ; rm -rf build/release build/asan build/tsan build/fuzz
 
-.PHONY: all unit unit-programs stories soak soaks check check-all asan tsan fuzz fuzzers deps e2e demo fresh stage install uninstall layers format clean
+.PHONY: all bench unit unit-programs stories soak soaks check check-all asan tsan fuzz fuzzers deps e2e demo fresh stage install uninstall layers format clean
 .SECONDARY:
 -include $(OBJ:.o=.d) $(TESTS:=.d) $(STORIES:=.d) $(SOAKS:=.d) $(FUZZ:=.d)
