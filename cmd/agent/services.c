@@ -205,7 +205,7 @@ static void check(struct reading *r, const struct local_service *s,
     if (s->is_gateway)
         return;
     if (s->port == 0 && !node_get(((const struct service_settings *)at->values)->node, STR("port")))
-        REPORT(r, at, NULL, FIND_REQUIRED, "port is required: where service %.*s listens", STR_ARG(s->name));
+        REPORT(r, at, NULL, FIND_REQUIRED, "service %.*s: port is required, or listen", STR_ARG(s->name));
     check_port(r, at, key, s->port);
     if (s->listen.family)
         check_listen(r, at, s);

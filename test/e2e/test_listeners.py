@@ -143,6 +143,6 @@ def test_mistakes_are_told_with_file_and_line(m):
     (h.config / "services.d" / "x.ini").write_text(text)
     done = h.weft("agent", "run", seconds=10)
     assert done.returncode == 4
-    for part in ("x.ini:1: ", "loopback", "x.ini:4: ", "application's own address", "x.ini:6: ", "needs bind", "x.ini:9: ", "IP:PORT",
-                 "x.ini:10: ", "SSH"):
+    for part in ("x.ini:2:", "loopback", "x.ini:5:", "application's own address", "x.ini:6:", "bind is required", "x.ini:9:",
+                 "IP:PORT", "x.ini:11:", "SSH"):
         assert part in done.stderr, (part, done.stderr)

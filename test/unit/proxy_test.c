@@ -802,6 +802,91 @@ TEST(a_client_that_ends_with_its_first_bytes_leaves_nothing_behind)
     stop_plain(&n, &o);
 }
 
+/* An outbound listener with a socket of its own, to the one cluster of plain_snapshot. */
+static struct listener *bound_part(uint16_t port)
+{
+    struct listener *l = listener_part(LISTENER_OUTBOUND, port, APP_HTTP);
+
+    l->is_bound = true;
+    listener_route(l, CLUSTER);
+    return l;
+}
+
+TEST(an_outbound_listener_may_own_its_socket)
+{
+    struct node n;
+    struct origin o;
+    struct message m;
+    struct snapshot *s;
+    uint16_t port = free_port();
+
+    start_plain(&n, &o, ORIGIN_HTTP, APP_HTTP);
+    s = plain_snapshot(&n, &o.port, 1, APP_HTTP, NULL);
+    snapshot_add_listener(s, bound_part(port));
+    node_apply(&n, s);
+    CHECK_INT(get_once(port, "/", &m), 200);
+    CHECK(has(m.text, "server: envoy\r\n")); /* as outbound ones say, gateways do not */
+    message_free(&m);
+    stop_plain(&n, &o);
+}
+
+/* Whatever is bound before it in the same snapshot is let go again. */
+TEST(an_address_that_is_taken_changes_nothing)
+{
+    struct node n;
+    struct origin o;
+    struct message m;
+    struct snapshot *s;
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    uint16_t old = free_port(), fresh = free_port();
+    socklen_t size = sizeof(sa);
+    int blocker = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd;
+    struct err err = {0};
+
+    CHECK_INT(bind(blocker, (struct sockaddr *)&sa, sizeof(sa)), 0);
+    CHECK_INT(listen(blocker, 1), 0);
+    CHECK_INT(getsockname(blocker, (struct sockaddr *)&sa, &size), 0);
+    start_plain(&n, &o, ORIGIN_HTTP, APP_HTTP);
+    s = plain_snapshot(&n, &o.port, 1, APP_HTTP, NULL);
+    snapshot_add_listener(s, bound_part(old));
+    node_apply(&n, s);
+
+    s = plain_snapshot(&n, &o.port, 1, APP_HTTP, NULL);
+    snapshot_add_listener(s, bound_part(fresh));
+    snapshot_add_listener(s, bound_part(ntohs(sa.sin_port)));
+    snapshot_seal(s, NULL);
+    CHECK_INT(proxy_apply(n.proxy, s, &err), -1);
+    snapshot_unref(s);
+    CHECK_INT(get_once(old, "/", &m), 200);
+    message_free(&m);
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sa.sin_port = htons(fresh);
+    CHECK_INT(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), -1);
+    close(fd);
+    close(blocker);
+    stop_plain(&n, &o);
+}
+
+/* It would call itself, and again, until there is no descriptor left. */
+TEST(a_bound_listener_never_dials_where_the_client_was_going)
+{
+    struct node n;
+    struct origin o;
+    struct message m;
+    struct snapshot *s;
+    uint16_t port = free_port();
+
+    start_plain(&n, &o, ORIGIN_HTTP, APP_HTTP);
+    s = plain_snapshot(&n, &o.port, 1, APP_HTTP, NULL);
+    s->clusters[0]->kind = CLUSTER_ORIGINAL_DST;
+    snapshot_add_listener(s, bound_part(port));
+    node_apply(&n, s);
+    CHECK_INT(get_once(port, "/", &m), 503);
+    CHECK_INT(proxy_live(n.proxy, "weft_accepted_total"), 1);
+    message_free(&m);
+    stop_plain(&n, &o);
+}
+
 TEST(gateway_ports_come_and_go_with_the_snapshot)
 {
     struct node n;

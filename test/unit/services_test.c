@@ -116,6 +116,82 @@ TEST(a_port_is_enough)
     reading_done(&x);
 }
 
+static void check_listen(const char *keys, const char *listen, const char *app, uint16_t service_port)
+{
+    char text[ADDR_TEXT_MAX];
+    struct reading x;
+
+    reading_init(&x);
+    write_file(&x, "a.ini", keys);
+    read_all(&x);
+    CHECK_INT(x.count, 1);
+    CHECK_TEXT(addr_format(&x.services[0].listen, text), listen);
+    CHECK_INT(x.services[0].port, x.services[0].listen.port); /* what peers dial */
+    CHECK_INT(x.services[0].service_port, service_port);
+    check_app(&x.services[0], app);
+    reading_done(&x);
+}
+
+TEST(an_explicit_listener_stands_in_front_of_the_application)
+{
+    check_listen("[service a]\nlisten = 10.0.0.5:8080\n", "10.0.0.5:8080", "127.0.0.1:8080", 8080);
+    check_listen("[service a]\nlisten = 10.0.0.5:8080\nport = 8081\n", "10.0.0.5:8080", "127.0.0.1:8081", 8080);
+    check_listen("[service a]\nlisten = 0.0.0.0:8080\nport = 8081\naddress = 10.0.0.5\nservice_port = 80\n",
+                 "0.0.0.0:8080", "10.0.0.5:8081", 80);
+}
+
+TEST(listeners_for_callers_of_this_host_are_read)
+{
+    char text[ADDR_TEXT_MAX];
+    struct reading x;
+
+    reading_init(&x);
+    write_file(&x, "a.ini",
+               "[listener web]\nbind = 127.0.0.1:9080\nservice = web.shop:8080\n"
+               "[listener short]\nbind = [::1]:9080\nservice = web\n[listener all]\nbind = 127.0.0.1:80\nprotocol = http\n");
+    read_all(&x);
+    CHECK_INT(x.local.listener_count, 3);
+    CHECK_INT(x.count, 0);
+    CHECK_STR(x.local.listeners[0].service, "web.shop");
+    CHECK_INT(x.local.listeners[0].port, 8080);
+    CHECK_INT(x.local.listeners[1].port, 0);
+    CHECK_TEXT(addr_format(&x.local.listeners[1].bind, text), "[::1]:9080");
+    CHECK_STR(x.local.listeners[2].service, "");
+    reading_done(&x);
+}
+
+TEST(mistakes_of_explicit_listeners_are_told)
+{
+    static const struct {
+        const char *text;
+        enum finding_code code;
+        unsigned line;
+        const char *words;
+    } rows[] = {
+        {"[service a]\nlisten = 8080\n", FIND_VALUE, 2, "IP:PORT"},
+        {"[service a]\nlisten = 127.0.0.1:8080\nport = 8081\n", FIND_VALUE, 2, "loopback"},
+        {"[service a]\nlisten = 10.0.0.5:8080\naddress = 10.0.0.5\n", FIND_CONFLICT, 2, "own address"},
+        {"[service a]\nlisten = 0.0.0.0:8080\n", FIND_CONFLICT, 2, "own address"},
+        {"[service a]\nlisten = 10.0.0.5:22\nport = 8081\n", FIND_VALUE, 2, "SSH"},
+        {"[service a]\nport = 8080\n[service b]\nlisten = 10.0.0.5:8080\nport = 8081\n", FIND_CONFLICT, 4, "a is at this"},
+        {"[gateway a]\nlisten = 10.0.0.5:8080\n", FIND_UNKNOWN_FIELD, 2, "listen"},
+        {"[listener a]\nservice = web\n", FIND_REQUIRED, 1, "bind is required"},
+        {"[listener a]\nbind = 127.0.0.1:0\n", FIND_VALUE, 2, "IP:PORT"},
+        {"[listener a]\nbind = 127.0.0.1:1\nservice = web:http\n", FIND_VALUE, 3, "port"},
+        {"[listener a]\nbind = 127.0.0.1:1\nservice = a b\n", FIND_VALUE, 3, "service"},
+        {"[listener a]\nbind = 127.0.0.1:1\nprotocol = tcp\n", FIND_VALUE, 3, "Host"},
+        {"[listener a]\nbind = 127.0.0.1:1\nservice = web\nprotocol = http\n", FIND_VALUE, 4, "the service says"},
+        {"[listener a]\nbind = 127.0.0.1:1\nport = 2\n", FIND_UNKNOWN_FIELD, 3, "port"},
+        {"[listener a]\nbind = 127.0.0.1:15020\n", FIND_CONFLICT, 2, "agent itself"},
+        {"[listener a]\nbind = 127.0.0.1:1\n[listener b]\nbind = 127.0.0.1:1\n", FIND_CONFLICT, 4, "a has this"},
+        {"[listener a]\nbind = 127.0.0.1:1\n[listener b]\nbind = 0.0.0.0:1\n", FIND_CONFLICT, 4, "a has this"},
+        {"[listener a]\nbind = 127.0.0.1:1\n[listener a]\nbind = 127.0.0.1:2\n", FIND_DUPLICATE, 3, "twice"},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++)
+        check_refused(rows[i].text, rows[i].code, rows[i].line, rows[i].words);
+}
+
 TEST(every_key_is_taken)
 {
     struct reading x;

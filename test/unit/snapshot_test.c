@@ -123,6 +123,45 @@ TEST(hosts_are_found_exactly_then_by_the_longest_suffix_then_by_the_star)
     snapshot_unref(s);
 }
 
+TEST(a_domain_with_its_port_comes_before_the_name_where_the_table_has_ports)
+{
+    static const char *const domains[] = {"a.test", "a.test:81", "[fd00::1]", "[fd00::1]:81"};
+    struct snapshot *s = sealed(domains, COUNT(domains), NULL);
+    struct route_table *t = s->listeners[0]->http;
+
+    check_find(t, "a.test:81", "a.test"); /* not without being told */
+    t->has_ports = true;
+    check_find(t, "a.test:81", "a.test:81");
+    check_find(t, "A.TEST:81", "a.test:81");
+    check_find(t, "a.test", "a.test");
+    check_find(t, "a.test:8", "a.test");
+    check_find(t, "a.test:", "a.test");
+    check_find(t, "[FD00::1]:81", "[fd00::1]:81");
+    check_find(t, "fd00::1", "[fd00::1]");
+    check_find(t, "a.test:811111111", "a.test");
+    snapshot_unref(s);
+}
+
+TEST(bound_listeners_are_found_by_their_address_and_captured_ones_are_not)
+{
+    struct snapshot *s = snapshot_new();
+    struct listener *in = listener(LISTENER_INBOUND, "10.0.0.2:9000", NULL),
+                    *out = listener(LISTENER_OUTBOUND, "127.0.0.1:80", NULL);
+    struct addr at;
+
+    in->is_bound = out->is_bound = true;
+    snapshot_add_listener(s, in);
+    snapshot_add_listener(s, out);
+    snapshot_add_listener(s, listener(LISTENER_OUTBOUND, "10.0.0.1:80", NULL));
+    snapshot_seal(s, NULL);
+    CHECK(snapshot_bound(s, &in->at) == in && snapshot_bound(s, &out->at) == out);
+    CHECK(snapshot_inbound(s, 9000) == in); /* for pairs in memory */
+    CHECK(!snapshot_outbound(s, &out->at)); /* nothing is redirected there */
+    CHECK(addr_parse(STR("10.0.0.1:80"), &at));
+    CHECK(!snapshot_bound(s, &at) && snapshot_outbound(s, &at));
+    snapshot_unref(s);
+}
+
 TEST(an_overlong_host_is_nobodys)
 {
     static const char *const domains[] = {"*.com"};

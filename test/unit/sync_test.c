@@ -414,6 +414,7 @@ TEST(a_registration_comes_back_with_every_member)
                                  .service_port = 80,
                                  .protocol = STR("http"),
                                  .app = ip("127.0.0.1"),
+                                 .listen = ip("10.0.0.2"),
                                  .labels = {labels, 1}
     },
                          got;
@@ -424,7 +425,7 @@ TEST(a_registration_comes_back_with_every_member)
 
     arena_init(&arena);
     buf_init(&b, 4096);
-    s.app.port = 9080;
+    s.app.port = s.listen.port = 9080;
     sync_write_registration(&s, &b);
     CHECK_INT(json_read(buf_str(&b), &arena, &n, &err), 0);
     CHECK_INT(sync_read_registration(n, &arena, &got, &err), 0);
@@ -435,6 +436,7 @@ TEST(a_registration_comes_back_with_every_member)
     CHECK_INT(got.service_port, 80);
     CHECK_STR(got.protocol, "http");
     CHECK(addr_eq(&got.app, &s.app));
+    CHECK(addr_eq(&got.listen, &s.listen));
     CHECK_STR(labels_get(&got.labels, STR("app")), "reviews");
     CHECK(!got.is_gateway);
     buf_done(&b);
@@ -467,6 +469,9 @@ TEST(a_gateway_registers_without_a_port)
     CHECK_INT(got.port, 0);
 }
 
+#define LISTENS(at)                                                                                \
+    "{\"namespace\":\"a\",\"name\":\"b\",\"account\":\"b\",\"port\":1,\"servicePort\":1,\"listen\":\"" at "\"}"
+
 TEST(a_registration_that_lacks_something_is_refused)
 {
     static const char *const bad[] = {
@@ -489,6 +494,16 @@ TEST(a_registration_that_lacks_something_is_refused)
         "\"labels\":{\"app\":\"a b\"}}",
         "{\"namespace\":\"a\",\"name\":\"b\",\"account\":\"b\",\"port\":1,\"servicePort\":1,"
         "\"labels\":{\"-\":\"a\"}}",
+        LISTENS("127.0.0.1:1"), /* callers would dial themselves, */
+        LISTENS("0.0.0.0:1"),
+        LISTENS("[::1]:1"),
+        LISTENS("169.254.169.254:1"), /* or what their cloud tells only them, */
+        LISTENS("[fe80::1]:1"),
+        LISTENS("240.240.0.1:1"), /* or another service */
+        LISTENS("224.0.0.1:1"),
+        LISTENS("10.0.0.2:2"), /* not its port */
+        LISTENS("10.0.0.2"),
+        LISTENS("vm"),
     };
 
     for (size_t i = 0; i < COUNT(bad); i++) {
