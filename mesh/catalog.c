@@ -576,20 +576,6 @@ static bool virtual_service_concerns(struct viewing *x, const struct object *o, 
     return false;
 }
 
-static const struct str *export_list(const struct object *o, size_t *count)
-{
-    if (o->meta.kind->id == KIND_VIRTUAL_SERVICE) {
-        const struct virtual_service *vs = o->spec;
-
-        *count = vs->export_to_count;
-        return vs->export_to;
-    }
-    const struct destination_rule *dr = o->spec;
-
-    *count = dr->export_to_count;
-    return dr->export_to;
-}
-
 static void put_endpoints(struct viewing *x, const struct service *s)
 {
     size_t n = 0;
@@ -607,32 +593,36 @@ static void put_endpoints(struct viewing *x, const struct service *s)
                   buf_str(&x->text));
 }
 
+static void put_destination_rules(struct viewing *x, struct str fqdn)
+{
+    for (size_t i = 0; i < x->all->object_count; i++) {
+        const struct object *o = x->all->objects[i];
+        const struct destination_rule *dr = o->spec;
+
+        if (o->meta.kind->id == KIND_DESTINATION_RULE &&
+            exported(x, dr->export_to, dr->export_to_count, o->meta.ns) &&
+            match_host(model_fqdn(&x->arena, dr->host, o->meta.ns, x->all->domain), fqdn))
+            put_object(x, o);
+    }
+}
+
 /* Everything about one wanted service; may want more services. */
 static void put_service_rules(struct viewing *x, const struct service *s)
 {
     const struct catalog *all = x->all;
 
     put_endpoints(x, s);
+    put_destination_rules(x, s->fqdn);
     for (size_t i = 0; i < all->object_count; i++) {
         const struct object *o = all->objects[i];
-        enum kind_id kind = o->meta.kind->id;
-        const struct str *to;
-        size_t to_count;
+        const struct virtual_service *vs = o->spec;
 
-        if (kind != KIND_VIRTUAL_SERVICE && kind != KIND_DESTINATION_RULE)
+        if (o->meta.kind->id != KIND_VIRTUAL_SERVICE ||
+            !exported(x, vs->export_to, vs->export_to_count, o->meta.ns) ||
+            !virtual_service_concerns(x, o, s->fqdn))
             continue;
-        to = export_list(o, &to_count);
-        if (!exported(x, to, to_count, o->meta.ns))
-            continue;
-        if (kind == KIND_DESTINATION_RULE) {
-            const struct destination_rule *dr = o->spec;
-
-            if (match_host(model_fqdn(&x->arena, dr->host, o->meta.ns, all->domain), s->fqdn))
-                put_object(x, o);
-        } else if (virtual_service_concerns(x, o, s->fqdn)) {
-            put_object(x, o);
-            want_destinations(x, o);
-        }
+        put_object(x, o);
+        want_destinations(x, o);
     }
 }
 
@@ -684,16 +674,13 @@ static void put_gateways(struct viewing *x, const struct local_service *svc)
         put_object(x, gw);
         for (size_t k = 0; k < x->all->object_count; k++) {
             const struct object *o = x->all->objects[k];
-            const struct str *to;
-            size_t to_count;
+            const struct virtual_service *vs = o->spec;
 
-            if (o->meta.kind->id != KIND_VIRTUAL_SERVICE || !bound_to(o, gw))
+            if (o->meta.kind->id != KIND_VIRTUAL_SERVICE || !bound_to(o, gw) ||
+                !exported(x, vs->export_to, vs->export_to_count, o->meta.ns))
                 continue;
-            to = export_list(o, &to_count);
-            if (exported(x, to, to_count, o->meta.ns)) {
-                put_object(x, o);
-                want_destinations(x, o);
-            }
+            put_object(x, o);
+            want_destinations(x, o);
         }
     }
 }
@@ -762,6 +749,7 @@ void catalog_view(const struct catalog *all, const struct viewer *v, struct reso
     for (size_t i = 0; i < v->service_count; i++) {
         if (v->services[i].is_gateway)
             put_gateways(&x, &v->services[i]);
+        put_destination_rules(&x, v->services[i].fqdn); /* limits hold at the service, too */
     }
     for (size_t i = 0; (e = map_each(v->subscriptions, &i));) {
         const struct service *s = map_get(&all->by_service, e->key);

@@ -22,24 +22,25 @@ struct policy {
     size_t subset_count;
 };
 
-static bool rule_usable(const struct build *b, const struct policy_rule *r, struct str ns,
-                        bool local)
+/* By callers of namespace `caller`, looking into `ns`. */
+static bool rule_usable(const struct build *b, const struct policy_rule *r, struct str caller,
+                        struct str ns)
 {
     const struct destination_rule *dr = r->spec;
-    int group = compile_visibility(dr->export_to, dr->export_to_count, r->object->meta.ns, b->ns);
+    int group = compile_visibility(dr->export_to, dr->export_to_count, r->object->meta.ns, caller);
 
     if (!str_eq(r->object->meta.ns, ns))
         return false;
-    if (!local)
+    if (!str_eq(ns, caller))
         return group >= 0;
     /* A caller in the root namespace takes only rules private to it from here; the others come
      * last. */
-    return str_eq(b->ns, b->c->root_namespace) ? group == 0 : true;
+    return str_eq(caller, b->c->root_namespace) ? group == 0 : true;
 }
 
 /* The most specific host among the rules of one namespace, or empty. */
-static struct str best_policy_host(const struct build *b, struct str fqdn, struct str ns,
-                                   bool local)
+static struct str best_policy_host(const struct build *b, struct str fqdn, struct str caller,
+                                   struct str ns)
 {
     struct str best = STR_NONE;
 
@@ -47,7 +48,7 @@ static struct str best_policy_host(const struct build *b, struct str fqdn, struc
         struct str host = b->policies[i].host;
         bool exact = !str_has(host, '*');
 
-        if (!match_host(host, fqdn) || !rule_usable(b, &b->policies[i], ns, local))
+        if (!match_host(host, fqdn) || !rule_usable(b, &b->policies[i], caller, ns))
             continue;
         if (exact)
             return host;
@@ -86,7 +87,7 @@ static void add_subsets(struct policy *out, const struct destination_rule *dr)
 }
 
 /* All rules of that namespace and host, merged (fields.md 4.6). */
-static void merge_policies(struct build *b, struct str host, struct str ns, bool local,
+static void merge_policies(struct build *b, struct str host, struct str caller, struct str ns,
                            struct policy *out)
 {
     const struct policy_rule *first = NULL;
@@ -98,7 +99,7 @@ static void merge_policies(struct build *b, struct str host, struct str ns, bool
     for (size_t i = 0; i < b->policy_count; i++) {
         const struct policy_rule *r = &b->policies[i];
 
-        if (!str_eq(r->host, host) || !rule_usable(b, r, ns, local) ||
+        if (!str_eq(r->host, host) || !rule_usable(b, r, caller, ns) ||
             (first && !exports_within(first, r)))
             continue;
         if (!first)
@@ -111,17 +112,18 @@ static void merge_policies(struct build *b, struct str host, struct str ns, bool
 
 /* Namespace of the caller, then of the service, then the root: the first that has a match wins
  * whole. */
-static void find_policy(struct build *b, const struct service *s, struct policy *out)
+static void find_policy(struct build *b, const struct service *s, struct str caller,
+                        struct policy *out)
 {
-    const struct str places[] = {b->ns, s->ns, b->c->root_namespace};
+    const struct str places[] = {caller, s->ns, b->c->root_namespace};
     struct str fqdn = compile_lower(&b->tmp, s->fqdn);
 
     *out = (struct policy){0};
     for (size_t i = 0; i < COUNT(places); i++) {
-        struct str host = best_policy_host(b, fqdn, places[i], i == 0);
+        struct str host = best_policy_host(b, fqdn, caller, places[i]);
 
         if (host.n) {
-            merge_policies(b, host, places[i], i == 0, out);
+            merge_policies(b, host, caller, places[i], out);
             return;
         }
     }
@@ -134,37 +136,41 @@ struct blocks {
     const struct load_balancer *balance;
     const struct connection_pool *pool;
     const struct client_tls *tls;
+    const struct retry_budget *budget;
 };
 
-/* True if the policy has an entry for the port: then its blocks count alone, those it omits are the
- * defaults. */
-static bool port_blocks(const struct traffic_policy *p, uint16_t port, struct blocks *out)
+static const struct port_traffic_policy *port_entry(const struct traffic_policy *p, uint16_t port)
 {
     for (size_t i = 0; i < p->port_level_count; i++) {
-        const struct port_traffic_policy *l = &p->port_level[i];
-
-        if (l->port.number == port) {
-            *out = (struct blocks){l->load_balancer, l->connection_pool, l->tls};
-            return true;
-        }
+        if (p->port_level[i].port.number == port)
+            return &p->port_level[i];
     }
-    return false;
+    return NULL;
 }
 
-static void find_blocks(const struct traffic_policy *top, const struct traffic_policy *subset,
-                        uint16_t port, struct blocks *out)
+/* A policy's blocks go over those of the one before; an entry for the port counts alone, and what it omits is the
+ * default. A retry budget is not among what it replaces. */
+static void lay_over(const struct traffic_policy *p, uint16_t port, struct blocks *out)
 {
-    *out = (struct blocks){0};
-    if (top && !port_blocks(top, port, out))
-        *out = (struct blocks){top->load_balancer, top->connection_pool, top->tls};
-    if (!subset || port_blocks(subset, port, out))
+    const struct port_traffic_policy *l;
+
+    if (!p)
         return;
-    if (subset->load_balancer)
-        out->balance = subset->load_balancer;
-    if (subset->connection_pool)
-        out->pool = subset->connection_pool;
-    if (subset->tls)
-        out->tls = subset->tls;
+    if (p->retry_budget)
+        out->budget = p->retry_budget;
+    l = port_entry(p, port);
+    if (l) {
+        out->balance = l->load_balancer;
+        out->pool = l->connection_pool;
+        out->tls = l->tls;
+        return;
+    }
+    if (p->load_balancer)
+        out->balance = p->load_balancer;
+    if (p->connection_pool)
+        out->pool = p->connection_pool;
+    if (p->tls)
+        out->tls = p->tls;
 }
 
 static void apply_balance(struct cluster *c, const struct load_balancer *lb)
@@ -190,22 +196,80 @@ static void apply_balance(struct cluster *c, const struct load_balancer *lb)
     }
 }
 
-static void apply_blocks(struct cluster *c, const struct blocks *p)
-{
-    const struct tcp_pool *tcp = p->pool ? p->pool->tcp : NULL;
-    const struct http_pool *http = p->pool ? p->pool->http : NULL;
+#define BUDGET_PERCENT  20
+#define BUDGET_RETRIES  3
+#define SHARE_PER_CENT  10000
 
-    apply_balance(c, p->balance);
-    c->connect_timeout_ms =
-        tcp ? compile_ms_or(tcp->connect_timeout_ns, LIMIT_CONNECT_MS) : LIMIT_CONNECT_MS;
-    c->tcp_idle_ms = tcp ? compile_ms_or(tcp->idle_timeout_ns, HOUR_MS) : HOUR_MS;
-    c->http_idle_ms = http ? compile_ms_or(http->idle_timeout_ns, HOUR_MS) : HOUR_MS;
-    if (p->tls && p->tls->mode == CLIENT_TLS_DISABLE)
+static uint32_t limit_of(int32_t n)
+{
+    return n > 0 ? (uint32_t)n : 0;
+}
+
+static void apply_probes(struct cluster *c, const struct tcp_keepalive *k)
+{
+    if (!k)
+        return;
+    c->probes.is_on = true;
+    c->probes.count = k->probes;
+    c->probes.after_s = compile_ms_or(k->time_ns, 0) / 1000;
+    c->probes.every_s = compile_ms_or(k->interval_ns, 0) / 1000;
+}
+
+static void apply_tcp_pool(struct cluster *c, const struct tcp_pool *p)
+{
+    c->connect_timeout_ms = compile_ms_or(p->connect_timeout_ns, LIMIT_CONNECT_MS);
+    c->tcp_idle_ms = compile_ms_or(p->idle_timeout_ns, HOUR_MS);
+    c->age_ms_max = compile_ms_or(p->max_connection_duration_ns, 0);
+    c->limits.connections = limit_of(p->max_connections);
+    apply_probes(c, p->tcp_keepalive);
+}
+
+static void apply_http_pool(struct cluster *c, const struct http_pool *p)
+{
+    c->http_idle_ms = compile_ms_or(p->idle_timeout_ns, HOUR_MS);
+    c->requests_per_connection = limit_of(p->max_requests_per_connection);
+    c->limits.pending = limit_of(p->max_pending_requests);
+    c->limits.requests = limit_of(p->max_requests);
+    c->limits.retries = limit_of(p->max_retries);
+}
+
+static void apply_pool(struct cluster *c, const struct connection_pool *p)
+{
+    if (p && p->tcp)
+        apply_tcp_pool(c, p->tcp);
+    if (p && p->http)
+        apply_http_pool(c, p->http);
+}
+
+/* It takes the place of maxRetries. */
+static void apply_budget(struct cluster *c, const struct retry_budget *b)
+{
+    double percent;
+
+    if (!b)
+        return;
+    percent = b->has_percent ? b->percent : BUDGET_PERCENT;
+    c->limits.has_retry_budget = true;
+    c->limits.retry_share = (uint32_t)(percent * SHARE_PER_CENT);
+    c->limits.retries = b->min_retry_concurrency;
+}
+
+static void apply_tls(struct cluster *c, const struct client_tls *t)
+{
+    if (t && t->mode == CLIENT_TLS_DISABLE)
         c->tls = CLUSTER_TLS_OFF;
-    else if (p->tls && p->tls->mode == CLIENT_TLS_ISTIO_MUTUAL)
+    else if (t && t->mode == CLIENT_TLS_ISTIO_MUTUAL)
         c->tls = CLUSTER_TLS_MUTUAL;
     else
         c->tls = CLUSTER_TLS_AUTO; /* SIMPLE and MUTUAL are refused by the schema */
+}
+
+static void apply_blocks(struct cluster *c, const struct blocks *p)
+{
+    apply_balance(c, p->balance);
+    apply_pool(c, p->pool);
+    apply_budget(c, p->budget);
+    apply_tls(c, p->tls);
 }
 
 static void fill_endpoint(const struct build *b, struct arena *a, const struct workload *w,
@@ -296,10 +360,11 @@ static void service_cluster(struct build *b, const struct member *m,
     struct str name = compile_cluster_name(&b->tmp, port->number, subset_name, fqdn);
     struct cluster *c =
         new_cluster(name, s->is_original_dst ? CLUSTER_ORIGINAL_DST : CLUSTER_ENDPOINTS);
-    struct blocks blocks;
+    struct blocks blocks = {0};
 
     c->protocol = compile_protocol_of(port->protocol);
-    find_blocks(m->policy.top, subset ? subset->traffic_policy : NULL, port->number, &blocks);
+    lay_over(m->policy.top, port->number, &blocks);
+    lay_over(subset ? subset->traffic_policy : NULL, port->number, &blocks);
     apply_blocks(c, &blocks);
     c->sni = arena_printf(&c->part.arena, "outbound_.%u_._.%.*s_.%.*s", port->number,
                           (int)subset_name.n, subset_name.n ? subset_name.p : "", STR_ARG(fqdn));
@@ -344,7 +409,7 @@ void compile_clusters(struct build *b)
 
         if (!compile_is_subscribed(b, m->service))
             continue;
-        find_policy(b, m->service, &m->policy);
+        find_policy(b, m->service, b->ns, &m->policy);
         for (size_t k = 0; k < m->service->port_count; k++) {
             service_cluster(b, m, &m->service->ports[k], NULL);
             for (size_t n = 0; n < m->policy.subset_count; n++)
@@ -359,6 +424,20 @@ void compile_clusters(struct build *b)
     snapshot_add_cluster(b->out, passthrough);
 }
 
+/* The limits of a service hold at its own side as well as at each client's. */
+static void apply_own_pool(struct build *b, const struct local_service *s, struct cluster *c)
+{
+    const struct service *known = map_get(&b->by_fqdn, compile_lower(&b->tmp, s->fqdn));
+    struct blocks blocks = {0};
+    struct policy policy;
+
+    if (!known || !str_eq(known->ns, s->ns))
+        return;
+    find_policy(b, known, s->ns, &policy);
+    lay_over(policy.top, s->port, &blocks);
+    apply_pool(c, blocks.pool);
+}
+
 void compile_inbound_cluster(struct build *b, const struct local_service *s, struct str name)
 {
     struct cluster *c = new_cluster(name, CLUSTER_LOCAL);
@@ -366,6 +445,7 @@ void compile_inbound_cluster(struct build *b, const struct local_service *s, str
     c->tls = CLUSTER_TLS_OFF;
     c->protocol = compile_protocol_of(s->protocol);
     c->local = s->app;
+    apply_own_pool(b, s, c);
     name_service(c, s->fqdn, s->name, s->ns);
     snapshot_add_cluster(b->out, c);
 }

@@ -89,6 +89,24 @@ static void print_endpoints(struct buf *b, const struct endpoint_set *set)
     buf_addc(b, ']');
 }
 
+static void print_limits(struct buf *b, const struct cluster_limits *l)
+{
+    put_number(b, "maxConnections", l->connections);
+    put_number(b, "maxPending", l->pending);
+    put_number(b, "maxRequests", l->requests);
+    put_number(b, "maxRetries", l->retries);
+    put_bool(b, "retryBudget", l->has_retry_budget);
+    put_number(b, "retryShare", l->retry_share);
+}
+
+static void print_probes(struct buf *b, const struct tcp_probes *p)
+{
+    put_bool(b, "keepalive", p->is_on);
+    put_number(b, "keepaliveProbes", p->count);
+    put_number(b, "keepaliveAfterS", p->after_s);
+    put_number(b, "keepaliveEveryS", p->every_s);
+}
+
 static void print_cluster(struct buf *b, const struct cluster *c)
 {
     static const char *const kinds[] = {"endpoints", "originalDst", "local"};
@@ -105,6 +123,10 @@ static void print_cluster(struct buf *b, const struct cluster *c)
     put_number(b, "connectTimeoutMs", c->connect_timeout_ms);
     put_number(b, "tcpIdleMs", c->tcp_idle_ms);
     put_number(b, "httpIdleMs", c->http_idle_ms);
+    put_number(b, "maxAgeMs", c->age_ms_max);
+    put_number(b, "requestsPerConnection", c->requests_per_connection);
+    print_limits(b, &c->limits);
+    print_probes(b, &c->probes);
     put_text(b, "sni", c->sni);
     put_text(b, "sans", c->sans);
     if (c->kind == CLUSTER_LOCAL)

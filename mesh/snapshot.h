@@ -70,6 +70,24 @@ struct endpoint_set {
     size_t count;
 };
 
+/* What one agent may have under way to a cluster, over all its workers; 0 is no limit. Source: DestinationRule
+ * connectionPool and retryBudget. */
+struct cluster_limits {
+    uint32_t connections;
+    uint32_t pending;  /* requests that wait for a connection */
+    uint32_t requests; /* that have one */
+    uint32_t retries;  /* with a budget: those always allowed */
+    bool has_retry_budget;
+    uint32_t retry_share; /* of requests under way, in parts of a million */
+};
+
+/* Probes of the kernel on a silent connection; 0 leaves a value to the system. */
+struct tcp_probes {
+    bool is_on;
+    uint32_t count;
+    int64_t after_s, every_s;
+};
+
 struct cluster {
     struct part part;
     struct str name; /* outbound|9080|v1|reviews.default.svc.cluster.local, inbound|9080||, PassthroughCluster */
@@ -80,6 +98,10 @@ struct cluster {
     int64_t connect_timeout_ms;
     int64_t tcp_idle_ms;  /* tunnels; 0 is never */
     int64_t http_idle_ms; /* pooled connections */
+    int64_t age_ms_max;   /* of a connection: then no new request, a tunnel is cut; 0 is none */
+    uint32_t requests_per_connection; /* 0 is no limit */
+    struct cluster_limits limits;
+    struct tcp_probes probes;
     struct str sni;       /* outbound_.PORT_._.SUBSET_.HOST */
     struct str sans;      /* accepted peer identities, space-separated; empty: each endpoint's own identity */
     struct addr local;    /* CLUSTER_LOCAL */

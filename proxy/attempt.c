@@ -40,7 +40,7 @@ enum outcome attempt_open(struct exchange *x, bool fresh)
     return OUTCOME_NONE;
 }
 
-bool attempt_connect(struct attempt *a)
+enum outcome attempt_connect(struct attempt *a)
 {
     struct exchange *x = a->exchange;
     struct upstream *u = a->wait.up;
@@ -48,11 +48,7 @@ bool attempt_connect(struct attempt *a)
     a->reused = a->wait.reused;
     a->local = u->local;
     a->peer_uri = arena_str(&x->arena, u->peer_uri);
-    a->stream = http1_open_stream(&u->http, &x->task, EXCHANGE_UP_SHIFT);
-    upstream_taken(&a->wait);
-    if (!a->stream)
-        http1_drain(&u->http); /* it is not idle, whatever it is: nobody may have it */
-    return a->stream != NULL;
+    return upstream_open(&a->wait, &x->task, EXCHANGE_UP_SHIFT, &a->stream, &a->counted);
 }
 
 static void count_end(const struct attempt *a, enum outcome why)
@@ -75,6 +71,7 @@ void attempt_close(struct attempt *a, enum outcome why)
         stream_release(a->stream);
     else
         upstream_cancel(&a->wait);
+    upstream_request_end(&a->counted);
     timer_stop(&a->timer);
     endpoint_block_end(a->block);
     endpoint_block_unref(a->block);

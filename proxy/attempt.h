@@ -22,6 +22,7 @@ struct attempt {
     struct endpoint_block *block;
     struct addr host, local;
     struct stream *stream; /* NULL until connected */
+    struct breaker *counted; /* for upstream_request_end */
     struct str peer_uri;   /* in the exchange's arena */
     bool head_sent, reused, timed_out;
     int64_t started_ms;
@@ -29,6 +30,6 @@ struct attempt {
 
 /* OUTCOME_NONE: under way, else why it cannot begin. `fresh`: not on a pooled connection. */
 enum outcome attempt_open(struct exchange *x, bool fresh);
-/* The connection is there: open a stream. False: it is gone again. */
-bool attempt_connect(struct attempt *a);
+/* The connection is there: open a stream. Not OUTCOME_NONE: it is gone again, or the cluster has too many requests. */
+enum outcome attempt_connect(struct attempt *a);
 void attempt_close(struct attempt *a, enum outcome why);

@@ -46,6 +46,7 @@ void cluster_table_init(struct cluster_table *t)
 {
     pthread_mutex_init(&t->lock, NULL);
     map_init(&t->blocks);
+    map_init(&t->breakers);
 }
 
 void cluster_table_done(struct cluster_table *t)
@@ -54,7 +55,10 @@ void cluster_table_done(struct cluster_table *t)
 
     for (size_t i = 0; (e = map_each(&t->blocks, &i));)
         endpoint_block_unref(e->value);
+    for (size_t i = 0; (e = map_each(&t->breakers, &i));)
+        breaker_unref(e->value);
     map_done(&t->blocks);
+    map_done(&t->breakers);
     pthread_mutex_destroy(&t->lock);
 }
 
@@ -70,6 +74,14 @@ void cluster_table_trim(struct cluster_table *t)
         if (atomic_load_explicit(&b->refs, memory_order_acquire) == 1) {
             map_del(&t->blocks, e->key);
             endpoint_block_unref(b);
+        }
+    }
+    for (size_t i = 0; (e = map_each(&t->breakers, &i));) {
+        struct breaker *b = e->value;
+
+        if (atomic_load_explicit(&b->refs, memory_order_acquire) == 1) {
+            map_del(&t->breakers, e->key);
+            breaker_unref(b);
         }
     }
     pthread_mutex_unlock(&t->lock);
@@ -106,6 +118,21 @@ struct endpoint_block *cluster_block(struct cluster_table *t, struct str cluster
     return b;
 }
 
+struct breaker *cluster_breaker(struct cluster_table *t, struct str cluster)
+{
+    struct breaker *b;
+
+    pthread_mutex_lock(&t->lock);
+    b = map_get(&t->breakers, cluster);
+    if (!b) {
+        b = breaker_new(cluster);
+        map_put(&t->breakers, b->name, b);
+    }
+    breaker_ref(b);
+    pthread_mutex_unlock(&t->lock);
+    return b;
+}
+
 /* ---- views ---- */
 
 static void view_clear(struct cluster_view *v)
@@ -128,7 +155,7 @@ static void view_show(struct cluster_view *v, struct cluster_table *t, struct en
     v->weight_total = 0;
     v->is_weighted = false;
     for (size_t i = 0; i < set->count; i++) {
-        v->blocks[i] = cluster_block(t, v->name, &set->endpoints[i].addr);
+        v->blocks[i] = cluster_block(t, v->breaker->name, &set->endpoints[i].addr);
         v->weight_total += set->endpoints[i].weight;
         if (set->endpoints[i].weight != set->endpoints[0].weight)
             v->is_weighted = true;
@@ -142,8 +169,11 @@ struct cluster_view *cluster_view_get(struct map *views, struct cluster_table *t
 
     if (!v) {
         v = MEM_NEW(struct cluster_view);
-        v->name = (struct str){str_dup(c->name), c->name.n};
+        v->breaker = cluster_breaker(t, c->name);
         v->cursor = seed >> 8;
+        link_init(&v->queue);
+        link_init(&v->idle);
+        link_init(&v->hungry);
         map_put(views, c->name, v);
     }
     if (c->endpoints && v->set != c->endpoints)
@@ -151,10 +181,22 @@ struct cluster_view *cluster_view_get(struct map *views, struct cluster_table *t
     return v;
 }
 
+struct endpoint_block *cluster_view_here(struct cluster_view *v, struct cluster_table *t,
+                                         const struct cluster *c)
+{
+    if (!v->here || !addr_eq(&v->here_addr, &c->local)) {
+        endpoint_block_unref(v->here);
+        v->here = cluster_block(t, c->name, &c->local);
+        v->here_addr = c->local;
+    }
+    return v->here;
+}
+
 static void view_free(struct cluster_view *v)
 {
     view_clear(v);
-    free((void *)(uintptr_t)v->name.p);
+    endpoint_block_unref(v->here);
+    breaker_unref(v->breaker);
     mem_free(v);
 }
 
@@ -165,9 +207,9 @@ void cluster_views_trim(struct map *views, const struct snapshot *s)
     for (size_t i = 0; (e = map_each(views, &i));) {
         struct cluster_view *v = e->value;
 
-        if (snapshot_cluster(s, v->name))
+        if (v->users > 0 || snapshot_cluster(s, v->breaker->name))
             continue;
-        map_del(views, v->name);
+        map_del(views, e->key);
         view_free(v);
     }
 }
@@ -205,6 +247,26 @@ static void print_endpoint(struct cluster_table *t, const struct cluster *c,
     endpoint_block_unref(b);
 }
 
+static void print_breaker(struct cluster_table *t, const struct cluster *c, struct buf *json)
+{
+    static const struct {
+        const char *name;
+        enum breaker_kind kind;
+    } rows[] = {
+        {"connections", BREAKER_CONNECTIONS},
+        {"pending",     BREAKER_PENDING    },
+        {"requests",    BREAKER_REQUESTS   },
+        {"retries",     BREAKER_RETRIES    },
+    };
+    struct breaker *b = cluster_breaker(t, c->name);
+
+    for (size_t i = 0; i < COUNT(rows); i++)
+        buf_printf(json, ",\"%s\":%u,\"%s_overflow\":%llu", rows[i].name,
+                   atomic_load_explicit(&b->now[rows[i].kind], memory_order_relaxed), rows[i].name,
+                   atomic_load_explicit(&b->overflows[rows[i].kind], memory_order_relaxed));
+    breaker_unref(b);
+}
+
 void cluster_print(struct cluster_table *t, const struct snapshot *s, struct buf *json)
 {
     static const char *const balances[] = {"LEAST_REQUEST", "ROUND_ROBIN", "RANDOM", "PASSTHROUGH"};
@@ -216,7 +278,9 @@ void cluster_print(struct cluster_table *t, const struct snapshot *s, struct buf
 
         buf_adds(json, i ? ",{\"name\":" : "{\"name\":");
         buf_json(json, c->name);
-        buf_printf(json, ",\"balance\":\"%s\",\"endpoints\":[", balances[c->balance]);
+        buf_printf(json, ",\"balance\":\"%s\"", balances[c->balance]);
+        print_breaker(t, c, json);
+        buf_adds(json, ",\"endpoints\":[");
         for (size_t k = 0; c->endpoints && k < c->endpoints->count; k++) {
             if (k > 0)
                 buf_addc(json, ',');

@@ -15,6 +15,8 @@
 #include "mesh/base/addr.h"
 #include "mesh/base/buf.h"
 #include "mesh/base/map.h"
+#include "proxy/breaker.h"
+#include "proxy/link.h"
 
 struct cluster;
 struct endpoint_set;
@@ -30,21 +32,31 @@ struct endpoint_block {
 
 struct cluster_table {
     pthread_mutex_t lock;
-    struct map blocks; /* "cluster\naddress" -> struct endpoint_block * */
+    struct map blocks;   /* "cluster\naddress" -> struct endpoint_block * */
+    struct map breakers; /* cluster -> struct breaker * */
 };
 
 struct cluster_view {
-    struct str name;                /* owned */
-    struct endpoint_set *set;       /* referenced; NULL until first used */
+    struct breaker *breaker;        /* referenced */
+    struct endpoint_set *set;       /* referenced; NULL until first used, or if it has none */
     struct endpoint_block **blocks; /* one per endpoint of `set` */
+    struct endpoint_block *here;    /* of CLUSTER_LOCAL's address; NULL until first used */
+    struct addr here_addr;
     uint64_t weight_total;
     bool is_weighted; /* weights differ */
     uint64_t cursor;  /* round robin, randomly seeded */
+    /* upstream_queue.c's, for this worker's connections */
+    unsigned users;      /* connections and waiters that point here: it must not go before them */
+    unsigned waiting;    /* requests in `queue` */
+    bool served_own;     /* the last free connection went to one of these, not to another worker */
+    struct link queue;   /* struct upstream_wait: no connection could be had */
+    struct link idle;    /* struct upstream: of all pools, the longest idle first */
+    struct link hungry;  /* in worker->hungry while `queue` is not empty */
 };
 
 void cluster_table_init(struct cluster_table *t);
 void cluster_table_done(struct cluster_table *t);
-/* Drop blocks that only the table holds. */
+/* Drop blocks and breakers that only the table holds. */
 void cluster_table_trim(struct cluster_table *t);
 /* A reference to the block of that address, made if new. */
 struct endpoint_block *cluster_block(struct cluster_table *t, struct str cluster,
@@ -54,10 +66,16 @@ void endpoint_block_unref(struct endpoint_block *b); /* NULL is fine */
 void endpoint_block_begin(struct endpoint_block *b); /* one more request or tunnel */
 void endpoint_block_end(struct endpoint_block *b);
 
+/* A reference to the breaker of that cluster, made if new. */
+struct breaker *cluster_breaker(struct cluster_table *t, struct str cluster);
+
 /* A worker's view of `c`, in its map `views`, showing the endpoints of this very `c`. */
 struct cluster_view *cluster_view_get(struct map *views, struct cluster_table *t,
                                       const struct cluster *c, uint64_t seed);
-/* After a swap: drop views of clusters that are gone. */
+/* The block of `c`, a CLUSTER_LOCAL. Not a new reference: the view holds it. */
+struct endpoint_block *cluster_view_here(struct cluster_view *v, struct cluster_table *t,
+                                         const struct cluster *c);
+/* After a swap: drop views of clusters that are gone and that nobody uses. */
 void cluster_views_trim(struct map *views, const struct snapshot *s);
 void cluster_views_done(struct map *views);
 

@@ -270,13 +270,49 @@ static bool is_stale(const struct exchange *x, enum outcome why)
            (why == OUTCOME_UPSTREAM_CLOSED && http_is_idempotent(x->request.method));
 }
 
+static void end_retry(struct exchange *x)
+{
+    if (!x->retry_breaker)
+        return;
+    breaker_leave(x->retry_breaker, BREAKER_RETRIES);
+    breaker_unref(x->retry_breaker);
+    x->retry_breaker = NULL;
+}
+
+/* Has the cluster room for one more retry? It counts until the next one, or the end. */
+static bool begin_retry(struct exchange *x)
+{
+    const struct cluster_limits *l = &x->cluster->limits;
+    struct breaker *b;
+
+    end_retry(x);
+    if (!breaker_counts(l, BREAKER_RETRIES))
+        return true;
+    b = worker_view(x->worker, x->cluster)->breaker;
+    if (!breaker_take(b, BREAKER_RETRIES, l)) {
+        x->flags |= RF_UO;
+        return false;
+    }
+    x->retry_breaker = breaker_ref(b);
+    return true;
+}
+
+static enum exchange_state retry(struct exchange *x, enum outcome why)
+{
+    close_try(x, why);
+    x->retries++;
+    live_add(&x->worker->live.retries, 1);
+    timer_in(&x->wait, route_backoff_ms(&x->route->retry, x->retries, worker_random(x->worker)));
+    return EXCHANGE_BACKOFF;
+}
+
 /* The try is over, without an answer that we hand on: again, or tell the client. */
 static enum exchange_state try_failed(struct exchange *x, enum outcome why,
                                       const struct http_head *head)
 {
-    const struct retry_policy *retry = &x->route->retry;
+    const struct retry_policy *policy = &x->route->retry;
     bool sent = x->attempt->head_sent, stale = is_stale(x, why);
-    bool wanted = route_retry_wanted(retry, why, head, sent);
+    bool wanted = route_retry_wanted(policy, why, head, sent);
 
     if (can_repeat(x) && stale) {
         x->free_retry_used = x->want_fresh = true;
@@ -284,15 +320,12 @@ static enum exchange_state try_failed(struct exchange *x, enum outcome why,
         timer_in(&x->wait, 0);
         return EXCHANGE_BACKOFF;
     }
-    if (wanted && can_repeat(x) && x->retries < retry->attempts) {
-        close_try(x, why);
-        x->retries++;
-        live_add(&x->worker->live.retries, 1);
-        timer_in(&x->wait, route_backoff_ms(retry, x->retries, worker_random(x->worker)));
-        return EXCHANGE_BACKOFF;
-    }
-    if (wanted && retry->attempts > 0)
+    if (wanted && can_repeat(x) && x->retries < policy->attempts) {
+        if (begin_retry(x))
+            return retry(x, why);
+    } else if (wanted && policy->attempts > 0) {
         x->flags |= RF_URX;
+    }
     if (head) /* the last answer is the answer */
         return EXCHANGE_RELAY;
     close_try(x, why);
@@ -326,19 +359,20 @@ static void send_continue(struct exchange *x)
 static enum exchange_state on_connect(struct exchange *x)
 {
     struct attempt *a = x->attempt;
+    enum outcome why;
 
     arm_timers(x);
     if (x->timed_out || a->timed_out) {
-        enum outcome why = x->timed_out ? OUTCOME_REQUEST_TIMEOUT : OUTCOME_TRY_TIMEOUT;
-
+        why = x->timed_out ? OUTCOME_REQUEST_TIMEOUT : OUTCOME_TRY_TIMEOUT;
         return try_failed(x, why, NULL);
     }
     if (!a->wait.done)
         return EXCHANGE_CONNECT;
     if (!a->wait.up)
         return try_failed(x, a->wait.outcome, NULL);
-    if (!attempt_connect(a))
-        return try_failed(x, OUTCOME_UPSTREAM_REFUSED, NULL);
+    why = attempt_connect(a);
+    if (why != OUTCOME_NONE)
+        return try_failed(x, why, NULL);
     send_continue(x);
     exchange_send_request(x);
     return EXCHANGE_AWAIT;
@@ -445,6 +479,7 @@ static void close_exchange(struct exchange *x)
     if (x->outcome == OUTCOME_CLIENT_GONE && !x->responded)
         x->status = 0;
     close_try(x, x->outcome);
+    end_retry(x);
     log_debug("request ended in %s: %s", steps[x->state].name, outcome_text(x->outcome));
     exchange_count(x, duration_ms);
     exchange_log(x, duration_ms);

@@ -62,6 +62,7 @@ struct exchange {
     struct attempt *attempt;
     struct balance_tried tried;
     unsigned tries, retries;
+    struct breaker *retry_breaker; /* this request counts in its retries; referenced */
     bool timed_out, waited, woken, armed, free_retry_used, want_fresh, responded, replay_off,
         rest_awaited;
     uint64_t rest_bytes;      /* of the request body when we last looked, after an early answer */

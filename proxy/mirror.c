@@ -20,6 +20,7 @@ struct mirror {
     struct picked to;
     struct upstream_wait wait;
     struct stream *stream; /* NULL until connected */
+    struct breaker *counted;
     struct http_head head;
     struct bytes body; /* what waits to be sent */
     bool complete;     /* nothing will be added to `body` */
@@ -39,6 +40,7 @@ static void close_mirror(struct mirror *m)
         stream_release(m->stream);
     else
         upstream_cancel(&m->wait);
+    upstream_request_end(&m->counted);
     bytes_done(&m->body);
     timer_stop(&m->timer);
     task_forget(&m->task);
@@ -56,17 +58,12 @@ static void close_mirror(struct mirror *m)
 /* False: the connection is gone, or never came. */
 static bool connect_stream(struct mirror *m)
 {
-    struct upstream *u = m->wait.up;
     bool ends = m->complete && m->body.n == 0;
 
-    if (!u)
+    if (!m->wait.up)
         return false;
-    m->stream = http1_open_stream(&u->http, &m->task, 0);
-    upstream_taken(&m->wait);
-    if (!m->stream) {
-        http1_drain(&u->http);
+    if (upstream_open(&m->wait, &m->task, 0, &m->stream, &m->counted) != OUTCOME_NONE)
         return false;
-    }
     stream_send_head(m->stream, &m->head, ends);
     return true;
 }

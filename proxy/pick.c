@@ -6,17 +6,21 @@ bool pick_endpoint(struct worker *w, const struct cluster *c, const struct addr 
     struct cluster_view *v;
     size_t i;
 
-    if (c->kind != CLUSTER_ENDPOINTS) {
-        bool is_here = c->kind == CLUSTER_LOCAL && c->local.family;
-
-        if (!is_here && !original)
+    if (c->kind == CLUSTER_ORIGINAL_DST || (c->kind == CLUSTER_LOCAL && !c->local.family)) {
+        if (!original)
             return false;
         out->endpoint = NULL;
-        out->addr = is_here ? c->local : *original;
-        out->block = cluster_block(&w->proxy->clusters, c->name, &out->addr);
+        out->addr = *original;
+        out->block = cluster_block(&w->proxy->clusters, c->name, original);
         return true;
     }
-    v = cluster_view_get(&w->views, &w->proxy->clusters, c, worker_random(w));
+    v = worker_view(w, c);
+    if (c->kind == CLUSTER_LOCAL) {
+        out->endpoint = NULL;
+        out->addr = c->local;
+        out->block = endpoint_block_ref(cluster_view_here(v, &w->proxy->clusters, c));
+        return true;
+    }
     i = balance_pick(v, c->balance, &w->rng, tried);
     if (i == BALANCE_NONE)
         return false;

@@ -121,10 +121,11 @@ static enum tunnel_state connect_failed(struct tunnel *t)
     bool others = t->cluster->endpoints && t->cluster->endpoints->count > 1;
 
     snprintf(t->failure, sizeof(t->failure), "%s", t->wait.failure);
-    atomic_fetch_add_explicit(&t->block->connect_failures, 1, memory_order_relaxed);
+    if (why != OUTCOME_OVERFLOW)
+        atomic_fetch_add_explicit(&t->block->connect_failures, 1, memory_order_relaxed);
     leave_block(t);
     t->wait.done = false;
-    if (t->tries >= TRIES_MAX || !others)
+    if (t->tries >= TRIES_MAX || !others || why == OUTCOME_OVERFLOW)
         return end(t, why);
     live_add(&t->worker->live.retries, 1);
     return TUNNEL_CHOOSE;
@@ -133,6 +134,27 @@ static enum tunnel_state connect_failed(struct tunnel *t)
 static int64_t idle_ms(const struct tunnel *t)
 {
     return t->cluster->tcp_idle_ms > 0 ? t->cluster->tcp_idle_ms : t->conn->listener->tcp_idle_ms;
+}
+
+/* The last bytes of one that has ended may not stall for ever, whatever its idle timeout. */
+static int64_t idle_until(const struct tunnel *t)
+{
+    if (idle_ms(t) > 0)
+        return t->moved_ms + idle_ms(t);
+    return t->up_ended && t->down_ended ? t->moved_ms + LIMIT_WRITE_STALL_MS : INT64_MAX;
+}
+
+static int64_t old_at(const struct tunnel *t)
+{
+    return t->cluster->age_ms_max > 0 ? t->began_ms + t->cluster->age_ms_max : INT64_MAX;
+}
+
+static void wait_for_limits(struct tunnel *t)
+{
+    int64_t at = MIN(idle_until(t), old_at(t));
+
+    if (at < INT64_MAX)
+        timer_in(&t->timer, MAX(at - now(t), 0));
 }
 
 static void labels_of(const struct tunnel *t, struct metric_labels *out);
@@ -158,18 +180,15 @@ static enum tunnel_state on_connect(struct tunnel *t)
         return connect_failed(t);
     t->upstream_local = u->local;
     t->peer_uri = (struct str){str_dup(u->peer_uri), u->peer_uri.n};
-    upstream_taken(&t->wait);
-    upstream_take(u, &t->up, &t->task, UP_SHIFT);
-    t->has_up = true;
+    t->view = upstream_take(&t->wait, &t->up, &t->task, UP_SHIFT);
     t->received += t->first.n;
     io_write(&t->up, &t->first); /* a dead one shows in on_relay */
     if (t->down_eof) {
         t->down_ended = true;
         io_shutdown(&t->up);
     }
-    t->moved_ms = now(t);
-    if (idle_ms(t) > 0)
-        timer_in(&t->timer, idle_ms(t));
+    t->moved_ms = t->began_ms = now(t);
+    wait_for_limits(t);
     open_series(t);
     return TUNNEL_RELAY;
 }
@@ -213,15 +232,14 @@ static bool relay(struct io *from, struct io *to, bool *ended, uint64_t *count, 
     return true;
 }
 
-static enum tunnel_state check_idle(struct tunnel *t)
+static enum tunnel_state check_limits(struct tunnel *t)
 {
-    int64_t limit = idle_ms(t) > 0 ? idle_ms(t) : LIMIT_WRITE_STALL_MS;
-    int64_t left = t->moved_ms + limit - now(t);
-
     t->timed_out = false;
-    if (left <= 0)
+    if (now(t) >= old_at(t))
+        return end(t, OUTCOME_TOO_OLD);
+    if (now(t) >= idle_until(t))
         return end(t, OUTCOME_IDLE_TIMEOUT);
-    timer_in(&t->timer, left);
+    wait_for_limits(t);
     return TUNNEL_RELAY;
 }
 
@@ -241,7 +259,7 @@ static enum tunnel_state finish(struct tunnel *t)
 
 static enum tunnel_state on_relay(struct tunnel *t)
 {
-    if (t->timed_out && check_idle(t) == TUNNEL_OVER)
+    if (t->timed_out && check_limits(t) == TUNNEL_OVER)
         return TUNNEL_OVER;
     if (!relay(&t->down, &t->up, &t->down_ended, &t->received, &t->moved_ms, now(t)))
         return end(t, t->up.failed && !t->down.failed ? OUTCOME_UPSTREAM_CUT : OUTCOME_CLIENT_GONE);
@@ -380,7 +398,9 @@ void tunnel_close(struct tunnel *t)
     tunnel_report(t);
     metrics_tcp(t->series, 0, 1, 0, 0);
     log_end(t);
-    if (!t->has_up)
+    if (t->view)
+        upstream_gone(t->worker, t->view);
+    else
         upstream_cancel(&t->wait);
     leave_block(t);
     if (outcome_is_error(t->outcome) || t->outcome == OUTCOME_CLIENT_GONE) { /* the other side must not take a cut for an end */

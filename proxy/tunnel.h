@@ -27,8 +27,9 @@ struct tunnel {
     unsigned done_note;
     struct io down, up;
     struct bytes first; /* read while sniffing */
-    bool has_up, up_ended, down_ended, down_eof, timed_out;
+    bool up_ended, down_ended, down_eof, timed_out;
     struct upstream_wait wait;
+    struct cluster_view *view; /* where its connection counts; NULL: it has none yet */
     struct balance_tried tried;
     unsigned tries;
     const struct tcp_route *route; /* NULL on an inbound connection */
@@ -41,7 +42,7 @@ struct tunnel {
     uint64_t received, sent; /* payload from and to the client */
     uint64_t reported_received, reported_sent;
     struct series *series; /* NULL until connected, or at the end */
-    int64_t moved_ms;      /* last time a byte moved */
+    int64_t moved_ms, began_ms; /* last time a byte moved; when both sides were connected */
     size_t unsent;         /* what waited to be written when both sides had ended */
 };
 

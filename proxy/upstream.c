@@ -1,4 +1,4 @@
-#include "proxy/upstream.h"
+#include "proxy/upstream_parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,17 +13,8 @@
 
 enum { N_TIMER = 1 << IO_NOTE_BITS, N_CODEC = 2 << IO_NOTE_BITS };
 
-#define KEY_MAX 4096
-
-struct pool {
-    struct str key;               /* owned */
-    struct str cluster, identity; /* owned */
-    uint64_t generation;          /* of the credentials; 0: plaintext */
-    struct addr addr;
-    bool has_endpoint; /* its address comes from an endpoint set */
-    struct link idle;
-    size_t idle_count, count;
-};
+#define KEY_MAX        4096
+#define RETIRE_POLL_MS 1
 
 typedef enum upstream_state step_fn(struct upstream *u);
 
@@ -45,7 +36,7 @@ static const struct {
 };
 /* clang-format on */
 
-/* ---- pools ---- */
+/* ---- to whom, and as whom ---- */
 
 static bool wants_tls(const struct upstream_target *t)
 {
@@ -78,63 +69,23 @@ static struct str pool_key(const struct upstream_target *t, uint64_t generation,
     return (struct str){text, (size_t)n};
 }
 
-static struct str own(struct str s)
-{
-    return (struct str){str_dup(s), s.n};
-}
-
-static void disown(struct str s)
-{
-    free((void *)(uintptr_t)s.p);
-}
-
-static struct pool *pool_get(struct worker *w, struct str key, const struct upstream_target *t,
-                             uint64_t generation)
-{
-    struct pool *p = map_get(&w->pools, key);
-
-    if (p)
-        return p;
-    p = MEM_NEW(struct pool);
-    p->key = own(key);
-    p->cluster = own(t->cluster->name);
-    p->identity = own(t->identity);
-    p->generation = generation;
-    p->addr = t->addr;
-    p->has_endpoint = t->endpoint != NULL;
-    link_init(&p->idle);
-    map_put(&w->pools, key, p);
-    return p;
-}
-
-static void pool_free(struct pool *p)
-{
-    disown(p->key);
-    disown(p->cluster);
-    disown(p->identity);
-    mem_free(p);
-}
-
-static bool is_current(struct worker *w, const struct pool *p)
-{
-    struct worker_identity *id = p->generation ? worker_identity(w, p->identity) : NULL;
-
-    return p->generation == 0 || (id && creds_generation(id->creds) == p->generation);
-}
-
-static void leave_idle(struct upstream *u)
-{
-    if (link_is_empty(&u->idle_link))
-        return;
-    link_del(&u->idle_link);
-    u->pool->idle_count--;
-}
-
 /* ---- closing and waiting ---- */
 
 static void free_upstream(struct reap *r)
 {
     mem_free(CONTAINER(r, struct upstream, reap));
+}
+
+void upstream_answer(struct upstream_wait *wait, struct upstream *up, enum outcome why,
+                     struct str failure)
+{
+    queue_forget(wait);
+    wait->pending = false;
+    wait->done = true;
+    wait->up = up;
+    wait->outcome = why;
+    snprintf(wait->failure, sizeof(wait->failure), "%.*s", STR_ARG(failure));
+    task_note(wait->task, wait->note);
 }
 
 static void tell(struct upstream *u, struct upstream *up, enum outcome why, struct str failure)
@@ -145,32 +96,37 @@ static void tell(struct upstream *u, struct upstream *up, enum outcome why, stru
         return;
     if (!up)
         u->wait = NULL; /* else until it is taken: it may still die before that */
-    wait->pending = false;
-    wait->done = true;
-    wait->up = up;
-    wait->outcome = why;
-    snprintf(wait->failure, sizeof(wait->failure), "%.*s", STR_ARG(failure));
-    task_note(wait->task, wait->note);
+    upstream_answer(wait, up, why, failure);
 }
 
-/* The one close path. */
-static void close_upstream(struct upstream *u)
+void upstream_give(struct upstream *u, struct upstream_wait *wait)
+{
+    live_add(&u->worker->live.reused, 1);
+    wait->reused = true;
+    u->wait = wait;
+    tell(u, u, OUTCOME_NONE, STR_NONE);
+}
+
+void upstream_close(struct upstream *u)
 {
     struct worker *w = u->worker;
 
     u->state = UPSTREAM_CLOSED;
     tell(u, NULL, OUTCOME_UPSTREAM_CLOSED, STR_NONE);
-    leave_idle(u);
+    if (u->pool) {
+        pool_leave(u);
+        u->pool->count--;
+    }
     if (u->has_codec)
         http1_close(&u->http);
     io_close(&u->io);
     timer_stop(&u->timer);
     task_forget(&u->task);
     link_del(&u->link);
-    if (u->pool)
-        u->pool->count--;
-    disown(u->peer_uri);
+    str_free(u->peer_uri);
     live_sub(&w->live.upstreams, 1);
+    if (u->view)
+        upstream_gone(w, u->view);
     loop_reap(w->loop, &u->reap, free_upstream);
 }
 
@@ -188,20 +144,28 @@ static void on_idle(void *owner)
 
     if (u->wait || !link_is_empty(&u->idle_link))
         return;
-    if (u->worker->draining || !is_current(u->worker, u->pool) ||
+    if (u->worker->draining || u->http.draining || !pool_is_current(u->worker, u->pool) ||
         u->pool->idle_count >= LIMIT_POOL_IDLE) {
         http1_drain(&u->http);
         return;
     }
-    link_push(&u->pool->idle, &u->idle_link);
-    u->pool->idle_count++;
+    switch (queue_claim(u)) {
+    case IDLE_CLOSE:
+        http1_drain(&u->http);
+        break;
+    case IDLE_KEEP:
+        pool_put(u);
+        break;
+    case IDLE_GIVEN:
+        break;
+    }
 }
 
 static void on_end(void *owner)
 {
     struct upstream *u = owner;
 
-    leave_idle(u);
+    pool_leave(u);
     task_note(&u->task, N_CODEC);
 }
 
@@ -219,6 +183,8 @@ static const struct http1_owner_ops codec_ops = {
 static enum upstream_state established(struct upstream *u)
 {
     timer_stop(&u->timer);
+    if (u->pool && u->age_ms_max > 0)
+        timer_in(&u->timer, u->age_ms_max);
     if (!io_local_addr(&u->io, &u->local))
         u->local = (struct addr){0};
     return UPSTREAM_READY;
@@ -244,7 +210,7 @@ static enum upstream_state on_handshake(struct upstream *u)
                    ? fail(u, OUTCOME_CONNECT_TIMEOUT, STR("the TLS handshake took too long"))
                    : UPSTREAM_HANDSHAKE;
     case IO_OK:
-        u->peer_uri = own(tls_peer_uri(u->io.tls));
+        u->peer_uri = str_copy(tls_peer_uri(u->io.tls));
         live_add(tls_is_resumed(u->io.tls) ? &u->worker->live.handshakes_resumed
                                            : &u->worker->live.handshakes_full,
                  1);
@@ -257,8 +223,22 @@ static enum upstream_state on_handshake(struct upstream *u)
     return UPSTREAM_CLOSED;
 }
 
+/* Its age is reached: what is under way ends well, nothing new begins. */
+static void retire(struct upstream *u)
+{
+    u->timed_out = false;
+    if (u->wait) { /* somebody is just about to begin */
+        timer_in(&u->timer, RETIRE_POLL_MS);
+        return;
+    }
+    pool_leave(u);
+    http1_drain(&u->http);
+}
+
 static enum upstream_state on_ready(struct upstream *u)
 {
+    if (u->timed_out && u->has_codec)
+        retire(u);
     if (u->has_codec && u->http.ended)
         return UPSTREAM_CLOSED;
     return UPSTREAM_READY;
@@ -278,7 +258,7 @@ static void enter(struct upstream *u, enum upstream_state next)
         next = UPSTREAM_CLOSED;
     }
     if (next == UPSTREAM_CLOSED) {
-        close_upstream(u);
+        upstream_close(u);
         return;
     }
     u->state = next;
@@ -338,27 +318,35 @@ static void dial(struct upstream *u, const struct upstream_target *t)
         conn_open_pair(w, &u->io, &u->task, 0, &t->addr, who,
                        id ? creds_fingerprint(id->creds) : STR_NONE, t->is_http);
         if (who.n > 0)
-            u->peer_uri = own(t->endpoint->identity);
+            u->peer_uri = str_copy(t->endpoint->identity);
     } else {
         (void)io_connect(&u->io, &u->task, 0, &t->addr,
                          w->proxy->options.mark); /* asked for in on_connect */
+        if (t->cluster->probes.is_on)
+            io_probe(&u->io, (int)t->cluster->probes.after_s, (int)t->cluster->probes.every_s,
+                     (int)t->cluster->probes.count);
     }
     timer_in(&u->timer, limit);
     task_note(&u->task, IO_NOTE_WRITE);
 }
 
-static struct upstream *upstream_new(struct worker *w, struct upstream_wait *wait,
-                                     struct pool *pool, const struct upstream_target *t)
+static struct upstream *upstream_new(struct upstream_wait *wait, struct pool *pool)
 {
     struct upstream *u = MEM_NEW(struct upstream);
+    const struct cluster *c = wait->target.cluster;
+    struct worker *w = wait->worker;
 
     u->worker = w;
     u->wait = wait;
-    u->addr = t->addr;
-    u->idle_ms = t->cluster->http_idle_ms;
+    u->addr = wait->target.addr;
+    u->idle_ms = c->http_idle_ms;
+    u->age_ms_max = c->age_ms_max;
+    u->requests_max = c->requests_per_connection;
+    u->view = wait->view;
     task_init(&u->task, w->loop, run);
     timer_init(&u->timer, &u->task, N_TIMER);
     link_init(&u->idle_link);
+    link_init(&u->view_link);
     link_push(&w->upstreams, &u->link);
     u->pool = pool;
     if (u->pool)
@@ -367,163 +355,151 @@ static struct upstream *upstream_new(struct worker *w, struct upstream_wait *wai
     return u;
 }
 
-static void answer(struct upstream_wait *wait, struct upstream *up, enum outcome why,
-                   const char *failure)
+/* What the other end must prove, with which credentials, and the pool that follows from it. */
+struct way {
+    bool is_tls;
+    struct worker_identity *id; /* NULL: we show none */
+    struct str expect, key;
+    struct pool *pool; /* NULL: bare */
+    char text[KEY_MAX];
+};
+
+/* False: the waiter was answered. */
+static bool find_way(struct upstream_wait *wait, struct way *way)
 {
-    wait->done = true;
-    wait->up = up;
-    wait->outcome = why;
-    snprintf(wait->failure, sizeof(wait->failure), "%s", failure);
-    task_note(wait->task, wait->note);
+    const struct upstream_target *t = &wait->target;
+    struct worker *w = wait->worker;
+    uint64_t generation;
+
+    way->is_tls = wants_tls(t) && !is_local(t);
+    way->id = way->is_tls ? worker_identity(w, t->identity) : NULL;
+    way->expect = STR_NONE;
+    if (way->is_tls && !way->id) {
+        upstream_answer(wait, NULL, OUTCOME_UPSTREAM_TLS,
+                        STR("there is no certificate for the caller's identity yet"));
+        return false;
+    }
+    if (way->is_tls)
+        way->expect = t->cluster->sans.n ? t->cluster->sans
+                      : t->endpoint      ? t->endpoint->identity
+                                         : STR_NONE;
+    generation = way->id ? creds_generation(way->id->creds) : 0;
+    way->key = pool_key(t, generation, way->expect, way->text);
+    if (way->key.n == 0) {
+        upstream_answer(wait, NULL, OUTCOME_INTERNAL, STR("names of this cluster are too long"));
+        return false;
+    }
+    way->pool = t->is_http ? pool_get(w, way->key, t, generation) : NULL;
+    return true;
 }
 
-static struct upstream *take_idle(struct pool *p)
+bool upstream_dial(struct upstream_wait *wait)
 {
-    while (!link_is_empty(&p->idle)) {
-        struct upstream *u =
-            CONTAINER(p->idle.prev, struct upstream, idle_link); /* the one used last */
+    struct upstream *u;
+    struct way way;
 
-        leave_idle(u);
-        if (http1_is_idle(&u->http))
-            return u;
+    if (!find_way(wait, &way))
+        return false;
+    u = upstream_new(wait, way.pool);
+    wait->up = u;
+    u->is_tls = way.is_tls;
+    dial(u, &wait->target);
+    if (way.is_tls && !u->io.failed && !start_tls(u, &wait->target, way.id, way.expect, way.key)) {
+        tell(u, NULL, OUTCOME_UPSTREAM_TLS, STR("TLS cannot be set up"));
+        upstream_close(u);
     }
-    return NULL;
+    return true;
 }
 
 void upstream_get(struct worker *w, struct upstream_wait *wait, struct task *task, unsigned note,
                   const struct upstream_target *t)
 {
-    bool tls = wants_tls(t) && !is_local(t);
-    struct worker_identity *id = tls ? worker_identity(w, t->identity) : NULL;
-    struct str expect = STR_NONE, key;
-    char text[KEY_MAX];
-    struct pool *pool;
     struct upstream *u;
+    struct way way;
 
-    *wait = (struct upstream_wait){.task = task, .note = note};
-    if (tls && !id) {
-        answer(wait, NULL, OUTCOME_UPSTREAM_TLS,
-               "there is no certificate for the caller's identity yet");
-        return;
-    }
-    if (tls)
-        expect = t->cluster->sans.n ? t->cluster->sans
-                 : t->endpoint      ? t->endpoint->identity
-                                    : STR_NONE;
-    key = pool_key(t, id ? creds_generation(id->creds) : 0, expect, text);
-    if (key.n == 0) {
-        answer(wait, NULL, OUTCOME_INTERNAL, "names of this cluster are too long");
-        return;
-    }
-    pool = t->is_http ? pool_get(w, key, t, id ? creds_generation(id->creds) : 0) : NULL;
-    u = pool && !t->fresh ? take_idle(pool) : NULL;
-    if (u) {
-        live_add(&w->live.reused, 1);
-        wait->reused = true;
-        wait->pending = true;
-        u->wait = wait;
-        tell(u, u, OUTCOME_NONE, STR_NONE);
-        return;
-    }
+    *wait = (struct upstream_wait){.task = task, .note = note, .worker = w, .target = *t};
+    link_init(&wait->link);
     wait->pending = true;
-    u = upstream_new(w, wait, pool, t);
-    wait->up = u;
-    u->is_tls = tls;
-    dial(u, t);
-    if (tls && !u->io.failed && !start_tls(u, t, id, expect, key)) {
-        tell(u, NULL, OUTCOME_UPSTREAM_TLS, STR("TLS cannot be set up"));
-        close_upstream(u);
-    }
+    if (!find_way(wait, &way))
+        return;
+    wait->pool = way.pool;
+    u = wait->pool && !t->fresh ? pool_take(wait->pool) : NULL;
+    if (u)
+        upstream_give(u, wait);
+    else
+        queue_start(wait);
 }
 
 void upstream_cancel(struct upstream_wait *wait)
 {
     struct upstream *u = wait->up;
 
-    if (!u || (!wait->pending && !wait->done))
-        return;
+    queue_forget(wait);
     wait->up = NULL;
     wait->pending = wait->done = false;
+    if (!u)
+        return;
     u->wait = NULL;
     if (u->state == UPSTREAM_READY && u->has_codec && http1_is_idle(&u->http))
         on_idle(u);
     else
-        close_upstream(u);
+        upstream_close(u);
 }
 
-void upstream_taken(struct upstream_wait *wait)
+static void part(struct upstream_wait *wait)
 {
-    if (wait->up)
-        wait->up->wait = NULL;
+    wait->up->wait = NULL;
     wait->up = NULL;
     wait->pending = wait->done = false;
 }
 
-void upstream_take(struct upstream *u, struct io *to, struct task *task, unsigned note_shift)
+enum outcome upstream_open(struct upstream_wait *wait, struct task *task, unsigned note_shift,
+                           struct stream **stream, struct breaker **counted)
 {
+    const struct cluster *c = wait->target.cluster;
+    struct upstream *u = wait->up;
+    struct breaker *b = u->view->breaker;
+
+    *stream = NULL;
+    *counted = NULL;
+    if (breaker_counts(&c->limits, BREAKER_REQUESTS)) {
+        if (!breaker_take(b, BREAKER_REQUESTS, &c->limits)) {
+            upstream_cancel(wait);
+            return OUTCOME_OVERFLOW;
+        }
+        *counted = breaker_ref(b);
+    }
+    part(wait);
+    *stream = http1_open_stream(&u->http, task, note_shift);
+    if (!*stream || (u->requests_max > 0 && u->http.requests >= u->requests_max))
+        http1_drain(&u->http); /* without a stream it is not idle, whatever it is: nobody may have it */
+    return *stream ? OUTCOME_NONE : OUTCOME_UPSTREAM_REFUSED;
+}
+
+void upstream_request_end(struct breaker **counted)
+{
+    if (!*counted)
+        return;
+    breaker_leave(*counted, BREAKER_REQUESTS);
+    breaker_unref(*counted);
+    *counted = NULL;
+}
+
+struct cluster_view *upstream_take(struct upstream_wait *wait, struct io *to, struct task *task,
+                                   unsigned note_shift)
+{
+    struct upstream *u = wait->up;
+    struct cluster_view *v = u->view;
+
+    part(wait);
+    u->view = NULL;
     io_move(to, &u->io, task, note_shift);
-    close_upstream(u);
-}
-
-/* ---- after a swap, and the end ---- */
-
-static bool has_address(const struct snapshot *s, const struct pool *p)
-{
-    const struct cluster *c = snapshot_cluster(s, p->cluster);
-
-    if (!c)
-        return false;
-    if (!p->has_endpoint)
-        return true;
-    for (size_t i = 0; c->endpoints && i < c->endpoints->count; i++) {
-        if (addr_eq(&c->endpoints->endpoints[i].addr, &p->addr))
-            return true;
-    }
-    return false;
-}
-
-static void close_idle(struct pool *p)
-{
-    while (!link_is_empty(&p->idle))
-        close_upstream(CONTAINER(p->idle.next, struct upstream, idle_link));
-}
-
-void upstream_trim(struct worker *w, const struct snapshot *s)
-{
-    struct map_entry *e;
-
-    for (size_t i = 0; (e = map_each(&w->pools, &i));) {
-        struct pool *p = e->value;
-
-        if (has_address(s, p) && is_current(w, p))
-            continue;
-        close_idle(p);
-        if (p->count > 0)
-            continue;
-        map_del(&w->pools, p->key);
-        pool_free(p);
-    }
-}
-
-void upstream_drain(struct worker *w)
-{
-    struct map_entry *e;
-
-    for (size_t i = 0; (e = map_each(&w->pools, &i));)
-        close_idle(e->value);
+    upstream_close(u);
+    return v;
 }
 
 void upstream_close_all(struct worker *w)
 {
     while (!link_is_empty(&w->upstreams))
-        close_upstream(CONTAINER(w->upstreams.next, struct upstream, link));
-}
-
-void upstream_pools_done(struct worker *w)
-{
-    struct map_entry *e;
-
-    for (size_t i = 0; (e = map_each(&w->pools, &i));)
-        pool_free(e->value);
-    map_done(&w->pools);
+        upstream_close(CONTAINER(w->upstreams.next, struct upstream, link));
 }

@@ -1,7 +1,8 @@
 /* Connections to endpoints: dial, handshake, pool.
  *
  * Flow:      attempt.c and tunnel.c describe a target and wait: upstream_get gives an idle pooled
- * connection at once, or starts one and notes when it is ready or has failed. HTTP connections go
+ * connection at once, or starts one and notes when it is ready or has failed. Where the cluster's limits
+ * leave no room, an HTTP request waits for a connection and anything else fails (OUTCOME_OVERFLOW). HTTP connections go
  * back to their pool by themselves when the message pair is over; a bare one (TCP) gives its io
  * away. Ownership: the worker's; closed ones free themselves through loop_reap. A waiter is
  * embedded in its owner, who cancels it before it goes away. Keys:      a pool is (cluster, own
@@ -37,8 +38,15 @@ struct upstream;
 struct upstream_wait {
     struct task *task;
     unsigned note;
+    struct worker *worker;
+    struct upstream_target target;
     struct upstream *up; /* when done: NULL if it failed */
     bool pending, done, reused;
+    /* upstream_queue.c's */
+    bool is_queued, is_counted;
+    struct link link; /* in view->queue */
+    struct pool *pool;
+    struct cluster_view *view; /* NULL: it does not wait for room or for a new connection */
     enum outcome outcome;
     char failure[160]; /* a sentence, or empty */
 };
@@ -49,13 +57,17 @@ struct upstream {
     struct reap reap;
     struct link link;      /* in worker->upstreams */
     struct link idle_link; /* in its pool's list */
+    struct link view_link; /* in view->idle, at the same times */
     struct worker *worker;
+    struct cluster_view *view; /* where it counts; NULL: it was taken */
     struct pool *pool; /* NULL: bare */
     struct upstream_wait *wait;
     enum upstream_state state;
     struct io io;
     struct http1 http;
     bool has_codec, timed_out, is_tls;
+    uint32_t requests_max; /* 0: no limit */
+    int64_t age_ms_max;    /* 0: no limit */
     struct addr addr, local;
     int64_t idle_ms;     /* in the pool */
     struct str peer_uri; /* owned */
@@ -64,10 +76,19 @@ struct upstream {
 void upstream_get(struct worker *w, struct upstream_wait *wait, struct task *task, unsigned note,
                   const struct upstream_target *target);
 void upstream_cancel(struct upstream_wait *wait); /* harmless when there is nothing to cancel */
-/* The waiter has seen `up` and made use of it (opened a stream, took the io): the two part. */
-void upstream_taken(struct upstream_wait *wait);
-/* A ready bare connection: its io moves to the caller and the rest is freed. */
-void upstream_take(struct upstream *u, struct io *to, struct task *task, unsigned note_shift);
+/* The waiter is done, with `up`: begin a request on it. Not OUTCOME_NONE: the connection is gone again, or the cluster
+ * has too many requests under way. `*counted`: to be given to upstream_request_end, once. */
+enum outcome upstream_open(struct upstream_wait *wait, struct task *task, unsigned note_shift,
+                           struct stream **stream, struct breaker **counted);
+void upstream_request_end(struct breaker **counted); /* NULL in it is fine */
+/* The waiter is done, with a bare `up`: its io moves to the caller. The connection goes on counting until upstream_gone
+ * is told of the view that is returned. */
+struct cluster_view *upstream_take(struct upstream_wait *wait, struct io *to, struct task *task,
+                                   unsigned note_shift);
+void upstream_gone(struct worker *w, struct cluster_view *v);
+
+/* Requests wait for a connection, and there may be room now. */
+void upstream_serve(struct worker *w);
 
 /* After a swap: close idle connections to endpoints that are gone, or under an identity that was
  * renewed. */

@@ -15,7 +15,7 @@
 #include "proxy/upstream.h"
 #include "proxy/wire/tls.h"
 
-enum { N_REPORT = 1, N_STOP = 2 };
+enum { N_REPORT = 1, N_STOP = 2, N_SERVE = 4 };
 
 #define REPORT_MS 5000 /* TCP bytes of open tunnels */
 
@@ -82,6 +82,7 @@ void worker_apply(struct worker *w, struct snapshot *s)
     listener_trim(w, s);
     enforce_strict(w);
     wake_parked(w);
+    worker_serve(w); /* limits may be wider now */
 }
 
 void worker_park(struct worker *w, struct park *p, struct task *task, unsigned note,
@@ -197,6 +198,16 @@ uint64_t worker_random(struct worker *w)
     return balance_random(&w->rng);
 }
 
+struct cluster_view *worker_view(struct worker *w, const struct cluster *c)
+{
+    return cluster_view_get(&w->views, &w->proxy->clusters, c, w->rng);
+}
+
+void worker_serve(struct worker *w)
+{
+    task_note(&w->task, N_SERVE);
+}
+
 static void report(struct worker *w)
 {
     for (struct link *at = w->tunnels.next; at != &w->tunnels; at = at->next)
@@ -210,6 +221,8 @@ static void run(struct task *t, unsigned notes)
 
     if (notes & N_REPORT)
         report(w);
+    if (notes & N_SERVE)
+        upstream_serve(w);
     if (!w->stopping)
         return;
     if (!link_is_empty(&w->conns)) {
@@ -256,6 +269,7 @@ int worker_init(struct worker *w, struct proxy *p, unsigned index, struct err *e
     link_init(&w->upstreams);
     link_init(&w->parked);
     link_init(&w->mirrors);
+    link_init(&w->hungry);
     map_init(&w->identities);
     map_init(&w->pools);
     map_init(&w->views);

@@ -71,6 +71,7 @@ struct worker {
     struct map identities; /* URI -> struct worker_identity * */
     struct map pools;      /* see upstream.c */
     struct map views;      /* cluster name -> struct cluster_view * */
+    struct link hungry;    /* views whose requests wait for a connection */
     struct map asked;      /* service keys that were asked for since the last swap */
     struct metrics metrics;
     struct live live;
@@ -106,6 +107,9 @@ void worker_drain(struct worker *w);
 void worker_stop(struct worker *w); /* close everything, then leave the loop */
 
 uint64_t worker_random(struct worker *w);
+struct cluster_view *worker_view(struct worker *w, const struct cluster *c);
+/* Another turn of upstream_serve, soon. */
+void worker_serve(struct worker *w);
 /* NULL: no certificate for this identity. */
 struct worker_identity *worker_identity(struct worker *w, struct str uri);
 struct tls_context *worker_server_context(struct worker *w, struct worker_identity *id);

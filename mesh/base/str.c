@@ -450,3 +450,13 @@ char *str_dup(struct str s)
     p[s.n] = '\0';
     return p;
 }
+
+struct str str_copy(struct str s)
+{
+    return (struct str){str_dup(s), s.n};
+}
+
+void str_free(struct str s)
+{
+    free((void *)(uintptr_t)s.p);
+}

@@ -55,3 +55,5 @@ size_t str_distance(struct str a, struct str b, size_t max);
 
 /* A NUL-ended copy from malloc; the caller frees it. */
 char *str_dup(struct str s);
+struct str str_copy(struct str s); /* its text on the heap, for str_free */
+void str_free(struct str s);       /* an empty one is fine */

@@ -217,7 +217,7 @@ struct tcp_keepalive {
 
 struct tcp_pool {
     const struct node *node;
-    int32_t max_connections;    /* not yet; 0 is unlimited */
+    int32_t max_connections;    /* 0 is unlimited */
     int64_t connect_timeout_ns; /* DURATION_UNSET: the mesh's (10 s) */
     struct tcp_keepalive *tcp_keepalive;
     int64_t max_connection_duration_ns;
@@ -319,14 +319,14 @@ struct traffic_policy {
     size_t port_level_count;
     struct tunnel_settings *tunnel;        /* not yet */
     struct proxy_protocol *proxy_protocol; /* not yet */
-    struct retry_budget *retry_budget;     /* not yet */
+    struct retry_budget *retry_budget;     /* in place of maxRetries */
 };
 
 /* ---- their tables and checks (mesh/kinds/traffic_policy.c, names.c, destination.c, selector.c) ---- */
 
 extern const struct schema connection_pool_schema, tcp_keepalive_schema, locality_lb_schema, port_selector_schema, percent_schema, destination_schema,
     http_destination_schema, tcp_destination_schema, headers_schema, match_labels_schema,
-    labels_selector_schema, target_ref_schema, string_match_schema, traffic_policy_schema, subset_policy_schema;
+    labels_selector_schema, target_ref_schema, string_match_schema, traffic_policy_schema;
 
 /* Application protocols of ports, as Istio names them, with what is built. */
 extern const struct field_value common_protocols[];

@@ -11,7 +11,7 @@ static const struct field subset_fields[] = {
     {"labels", FIELD_LABELS, SCHEMA_AT(subset, labels),
      .meaning = "Labels of its endpoints; none is all of them."},
     {"trafficPolicy", FIELD_MESSAGE, SCHEMA_AT(subset, traffic_policy),
-     .message = &subset_policy_schema,
+     .message = &traffic_policy_schema,
      .meaning = "Policy of this subset; a block here replaces the rule's block."},
 };
 static SCHEMA(subset_schema, "Subset", subset, subset_fields);

@@ -9,7 +9,7 @@ struct subset {
     struct str name; /* unique, a DNS label */
     struct labels labels;
     struct traffic_policy *traffic_policy; /* NULL: the rule's; a block set here replaces the rule's
-                                              block. Built: loadBalancer.simple */
+                                              block */
 };
 
 struct destination_rule {

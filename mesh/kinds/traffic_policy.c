@@ -171,14 +171,14 @@ SCHEMA(tcp_keepalive_schema, "TcpKeepalive", tcp_keepalive, keepalive_fields);
 
 static const struct field tcp_pool_fields[] = {
     {"maxConnections", FIELD_INT32, SCHEMA_AT(tcp_pool, max_connections),
-     SCHEMA_BOUNDS(0, INT32_MAX), .flags = FIELD_BOUNDED, SCHEMA_NOT_YET,
+     SCHEMA_BOUNDS(0, INT32_MAX), .flags = FIELD_BOUNDED,
      .meaning = "Connections of one client proxy to the service."},
     {"connectTimeout", FIELD_DURATION, SCHEMA_AT(tcp_pool, connect_timeout_ns),
      .meaning = "TCP and TLS connect; 10s when not given."},
     {"tcpKeepalive", FIELD_MESSAGE, SCHEMA_AT(tcp_pool, tcp_keepalive),
-     .message = &tcp_keepalive_schema, SCHEMA_NOT_YET, .meaning = "Keep-alive probes of the kernel."},
+     .message = &tcp_keepalive_schema, .meaning = "Keep-alive probes of the kernel."},
     {"maxConnectionDuration", FIELD_DURATION, SCHEMA_AT(tcp_pool, max_connection_duration_ns),
-     SCHEMA_NOT_YET, .meaning = "Age at which a connection is closed."},
+     .meaning = "Age at which a connection is closed."},
     {"idleTimeout", FIELD_DURATION, SCHEMA_AT(tcp_pool, idle_timeout_ns), .flags = FIELD_ZERO,
      .meaning = "Silence after which a connection is closed; 1h when not given, 0s never."},
 };
@@ -196,7 +196,7 @@ static SCHEMA(http2_keepalive_schema, "ConnectionKeepalive", http2_keepalive,
 #define POOL_LIMIT(text, m, sentence)                                                              \
     {                                                                                              \
         text, FIELD_INT32, SCHEMA_AT(http_pool, m), SCHEMA_BOUNDS(0, INT32_MAX),                   \
-            .flags = FIELD_BOUNDED, SCHEMA_NOT_YET, .meaning = sentence                            \
+            .flags = FIELD_BOUNDED, .meaning = sentence                                            \
     }
 
 static const struct field http_pool_fields[] = {
@@ -212,7 +212,9 @@ static const struct field http_pool_fields[] = {
      SCHEMA_NOT_YET, .meaning = "Whether HTTP/1.1 requests travel as HTTP/2."},
     {"useClientProtocol", FIELD_BOOL, SCHEMA_AT(http_pool, use_client_protocol), SCHEMA_NOT_YET,
      .meaning = "Use the client's version of HTTP."},
-    POOL_LIMIT("maxConcurrentStreams", max_concurrent_streams, "Streams of one HTTP/2 connection."),
+    {"maxConcurrentStreams", FIELD_INT32, SCHEMA_AT(http_pool, max_concurrent_streams),
+     SCHEMA_BOUNDS(0, INT32_MAX), .flags = FIELD_BOUNDED, SCHEMA_NOT_YET,
+     .meaning = "Streams of one HTTP/2 connection."},
     {"http2KeepAlive", FIELD_MESSAGE, SCHEMA_AT(http_pool, http2_keepalive),
      .message = &http2_keepalive_schema, SCHEMA_NOT_YET, .meaning = "Pings of HTTP/2."},
 };
@@ -282,28 +284,20 @@ static const struct field client_tls_fields[] = {
 };
 static SCHEMA(client_tls_schema, "ClientTLSSettings", client_tls, client_tls_fields);
 
-#define POLICY_BLOCKS(s, pool_status, tls_status)                                                   \
+#define POLICY_BLOCKS(s)                                                                            \
     {"loadBalancer", FIELD_MESSAGE, SCHEMA_AT(s, load_balancer), .message = &load_balancer_schema,  \
      .meaning = "How endpoints are chosen."},                                                       \
-        {"connectionPool",                                                                          \
-         FIELD_MESSAGE,                                                                             \
-         SCHEMA_AT(s, connection_pool),                                                             \
-         .message = &connection_pool_schema,                                                        \
-         .status = (pool_status),                                                                   \
-         .meaning = "Timeouts and limits of connections."},                                         \
-        {"outlierDetection",         FIELD_MESSAGE,  SCHEMA_AT(s, outlier_detection),               \
-         .message = &outlier_schema, SCHEMA_NOT_YET, .meaning = "Stop using endpoints that fail."}, \
-    {                                                                                               \
-        "tls", FIELD_MESSAGE, SCHEMA_AT(s, tls),                                                    \
-            .message = &client_tls_schema, .status = (tls_status),                                  \
-            .meaning =                                                                              \
-                "TLS towards the service; mesh mTLS where the endpoint speaks it when not given."   \
-    }
+    {"connectionPool", FIELD_MESSAGE, SCHEMA_AT(s, connection_pool),                                \
+     .message = &connection_pool_schema, .meaning = "Timeouts and limits of connections."},         \
+    {"outlierDetection", FIELD_MESSAGE, SCHEMA_AT(s, outlier_detection),                            \
+     .message = &outlier_schema, SCHEMA_NOT_YET, .meaning = "Stop using endpoints that fail."},     \
+    {"tls", FIELD_MESSAGE, SCHEMA_AT(s, tls), .message = &client_tls_schema,                        \
+     .meaning = "TLS towards the service; mesh mTLS where the endpoint speaks it when not given."}
 
 static const struct field port_policy_fields[] = {
     {"port", FIELD_EMBED, SCHEMA_AT(port_traffic_policy, port), .message = &port_selector_schema,
      .flags = FIELD_REQUIRED, .meaning = "Port of the service."},
-    POLICY_BLOCKS(port_traffic_policy, FIELD_BUILT, FIELD_BUILT),
+    POLICY_BLOCKS(port_traffic_policy),
 };
 static SCHEMA(port_policy_schema, "PortTrafficPolicy", port_traffic_policy, port_policy_fields);
 
@@ -328,45 +322,21 @@ static const struct field retry_budget_fields[] = {
     {"minRetryConcurrency", FIELD_UINT32, SCHEMA_AT(retry_budget, min_retry_concurrency), .def = 3,
      .meaning = "Retries that are always allowed."},
     {"budgetInterval", FIELD_DURATION, SCHEMA_AT(retry_budget, budget_interval_ns),
-     .flags = FIELD_ZERO, .meaning = "Window in which requests are counted."},
+     .flags = FIELD_ZERO, SCHEMA_UNSUPPORTED("retries are counted against the requests under way, without a window"), .meaning = "Window in which requests are counted."},
 };
 static SCHEMA(retry_budget_schema, "RetryBudget", retry_budget, retry_budget_fields);
 
-#define POLICY_REST(ports_status)                                                                  \
-    {"portLevelSettings",                                                                          \
-     FIELD_MESSAGES,                                                                               \
-     SCHEMA_LIST(traffic_policy, port_level),                                                      \
-     .message = &port_policy_schema,                                                               \
-     .status = (ports_status),                                                                     \
-     .meaning = "Policy of single ports, which replaces all blocks for that port."},               \
-        {"tunnel",                                                                                 \
-         FIELD_MESSAGE,                                                                            \
-         SCHEMA_AT(traffic_policy, tunnel),                                                        \
-         .message = &tunnel_schema,                                                                \
-         SCHEMA_NOT_YET,                                                                           \
-         .oneof = "wrapping",                                                                      \
-         .meaning = "Go through a forward proxy."},                                                \
-        {"proxyProtocol",                                                                          \
-         FIELD_MESSAGE,                                                                            \
-         SCHEMA_AT(traffic_policy, proxy_protocol),                                                \
-         .message = &proxy_protocol_schema,                                                        \
-         SCHEMA_NOT_YET,                                                                           \
-         .oneof = "wrapping",                                                                      \
-         .meaning = "Send the PROXY protocol first."},                                             \
-    {                                                                                              \
-        "retryBudget", FIELD_MESSAGE, SCHEMA_AT(traffic_policy, retry_budget),                     \
-            .message = &retry_budget_schema, SCHEMA_NOT_YET,                                       \
-            .meaning = "Bound retries by the requests under way."                                  \
-    }
-
 static const struct field traffic_policy_fields[] = {
-    POLICY_BLOCKS(traffic_policy, FIELD_BUILT, FIELD_BUILT),
-    POLICY_REST(FIELD_BUILT),
+    POLICY_BLOCKS(traffic_policy),
+    {"portLevelSettings", FIELD_MESSAGES, SCHEMA_LIST(traffic_policy, port_level),
+     .message = &port_policy_schema,
+     .meaning = "Policy of single ports, which replaces all blocks for that port."},
+    {"tunnel", FIELD_MESSAGE, SCHEMA_AT(traffic_policy, tunnel), .message = &tunnel_schema,
+     SCHEMA_NOT_YET, .oneof = "wrapping", .meaning = "Go through a forward proxy."},
+    {"proxyProtocol", FIELD_MESSAGE, SCHEMA_AT(traffic_policy, proxy_protocol),
+     .message = &proxy_protocol_schema, SCHEMA_NOT_YET, .oneof = "wrapping",
+     .meaning = "Send the PROXY protocol first."},
+    {"retryBudget", FIELD_MESSAGE, SCHEMA_AT(traffic_policy, retry_budget),
+     .message = &retry_budget_schema, .meaning = "Bound retries by the requests under way."},
 };
 SCHEMA(traffic_policy_schema, "TrafficPolicy", traffic_policy, traffic_policy_fields);
-
-static const struct field subset_policy_fields[] = {
-    POLICY_BLOCKS(traffic_policy, FIELD_NOT_YET, FIELD_NOT_YET),
-    POLICY_REST(FIELD_NOT_YET),
-};
-SCHEMA(subset_policy_schema, "TrafficPolicy", traffic_policy, subset_policy_fields);

@@ -159,6 +159,26 @@ enum io_step io_connect(struct io *io, struct task *task, unsigned note_shift,
     return IO_AGAIN;
 }
 
+void io_probe(struct io *io, int after_s, int every_s, int count)
+{
+    const struct {
+        int level, name, value;
+    } options[] = {
+        {SOL_SOCKET,  SO_KEEPALIVE,  1      },
+        {IPPROTO_TCP, TCP_KEEPIDLE,  after_s},
+        {IPPROTO_TCP, TCP_KEEPINTVL, every_s},
+        {IPPROTO_TCP, TCP_KEEPCNT,   count  },
+    };
+
+    if (io->watch.fd < 0)
+        return;
+    for (size_t i = 0; i < COUNT(options); i++) {
+        if (options[i].value > 0)
+            (void)setsockopt(io->watch.fd, options[i].level, options[i].name, &options[i].value,
+                             sizeof(options[i].value)); /* the connection works without, too */
+    }
+}
+
 enum io_step io_connected(struct io *io)
 {
     int error = 0;

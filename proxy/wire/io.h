@@ -61,6 +61,9 @@ void io_move(struct io *to, struct io *from, struct task *task, unsigned note_sh
  * failures to set it are failures to connect). IO_FAILED at once sets io->error. */
 enum io_step io_connect(struct io *io, struct task *task, unsigned note_shift,
                         const struct addr *to, uint32_t mark);
+/* Have the system probe a silent connection: after so many seconds, every so many, this often; 0 leaves a value to the
+ * system. Harmless on an in-memory pair. */
+void io_probe(struct io *io, int after_s, int every_s, int count);
 enum io_step io_connected(struct io *io); /* IO_AGAIN, IO_OK, IO_FAILED (io->error) */
 
 /* Take `tls` and speak through it from now on. `first` is ciphertext already read (a sniffed

@@ -1,0 +1,51 @@
+/* What the files of the upstream share; everybody else wants proxy/upstream.h.
+ *
+ * Flow:      upstream.c dials and steps; upstream_pool.c keeps idle connections; upstream_queue.c
+ *            counts connections and lets requests wait where a limit is reached.
+ */
+#pragma once
+
+#include "proxy/upstream.h"
+
+/* ---- upstream.c ---- */
+
+/* The one close path. */
+void upstream_close(struct upstream *u);
+/* The waiter has room for its connection: dial. False: the waiter was answered, the room is still there. */
+bool upstream_dial(struct upstream_wait *wait);
+/* A connection of its pool, for a waiter. */
+void upstream_give(struct upstream *u, struct upstream_wait *wait);
+/* The wait is over: `up`, or why there is none. */
+void upstream_answer(struct upstream_wait *wait, struct upstream *up, enum outcome why,
+                     struct str failure);
+
+/* ---- upstream_pool.c ---- */
+
+struct pool {
+    struct str key;               /* owned */
+    struct str cluster, identity; /* owned */
+    uint64_t generation;          /* of the credentials; 0: plaintext */
+    struct addr addr;
+    bool has_endpoint; /* its address comes from an endpoint set */
+    struct link idle;
+    size_t idle_count, count;
+    size_t waiters; /* that point here */
+};
+
+struct pool *pool_get(struct worker *w, struct str key, const struct upstream_target *t,
+                      uint64_t generation);
+bool pool_is_current(struct worker *w, const struct pool *p); /* its certificate is */
+struct upstream *pool_take(struct pool *p);                   /* the one used last, or NULL */
+void pool_put(struct upstream *u);
+void pool_leave(struct upstream *u); /* no longer idle; harmless if it was not */
+
+/* ---- upstream_queue.c ---- */
+
+/* Dial now, wait for room, or answer that there is none. */
+void queue_start(struct upstream_wait *wait);
+void queue_leave(struct upstream_wait *wait);
+/* The wait is over, or given up: it counts no more. */
+void queue_forget(struct upstream_wait *wait);
+enum idle_fate { IDLE_KEEP, IDLE_GIVEN, IDLE_CLOSE };
+/* A connection has become idle: perhaps it, or its slot, is what a request waits for. */
+enum idle_fate queue_claim(struct upstream *u);
