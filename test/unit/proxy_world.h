@@ -196,6 +196,7 @@ struct origin {
     uint16_t port;
     pthread_t thread;
     atomic_int requests, connections, live;
+    atomic_int busy, peak; /* requests for /nap/MS at one time; the most there were */
     pthread_mutex_t lock; /* of `last` */
     char last[4096]; /* head of the last request; read when all is quiet */
     atomic_size_t
@@ -236,6 +237,16 @@ static void answer_chunked(int fd, const char *body, size_t n)
     put_all(fd, "0\r\n\r\n", 5);
 }
 
+static void be_busy(struct origin *o, int ms)
+{
+    int busy = atomic_fetch_add(&o->busy, 1) + 1, peak = atomic_load(&o->peak);
+
+    while (busy > peak && !atomic_compare_exchange_weak(&o->peak, &peak, busy))
+        ;
+    nap_ms(ms);
+    atomic_fetch_sub(&o->busy, 1);
+}
+
 /* False: close. */
 static bool serve_one(struct origin *o, int fd, const struct message *m)
 {
@@ -253,6 +264,9 @@ static bool serve_one(struct origin *o, int fd, const struct message *m)
     } else if (strncmp(path, "/slow", 5) == 0) {
         nap_ms(700);
         answer(fd, 200, "slow\n", 5);
+    } else if (strncmp(path, "/nap/", 5) == 0) {
+        be_busy(o, atoi(path + 5));
+        answer(fd, 200, o->name, strlen(o->name));
     } else if (strncmp(path, "/status/", 8) == 0) {
         answer(fd, atoi(path + 8), o->name, strlen(o->name));
     } else if (strncmp(path, "/drop", 5) == 0) {
