@@ -73,6 +73,35 @@ def test_a_mirror_gets_copies(m, clean):
     wait_until("ten copies are counted", lambda: count() == before + 10, 10)
 
 
+def web_policy(policy, subset=""):
+    return ("---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata:\n  name: web\nspec:\n  host: web\n"
+            f"  trafficPolicy: {policy}\n  subsets:\n  - name: v1\n    labels: {{version: v1}}\n{subset}")
+
+
+def test_a_crowd_meets_the_limits_of_the_service(m, clean):
+    m.apply(web_policy("{connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1, maxRequestsPerConnection: 1}}}"))
+    answers = m["client"].many("http://web:8080/delay/0.2", 24, threads=6)
+    refused = [a for a in answers if a.status == 503]
+    assert len(refused) >= 6 and len(answers) - len(refused) >= 2 and {a.status for a in answers} == {200, 503}
+    assert all(a.headers.get("x-envoy-overloaded") == "true" for a in refused)
+    assert m["client"].metric("istio_requests_total", reporter="source", response_flags="UO") >= len(refused)
+    assert all(a.status == 200 for a in m["client"].many("http://web:8080/", 10, threads=1))
+
+
+def test_who_may_not_be_refused_waits(m, clean):
+    m.apply(web_policy("{connectionPool: {tcp: {maxConnections: 1}}}"))
+    answers = m["client"].many("http://web:8080/delay/0.05", 24, threads=6)
+    assert [a.status for a in answers] == [200] * 24
+
+
+def test_a_subset_has_a_policy_of_its_own(m, clean):
+    m.apply(web_policy("{loadBalancer: {simple: RANDOM}}", "    trafficPolicy: {connectionPool: {http: {http2MaxRequests: 1}}}\n") +
+            virtual_service("- match:\n  - uri: {prefix: /delay}\n  route:\n  - destination: {host: web, subset: v1}\n" + "-" + ROUTE[1:]))
+    seen = {a.status for a in m["client"].many("http://web:8080/delay/0.2", 12, threads=4)}
+    assert seen == {200, 503}
+    assert all(a.status == 200 for a in m["client"].many("http://web:8080/", 20, threads=4))
+
+
 @pytest.mark.parametrize("http,says", [
     ("- headers: {request: {set: {':path': /x}}}\n" + ROUTE, "pseudo header"),
     ("- headers: {request: {set: {x-a: '50%'}}}\n" + ROUTE, "single '%'"),

@@ -704,6 +704,66 @@ TEST(settings_of_a_port_replace_all_blocks_for_that_port)
     world_done(&w);
 }
 
+TEST(limits_of_connections_and_requests_are_carried)
+{
+    const struct cluster *c;
+    struct world w;
+
+    start(&w);
+    destination_rule(&w, "default", "b", 1,
+                     "{host: b, trafficPolicy: {connectionPool: {tcp: {maxConnections: 5, "
+                     "maxConnectionDuration: 90s, tcpKeepalive: {time: 300s, interval: 15s, probes: 4}}, "
+                     "http: {http1MaxPendingRequests: 6, http2MaxRequests: 7, "
+                     "maxRequestsPerConnection: 8, maxRetries: 9}}}, "
+                     "subsets: [{name: v1, trafficPolicy: {connectionPool: {http: {maxRetries: 2}}, "
+                     "retryBudget: {percent: 12.5, minRetryConcurrency: 1}}}, "
+                     "{name: v2, trafficPolicy: {tls: {mode: DISABLE}, portLevelSettings: "
+                     "[{port: {number: 80}, connectionPool: {tcp: {maxConnections: 1}}}]}}]}");
+    world_compile(&w);
+    c = world_cluster(&w, "80||b.default");
+    CHECK_INT(c->limits.connections, 5);
+    CHECK_INT(c->limits.pending, 6);
+    CHECK_INT(c->limits.requests, 7);
+    CHECK_INT(c->limits.retries, 9);
+    CHECK(!c->limits.has_retry_budget);
+    CHECK_INT(c->requests_per_connection, 8);
+    CHECK_INT(c->age_ms_max, 90000);
+    CHECK(c->probes.is_on);
+    CHECK_INT(c->probes.after_s, 300);
+    CHECK_INT(c->probes.every_s, 15);
+    CHECK_INT(c->probes.count, 4);
+    c = world_cluster(&w, "80|v1|b.default"); /* its block replaces the whole of the rule's block */
+    CHECK_INT(c->limits.connections, 0);
+    CHECK(c->limits.has_retry_budget);
+    CHECK_INT(c->limits.retry_share, 125000);
+    CHECK_INT(c->limits.retries, 1);
+    CHECK(!c->probes.is_on);
+    c = world_cluster(&w, "80|v2|b.default"); /* the port's entry replaces those of both */
+    CHECK_INT(c->limits.connections, 1);
+    CHECK_INT(c->limits.pending, 0);
+    CHECK_INT(c->tls, CLUSTER_TLS_AUTO);
+    world_done(&w);
+}
+
+TEST(limits_hold_at_the_service_too)
+{
+    const struct cluster *c;
+    struct world w;
+
+    start(&w);
+    world_local(&w, "default", "b", 80, "http", "app=b");
+    destination_rule(&w, "default", "b", 1,
+                     "{host: b, trafficPolicy: {connectionPool: {tcp: {maxConnections: 5}, http: "
+                     "{http1MaxPendingRequests: 6}}, tls: {mode: ISTIO_MUTUAL}}}");
+    world_compile(&w);
+    c = snapshot_cluster(w.s, STR("inbound|80||"));
+    CHECK(c != NULL);
+    CHECK_INT(c->limits.connections, 5);
+    CHECK_INT(c->limits.pending, 6);
+    CHECK_INT(c->tls, CLUSTER_TLS_OFF);
+    world_done(&w);
+}
+
 /* ---- endpoints ---- */
 
 TEST(endpoints_know_who_they_are_and_how_to_reach_them)
