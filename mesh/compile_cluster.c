@@ -6,6 +6,7 @@
 #include "mesh/kinds/destination_rule.h"
 
 #define PASSTHROUGH_IDLE_MS 300000
+#define NAMES_BYTES         65536
 
 struct str compile_cluster_name(struct arena *a, uint16_t port, struct str subset, struct str fqdn)
 {
@@ -254,14 +255,65 @@ static void apply_budget(struct cluster *c, const struct retry_budget *b)
     c->limits.retries = b->min_retry_concurrency;
 }
 
+static struct str names_of(struct arena *a, const struct client_tls *t)
+{
+    struct buf text;
+    struct str names;
+
+    buf_init(&text, NAMES_BYTES);
+    for (size_t i = 0; i < t->subject_alt_names_count; i++) {
+        if (i > 0)
+            buf_addc(&text, ' ');
+        buf_add(&text, t->subject_alt_names[i]);
+    }
+    names = arena_str(a, buf_str(&text));
+    buf_done(&text);
+    return names;
+}
+
+/* Without a name that is expected, the server must have that of the request; but one who asks for another name by `sni`
+ * has the chain checked only (fields.md 4.11). */
+static void originate(struct cluster *c, const struct client_tls *t)
+{
+    struct arena *a = &c->part.arena;
+    struct origination *o = ARENA_NEW(a, struct origination);
+
+    c->tls = CLUSTER_TLS_WEB;
+    c->origination = o;
+    o->skip_verify = t->insecure_skip_verify;
+    o->sni = arena_str(a, t->sni);
+    o->ca_file = arena_str(a, t->ca_certificates);
+    if (t->mode == CLIENT_TLS_MUTUAL) {
+        o->cert_file = arena_str(a, t->client_certificate);
+        o->key_file = arena_str(a, t->private_key);
+    }
+    o->names = names_of(a, t);
+    if (o->names.n == 0)
+        o->names = c->sans.n ? c->sans : t->sni.n ? STR("*") : STR_NONE;
+    o->creds = arena_printf(a, "files:%s:%.*s:%.*s:%.*s", o->skip_verify ? "any" : "web",
+                            STR_ARG(o->ca_file), STR_ARG(o->cert_file), STR_ARG(o->key_file));
+}
+
 static void apply_tls(struct cluster *c, const struct client_tls *t)
 {
-    if (t && t->mode == CLIENT_TLS_DISABLE)
+    if (!t)
+        return;
+    switch (t->mode) {
+    case CLIENT_TLS_DISABLE:
         c->tls = CLUSTER_TLS_OFF;
-    else if (t && t->mode == CLIENT_TLS_ISTIO_MUTUAL)
+        break;
+    case CLIENT_TLS_SIMPLE:
+    case CLIENT_TLS_MUTUAL:
+        originate(c, t);
+        break;
+    case CLIENT_TLS_ISTIO_MUTUAL:
         c->tls = CLUSTER_TLS_MUTUAL;
-    else
-        c->tls = CLUSTER_TLS_AUTO; /* SIMPLE and MUTUAL are refused by the schema */
+        if (t->sni.n)
+            c->sni = arena_str(&c->part.arena, t->sni);
+        if (t->subject_alt_names_count)
+            c->sans = names_of(&c->part.arena, t);
+        break;
+    }
 }
 
 static void apply_blocks(struct cluster *c, const struct blocks *p)
@@ -365,10 +417,10 @@ static void service_cluster(struct build *b, const struct member *m,
     c->protocol = compile_protocol_of(port->protocol);
     lay_over(m->policy.top, port->number, &blocks);
     lay_over(subset ? subset->traffic_policy : NULL, port->number, &blocks);
-    apply_blocks(c, &blocks);
     c->sni = arena_printf(&c->part.arena, "outbound_.%u_._.%.*s_.%.*s", port->number,
                           (int)subset_name.n, subset_name.n ? subset_name.p : "", STR_ARG(fqdn));
     c->sans = arena_str(&c->part.arena, s->sans);
+    apply_blocks(c, &blocks);
     name_service(c, fqdn, s->name, s->ns);
     if (c->kind == CLUSTER_ENDPOINTS)
         c->endpoints = make_endpoints(b, name, m->workloads, m->workload_count, port,

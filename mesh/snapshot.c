@@ -107,10 +107,24 @@ static void print_probes(struct buf *b, const struct tcp_probes *p)
     put_number(b, "keepaliveEveryS", p->every_s);
 }
 
+static void print_origination(struct buf *b, const struct origination *o)
+{
+    key(b, "origination");
+    buf_addc(b, '{');
+    put_text(b, "creds", o->creds);
+    put_text(b, "caFile", o->ca_file);
+    put_text(b, "certFile", o->cert_file);
+    put_text(b, "keyFile", o->key_file);
+    put_text(b, "sni", o->sni);
+    put_text(b, "names", o->names);
+    put_bool(b, "skipVerify", o->skip_verify);
+    buf_addc(b, '}');
+}
+
 static void print_cluster(struct buf *b, const struct cluster *c)
 {
     static const char *const kinds[] = {"endpoints", "originalDst", "local"};
-    static const char *const tls[] = {"auto", "off", "mutual"};
+    static const char *const tls[] = {"auto", "off", "mutual", "web"};
     static const char *const balance[] = {"leastRequest", "roundRobin", "random", "passthrough"};
 
     comma(b);
@@ -129,6 +143,8 @@ static void print_cluster(struct buf *b, const struct cluster *c)
     print_probes(b, &c->probes);
     put_text(b, "sni", c->sni);
     put_text(b, "sans", c->sans);
+    if (c->origination)
+        print_origination(b, c->origination);
     if (c->kind == CLUSTER_LOCAL)
         put_addr(b, "local", &c->local);
     put_text(b, "service", c->service_fqdn);

@@ -50,6 +50,17 @@ enum cluster_tls {
     CLUSTER_TLS_AUTO,   /* mesh mTLS where the endpoint speaks it, else plaintext */
     CLUSTER_TLS_OFF,    /* DestinationRule tls DISABLE */
     CLUSTER_TLS_MUTUAL, /* ISTIO_MUTUAL: always mesh mTLS */
+    CLUSTER_TLS_WEB,    /* SIMPLE, MUTUAL: TLS with a server outside of the mesh, by `origination` */
+};
+
+/* TLS as anybody's client. Source: ClientTLSSettings, modes SIMPLE and MUTUAL. */
+struct origination {
+    struct str creds;               /* key of proxy_set_creds: it tells the files apart */
+    struct str ca_file;             /* empty: the system's authorities */
+    struct str cert_file, key_file; /* empty: we show none */
+    struct str sni;                 /* empty: the host of the request */
+    struct str names;               /* of the server, space-separated; empty: the host of the request, "*": any */
+    bool skip_verify;
 };
 
 /* One address that serves. Immutable; a set of them is one value per cluster. */
@@ -103,6 +114,7 @@ struct cluster {
     struct cluster_limits limits;
     struct tcp_probes probes;
     struct str sni;       /* outbound_.PORT_._.SUBSET_.HOST */
+    struct origination *origination; /* CLUSTER_TLS_WEB */
     struct str sans;      /* accepted peer identities, space-separated; empty: each endpoint's own identity */
     struct addr local;    /* CLUSTER_LOCAL */
     struct str service_fqdn, service_name, service_ns; /* metric labels */

@@ -8,6 +8,7 @@
 #include <mbedtls/x509_crt.h>
 #include <mbedtls/x509_csr.h>
 
+#include "mesh/base/addr.h"
 #include "mesh/base/mem.h"
 #include "mesh/base/text.h"
 #include "pki/mbed.h"
@@ -18,6 +19,8 @@ struct cert_chain {
 
 static const char pem_head[] = "-----BEGIN CERTIFICATE-----";
 
+#define SAN_DNS (MBEDTLS_ASN1_CONTEXT_SPECIFIC | MBEDTLS_X509_SAN_DNS_NAME)
+#define SAN_IP  (MBEDTLS_ASN1_CONTEXT_SPECIFIC | MBEDTLS_X509_SAN_IP_ADDRESS)
 #define SAN_URI (MBEDTLS_ASN1_CONTEXT_SPECIFIC | MBEDTLS_X509_SAN_UNIFORM_RESOURCE_IDENTIFIER)
 
 /* SHA-2, P-256 and up, RSA of 2048 bits for roots and web servers that others run. */
@@ -202,6 +205,39 @@ static int read_uris(const mbedtls_x509_crt *x, struct cert_info *info, struct e
         }
     }
     return 0;
+}
+
+static bool dns_name_fits(struct str pattern, struct str name)
+{
+    const char *dot;
+
+    if (pattern.n < 3 || pattern.p[0] != '*' || pattern.p[1] != '.')
+        return str_eq_nocase(pattern, name);
+    dot = memchr(name.p, '.', name.n);
+    return dot && dot > name.p &&
+           str_eq_nocase(str_sub(pattern, 1, pattern.n),
+                         str_sub(name, (size_t)(dot - name.p), name.n));
+}
+
+bool cert_has_name(const struct mbedtls_x509_crt *x, struct str name)
+{
+    struct addr a;
+    bool is_ip = addr_parse_ip(name, &a);
+
+    for (const mbedtls_x509_sequence *s = &x->subject_alt_names; s; s = s->next) {
+        struct str san = {(const char *)s->buf.p, s->buf.len};
+
+        if (!san.p)
+            continue;
+        if (s->buf.tag == SAN_DNS && !is_ip && dns_name_fits(san, name))
+            return true;
+        if (s->buf.tag == SAN_URI && str_eq(san, name))
+            return true;
+        if (s->buf.tag == SAN_IP && is_ip && san.n == (a.family == 4 ? 4u : 16u) &&
+            memcmp(san.p, a.ip, san.n) == 0)
+            return true;
+    }
+    return false;
 }
 
 int cert_describe_x509(const struct mbedtls_x509_crt *x, struct cert_info *out, struct err *err)

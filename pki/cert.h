@@ -77,6 +77,9 @@ int cert_public(const struct cert_chain *c, struct key_pub *out, struct err *err
 
 /* For pki and proxy/wire/tls.c only. */
 struct mbedtls_x509_crt *cert_mbedtls(const struct cert_chain *c);
+/* Does one of its subject alternative names say `name`: a DNS name (RFC 6125: "*." stands for one label), a URI or an IP
+ * address? */
+bool cert_has_name(const struct mbedtls_x509_crt *x, struct str name);
 /* The rules for a leaf of the mesh: no CA, usage fits, exactly one URI name. */
 int cert_check_leaf(const struct mbedtls_x509_crt *x, const struct cert_info *info,
                     enum cert_role role, struct err *err);

@@ -35,6 +35,7 @@ enum outcome attempt_open(struct exchange *x, bool fresh)
     timer_init(&a->timer, &x->task, EXCHANGE_NOTE_TRY_TIMER);
     target.endpoint = a->endpoint;
     target.addr = a->host;
+    target.host = http_host_name(x->request.authority);
     target.identity = l->identity.n ? l->identity : x->snap->root->default_identity;
     upstream_get(a->worker, &a->wait, &x->task, EXCHANGE_NOTE_UPSTREAM, &target);
     return OUTCOME_NONE;

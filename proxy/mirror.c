@@ -126,6 +126,7 @@ static void start(struct exchange *x, const struct cluster *c)
     struct upstream_target target = {.cluster = c, .is_http = true};
     struct mirror *m;
     struct picked to;
+    struct str host;
 
     if (w->mirror_count >= LIMIT_MIRRORS ||
         !pick_endpoint(w, c, conn_destination(x->conn), NULL, &to))
@@ -137,6 +138,7 @@ static void start(struct exchange *x, const struct cluster *c)
     arena_init(&m->arena);
     bytes_init(&m->body);
     http_head_copy(&m->head, &x->request, &m->arena);
+    host = http_host_name(m->head.authority);
     m->head.authority = shadow_of(&m->arena, x->request.authority);
     task_init(&m->task, w->loop, run);
     timer_init(&m->timer, &m->task, N_TIMER);
@@ -149,6 +151,7 @@ static void start(struct exchange *x, const struct cluster *c)
     timer_in(&m->timer, x->route->timeout_ms > 0 ? x->route->timeout_ms : LIMIT_MIRROR_MS);
     target.endpoint = to.endpoint;
     target.addr = to.addr;
+    target.host = host;
     target.identity =
         x->listener->identity.n ? x->listener->identity : x->snap->root->default_identity;
     upstream_get(w, &m->wait, &m->task, N_UPSTREAM, &target);

@@ -13,7 +13,6 @@
 
 enum { N_TIMER = 1 << IO_NOTE_BITS, N_CODEC = 2 << IO_NOTE_BITS };
 
-#define KEY_MAX        4096
 #define RETIRE_POLL_MS 1
 
 typedef enum upstream_state step_fn(struct upstream *u);
@@ -35,39 +34,6 @@ static const struct {
     [UPSTREAM_CLOSED]    = {"closed",    on_closed,    0},
 };
 /* clang-format on */
-
-/* ---- to whom, and as whom ---- */
-
-static bool wants_tls(const struct upstream_target *t)
-{
-    if (t->cluster->kind != CLUSTER_ENDPOINTS || t->cluster->tls == CLUSTER_TLS_OFF)
-        return false;
-    return t->cluster->tls == CLUSTER_TLS_MUTUAL || (t->endpoint && t->endpoint->is_mesh);
-}
-
-static bool is_local(const struct upstream_target *t)
-{
-    return t->endpoint && t->endpoint->is_local;
-}
-
-/* Everything that decides who is at the other end, and as whom we speak to it. */
-static struct str pool_key(const struct upstream_target *t, uint64_t generation, struct str expect,
-                           char *text)
-{
-    char addr[ADDR_TEXT_MAX];
-    bool off = t->cluster->tls == CLUSTER_TLS_OFF;
-    int n =
-        snprintf(text, KEY_MAX, "%.*s|%.*s|%llu|%.*s|%s|%.*s|%s|%s", STR_ARG(t->cluster->name),
-                 STR_ARG(t->identity), (unsigned long long)generation, STR_ARG(expect),
-                 addr_format(&t->addr, addr), STR_ARG(t->cluster->sni), t->is_http ? "http" : "tcp",
-                 is_local(t)  ? (off ? "pair-plain" : "pair")
-                 : generation ? "mtls"
-                              : "plain");
-
-    if (n < 0 || n >= KEY_MAX) /* two long names must not meet in one pool */
-        return STR_NONE;
-    return (struct str){text, (size_t)n};
-}
 
 /* ---- closing and waiting ---- */
 
@@ -290,20 +256,6 @@ static void run(struct task *t, unsigned notes)
 
 /* ---- dialling ---- */
 
-static bool start_tls(struct upstream *u, const struct upstream_target *t,
-                      struct worker_identity *id, struct str expect, struct str key)
-{
-    struct tls_context *context = worker_client_context(u->worker, id, t->is_http);
-    struct err err;
-    struct tls *tls = context ? tls_new(context, t->cluster->sni, key, &err) : NULL;
-
-    if (!tls)
-        return false;
-    tls_expect(tls, expect);
-    io_start_tls(&u->io, tls, NULL);
-    return true;
-}
-
 static void dial(struct upstream *u, const struct upstream_target *t)
 {
     struct worker *w = u->worker;
@@ -311,7 +263,7 @@ static void dial(struct upstream *u, const struct upstream_target *t)
         t->cluster->connect_timeout_ms > 0 ? t->cluster->connect_timeout_ms : LIMIT_CONNECT_MS;
 
     live_add(&w->live.connects, 1);
-    if (is_local(t)) {
+    if (way_is_local(t)) {
         struct worker_identity *id = worker_identity(w, t->identity);
         struct str who = t->cluster->tls != CLUSTER_TLS_OFF ? t->identity : STR_NONE;
 
@@ -355,56 +307,18 @@ static struct upstream *upstream_new(struct upstream_wait *wait, struct pool *po
     return u;
 }
 
-/* What the other end must prove, with which credentials, and the pool that follows from it. */
-struct way {
-    bool is_tls;
-    struct worker_identity *id; /* NULL: we show none */
-    struct str expect, key;
-    struct pool *pool; /* NULL: bare */
-    char text[KEY_MAX];
-};
-
-/* False: the waiter was answered. */
-static bool find_way(struct upstream_wait *wait, struct way *way)
-{
-    const struct upstream_target *t = &wait->target;
-    struct worker *w = wait->worker;
-    uint64_t generation;
-
-    way->is_tls = wants_tls(t) && !is_local(t);
-    way->id = way->is_tls ? worker_identity(w, t->identity) : NULL;
-    way->expect = STR_NONE;
-    if (way->is_tls && !way->id) {
-        upstream_answer(wait, NULL, OUTCOME_UPSTREAM_TLS,
-                        STR("there is no certificate for the caller's identity yet"));
-        return false;
-    }
-    if (way->is_tls)
-        way->expect = t->cluster->sans.n ? t->cluster->sans
-                      : t->endpoint      ? t->endpoint->identity
-                                         : STR_NONE;
-    generation = way->id ? creds_generation(way->id->creds) : 0;
-    way->key = pool_key(t, generation, way->expect, way->text);
-    if (way->key.n == 0) {
-        upstream_answer(wait, NULL, OUTCOME_INTERNAL, STR("names of this cluster are too long"));
-        return false;
-    }
-    way->pool = t->is_http ? pool_get(w, way->key, t, generation) : NULL;
-    return true;
-}
-
 bool upstream_dial(struct upstream_wait *wait)
 {
     struct upstream *u;
     struct way way;
 
-    if (!find_way(wait, &way))
+    if (!way_find(wait, &way))
         return false;
     u = upstream_new(wait, way.pool);
     wait->up = u;
     u->is_tls = way.is_tls;
     dial(u, &wait->target);
-    if (way.is_tls && !u->io.failed && !start_tls(u, &wait->target, way.id, way.expect, way.key)) {
+    if (way.is_tls && !u->io.failed && !way_start_tls(u, &wait->target, &way)) {
         tell(u, NULL, OUTCOME_UPSTREAM_TLS, STR("TLS cannot be set up"));
         upstream_close(u);
     }
@@ -420,7 +334,7 @@ void upstream_get(struct worker *w, struct upstream_wait *wait, struct task *tas
     *wait = (struct upstream_wait){.task = task, .note = note, .worker = w, .target = *t};
     link_init(&wait->link);
     wait->pending = true;
-    if (!find_way(wait, &way))
+    if (!way_find(wait, &way))
         return;
     wait->pool = way.pool;
     u = wait->pool && !t->fresh ? pool_take(wait->pool) : NULL;

@@ -29,6 +29,7 @@ struct upstream_target {
     const struct endpoint *endpoint; /* NULL: only an address */
     struct addr addr;
     struct str identity; /* whose certificate we show */
+    struct str host;     /* of the request, as it may be asked for in TLS; empty: none */
     bool is_http;
     bool fresh; /* not from the pool */
 };

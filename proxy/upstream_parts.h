@@ -1,7 +1,8 @@
 /* What the files of the upstream share; everybody else wants proxy/upstream.h.
  *
  * Flow:      upstream.c dials and steps; upstream_pool.c keeps idle connections; upstream_queue.c
- *            counts connections and lets requests wait where a limit is reached.
+ *            counts connections and lets requests wait where a limit is reached; upstream_way.c
+ *            decides on TLS and names.
  */
 #pragma once
 
@@ -19,12 +20,31 @@ void upstream_give(struct upstream *u, struct upstream_wait *wait);
 void upstream_answer(struct upstream_wait *wait, struct upstream *up, enum outcome why,
                      struct str failure);
 
+/* ---- upstream_way.c ---- */
+
+#define WAY_KEY_MAX 4096
+
+/* Who must be at the other end, with which credentials we go there, and the pool that follows from it. */
+struct way {
+    bool is_tls;
+    struct str creds;           /* key of worker_identity */
+    struct worker_identity *id; /* NULL: we show none, and verify nobody */
+    struct str sni, expect, key;
+    struct pool *pool; /* NULL: bare */
+    char text[WAY_KEY_MAX];
+};
+
+/* False: the waiter was answered. */
+bool way_find(struct upstream_wait *wait, struct way *way);
+bool way_is_local(const struct upstream_target *t); /* on this very host: an in-memory pair */
+bool way_start_tls(struct upstream *u, const struct upstream_target *t, const struct way *way);
+
 /* ---- upstream_pool.c ---- */
 
 struct pool {
     struct str key;               /* owned */
-    struct str cluster, identity; /* owned */
-    uint64_t generation;          /* of the credentials; 0: plaintext */
+    struct str cluster, creds; /* owned */
+    uint64_t generation;       /* of the credentials; 0: plaintext */
     struct addr addr;
     bool has_endpoint; /* its address comes from an endpoint set */
     struct link idle;
@@ -32,8 +52,7 @@ struct pool {
     size_t waiters; /* that point here */
 };
 
-struct pool *pool_get(struct worker *w, struct str key, const struct upstream_target *t,
-                      uint64_t generation);
+struct pool *pool_get(struct worker *w, const struct upstream_target *t, const struct way *way);
 bool pool_is_current(struct worker *w, const struct pool *p); /* its certificate is */
 struct upstream *pool_take(struct pool *p);                   /* the one used last, or NULL */
 void pool_put(struct upstream *u);

@@ -5,22 +5,21 @@
 #include "pki/creds.h"
 #include "proxy/upstream_parts.h"
 
-struct pool *pool_get(struct worker *w, struct str key, const struct upstream_target *t,
-                      uint64_t generation)
+struct pool *pool_get(struct worker *w, const struct upstream_target *t, const struct way *way)
 {
-    struct pool *p = map_get(&w->pools, key);
+    struct pool *p = map_get(&w->pools, way->key);
 
     if (p)
         return p;
     p = MEM_NEW(struct pool);
-    p->key = str_copy(key);
+    p->key = str_copy(way->key);
     p->cluster = str_copy(t->cluster->name);
-    p->identity = str_copy(t->identity);
-    p->generation = generation;
+    p->creds = str_copy(way->creds);
+    p->generation = way->id ? creds_generation(way->id->creds) : 0;
     p->addr = t->addr;
     p->has_endpoint = t->endpoint != NULL;
     link_init(&p->idle);
-    map_put(&w->pools, key, p);
+    map_put(&w->pools, way->key, p);
     return p;
 }
 
@@ -28,13 +27,13 @@ static void pool_free(struct pool *p)
 {
     str_free(p->key);
     str_free(p->cluster);
-    str_free(p->identity);
+    str_free(p->creds);
     mem_free(p);
 }
 
 bool pool_is_current(struct worker *w, const struct pool *p)
 {
-    struct worker_identity *id = p->generation ? worker_identity(w, p->identity) : NULL;
+    struct worker_identity *id = p->generation ? worker_identity(w, p->creds) : NULL;
 
     return p->generation == 0 || (id && creds_generation(id->creds) == p->generation);
 }

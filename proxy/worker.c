@@ -23,6 +23,7 @@ enum { N_REPORT = 1, N_STOP = 2, N_SERVE = 4 };
 static const char *const server_alpn[] = {"istio-http/1.1", "istio-peer-exchange", "istio",
                                           "http/1.1", NULL};
 static const char *const http_alpn[] = {"istio-http/1.1", "istio", "http/1.1", NULL};
+static const char *const web_alpn[] = {"http/1.1", NULL};
 static const char *const tcp_alpn[] = {"istio-peer-exchange", "istio", NULL};
 
 /* ---- snapshots ---- */
@@ -108,7 +109,9 @@ static void drop_contexts(struct worker_identity *id)
     tls_context_unref(id->server);
     tls_context_unref(id->client_http);
     tls_context_unref(id->client_tcp);
-    id->server = id->client_http = id->client_tcp = NULL;
+    tls_context_unref(id->web_http);
+    tls_context_unref(id->web_tcp);
+    id->server = id->client_http = id->client_tcp = id->web_http = id->web_tcp = NULL;
 }
 
 void worker_set_creds(struct worker *w, struct str uri, struct creds *c, struct tls_tickets *t)
@@ -156,6 +159,21 @@ struct tls_context *worker_server_context(struct worker *w, struct worker_identi
     return id->server;
 }
 
+static struct tls_context *client_context(struct worker *w, struct worker_identity *id,
+                                          struct tls_context **slot,
+                                          const struct tls_options *options)
+{
+    struct err err;
+
+    if (!*slot) {
+        *slot = tls_client_context(id->creds, options, &err);
+        if (!*slot)
+            log_error("worker %u: no client TLS for %.*s: %s", w->index, STR_ARG(id->uri),
+                      err.text);
+    }
+    return *slot;
+}
+
 struct tls_context *worker_client_context(struct worker *w, struct worker_identity *id,
                                           bool is_http)
 {
@@ -163,16 +181,19 @@ struct tls_context *worker_client_context(struct worker *w, struct worker_identi
                                         .alpn = is_http ? http_alpn : tcp_alpn,
                                         .min_version = mesh_version(w),
                                         .max_version = mesh_version(w)};
-    struct tls_context **slot = is_http ? &id->client_http : &id->client_tcp;
-    struct err err;
 
-    if (!*slot) {
-        *slot = tls_client_context(id->creds, &options, &err);
-        if (!*slot)
-            log_error("worker %u: no client TLS for %.*s: %s", w->index, STR_ARG(id->uri),
-                      err.text);
-    }
-    return *slot;
+    return client_context(w, id, is_http ? &id->client_http : &id->client_tcp, &options);
+}
+
+struct tls_context *worker_web_context(struct worker *w, struct worker_identity *id, bool is_http,
+                                       bool skip_verify)
+{
+    const struct tls_options options = {.peer = skip_verify ? TLS_PEER_ANY : TLS_PEER_WEB,
+                                        .alpn = is_http ? web_alpn : NULL,
+                                        .min_version = 12,
+                                        .max_version = 13};
+
+    return client_context(w, id, is_http ? &id->web_http : &id->web_tcp, &options);
 }
 
 static void identities_done(struct map *m)

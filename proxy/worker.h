@@ -48,7 +48,7 @@ struct worker_identity {
     struct str uri; /* owned */
     struct creds *creds;
     struct tls_tickets *tickets;
-    struct tls_context *server, *client_http, *client_tcp;
+    struct tls_context *server, *client_http, *client_tcp, *web_http, *web_tcp;
 };
 
 /* How many live now (the leak ledger) and what happened. Written by the worker alone. */
@@ -115,6 +115,9 @@ struct worker_identity *worker_identity(struct worker *w, struct str uri);
 struct tls_context *worker_server_context(struct worker *w, struct worker_identity *id);
 struct tls_context *worker_client_context(struct worker *w, struct worker_identity *id,
                                           bool is_http);
+/* As the client of a server outside of the mesh. */
+struct tls_context *worker_web_context(struct worker *w, struct worker_identity *id, bool is_http,
+                                       bool skip_verify);
 
 /* Ask the control plane for the rules of a service, and be noted when a snapshot arrives. */
 void worker_park(struct worker *w, struct park *p, struct task *task, unsigned note,

@@ -15,6 +15,7 @@
 #include "cmd/agent/capture.h"
 #include "cmd/agent/dns.h"
 #include "cmd/agent/join.h"
+#include "cmd/agent/tls_files.h"
 #include "cmd/command.h"
 #include "cmd/owner.h"
 #include "mesh/base/file.h"
@@ -326,6 +327,8 @@ static struct snapshot *build(struct agent *a, const struct catalog *c, struct f
     struct snapshot *s = compile(c, &a->self, a->snapshot, f);
     struct err err;
 
+    if (s)
+        tls_files_follow(a->tls_files, s);
     if (s && proxy_apply(a->proxy, s, &err)) {
         findings_add(f, FIND_CONFLICT, SEVERITY_ERROR, "%s", err.text);
         s = snapshot_unref(s);
@@ -660,7 +663,10 @@ static int open_proxy(struct agent *a, struct err *err)
         o.inbound6 = (struct addr){.family = 6, .port = a->settings.inbound.port};
     }
     a->proxy = proxy_new(&o, err);
-    return a->proxy ? 0 : -1;
+    if (!a->proxy)
+        return -1;
+    a->tls_files = tls_files_new(a->loop, a->proxy);
+    return 0;
 }
 
 static int open_names(struct agent *a, struct err *err)
@@ -770,6 +776,7 @@ static void close_parts(struct agent *a)
     link_free(a->link);
     certs_free(a->certs);
     dns_server_close(a->dns);
+    tls_files_free(a->tls_files);
     if (a->proxy)
         proxy_free(a->proxy);
     if (has_state(a) && cache_save(a, &err))

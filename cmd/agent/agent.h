@@ -83,6 +83,7 @@ struct agent {
     struct catalog catalog;    /* of `held` */
     struct snapshot *snapshot; /* in force, NULL before the first */
     struct proxy *proxy;
+    struct tls_files *tls_files;
     struct certs *certs;
     struct link *link;             /* NULL: standalone */
     struct standalone *standalone; /* NULL: a member of a mesh */

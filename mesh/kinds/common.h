@@ -269,8 +269,7 @@ enum client_tls_mode {
 
 struct client_tls {
     const struct node *node;
-    enum client_tls_mode
-        mode; /* built: DISABLE and ISTIO_MUTUAL; the rest of this struct is not yet */
+    enum client_tls_mode mode;
     struct str client_certificate, private_key, ca_certificates, credential_name, sni, ca_crl;
     struct str *subject_alt_names;
     size_t subject_alt_names_count;

@@ -132,6 +132,14 @@ struct str http_host_only(struct str authority)
     return i > 0 && authority.p[i - 1] == ':' ? str_sub(authority, 0, i - 1) : authority;
 }
 
+struct str http_host_name(struct str authority)
+{
+    struct str host = http_host_only(authority);
+
+    return host.n > 1 && host.p[0] == '[' && host.p[host.n - 1] == ']' ? str_sub(host, 1, host.n - 2)
+                                                                       : host;
+}
+
 const char *http_reason(unsigned status)
 {
     static const struct {

@@ -52,6 +52,7 @@ struct str http_path_only(struct str path); /* without the query */
 bool http_query_get(struct str path, struct str name,
                     struct str *value);          /* first value, not decoded */
 struct str http_host_only(struct str authority); /* without the port; brackets of IPv6 stay */
+struct str http_host_name(struct str authority); /* without these, too */
 const char *http_reason(unsigned status);
 bool http_is_token(struct str s);
 bool http_is_idempotent(struct str method);

@@ -79,7 +79,7 @@ struct tls {
     void *sink_arg;
     char *expect;
     char *session_key; /* "" for no resumption */
-    bool started, established, failed, verified, resumed, offered;
+    bool has_sni, started, established, failed, verified, resumed, offered;
     bool transport_eof, peer_closed, closed;
     uint32_t flags; /* of the chain's certificates above the leaf */
     char *peer_uri;
@@ -193,6 +193,26 @@ static bool must_have_uri(const struct tls_context *c)
     return c->peer == TLS_PEER_REQUIRED || c->peer == TLS_PEER_PINNED;
 }
 
+/* Without expected names mbedTLS has compared the one that we asked for. */
+static int judge_names(const struct tls *t, const mbedtls_x509_crt *x, struct err *err)
+{
+    struct str rest = str_from(t->expect), name;
+
+    if (!t->expect || rest.n == 0)
+        return 0;
+    while (str_next(&rest, ' ', &name)) {
+        if (name.n > 0 && (str_eq(name, STR("*")) || cert_has_name(x, name)))
+            return 0;
+    }
+    return err_set(err, ERR_DENIED, "the certificate is for another name than %.*s",
+                   STR_ARG(str_sub(str_from(t->expect), 0, 200)));
+}
+
+static bool has_expected_names(const struct tls *t)
+{
+    return t->expect && t->expect[0];
+}
+
 /* Everything that can be said about a peer's leaf without its chain. */
 static int judge_leaf(const struct tls *t, const mbedtls_x509_crt *x, struct cert_info *info,
                       struct err *err)
@@ -203,7 +223,9 @@ static int judge_leaf(const struct tls *t, const mbedtls_x509_crt *x, struct cer
     if (cert_describe_x509(x, info, err) != 0 || cert_check_time(info, text_wall_ms(), err) != 0)
         return -1;
     if (c->peer == TLS_PEER_WEB)
-        return 0; /* its DNS name was compared by mbedTLS */
+        return judge_names(t, x, err);
+    if (c->peer == TLS_PEER_ANY)
+        return 0;
     if ((must_have_uri(c) || info->uri_count == 1) && cert_check_leaf(x, info, role, err) != 0)
         return -1;
     if (info->uri_count == 1)
@@ -235,9 +257,9 @@ static int verify(void *arg, mbedtls_x509_crt *x, int depth, uint32_t *flags)
     struct err err;
     int rc;
 
-    if (c->peer == TLS_PEER_PINNED)
-        *flags = 0; /* judged whole at depth 0 */
-    else if (c->peer != TLS_PEER_WEB)
+    if (c->peer == TLS_PEER_PINNED || c->peer == TLS_PEER_ANY)
+        *flags = 0; /* judged whole at depth 0, or not at all */
+    else if (c->peer != TLS_PEER_WEB || has_expected_names(t))
         *flags &= ~(uint32_t)MBEDTLS_X509_BADCERT_CN_MISMATCH; /* the SNI is no name of the peer */
     t->flags |= *flags;
     if (depth != 0)
@@ -448,6 +470,7 @@ static int authmode(enum tls_peer peer)
         return MBEDTLS_SSL_VERIFY_NONE;
     case TLS_PEER_OPTIONAL:
     case TLS_PEER_PINNED: /* mbedTLS has no roots to require; verify() decides */
+    case TLS_PEER_ANY:
         return MBEDTLS_SSL_VERIFY_OPTIONAL;
     case TLS_PEER_REQUIRED:
     case TLS_PEER_WEB:
@@ -459,14 +482,16 @@ static int authmode(enum tls_peer peer)
 static int check_options(const struct tls_context *c, const struct tls_options *o, struct err *err)
 {
     bool for_server = o->peer == TLS_PEER_NONE || o->peer == TLS_PEER_OPTIONAL;
-    bool for_client = o->peer == TLS_PEER_PINNED || o->peer == TLS_PEER_WEB;
+    bool for_client =
+        o->peer == TLS_PEER_PINNED || o->peer == TLS_PEER_WEB || o->peer == TLS_PEER_ANY;
 
     if ((c->is_server && for_client) || (!c->is_server && for_server))
         return err_set(err, ERR_INVALID, "this way to check the peer is not one of a TLS %s",
                        c->is_server ? "server" : "client");
     if (c->is_server && !creds_chain(c->creds))
         return err_set(err, ERR_INVALID, "a TLS server needs a certificate");
-    if (o->peer != TLS_PEER_NONE && o->peer != TLS_PEER_PINNED && !creds_roots(c->creds))
+    if (o->peer != TLS_PEER_NONE && o->peer != TLS_PEER_PINNED && o->peer != TLS_PEER_ANY &&
+        !creds_roots(c->creds))
         return err_set(err, ERR_INVALID, "trusted roots are needed to verify the peer");
     return 0;
 }
@@ -622,14 +647,12 @@ static int set_host(struct tls *t, struct str sni, struct err *err)
 
     if (t->context->is_server)
         return 0;
-    if (sni.n == 0 && t->context->peer == TLS_PEER_WEB)
-        return err_set(err, ERR_INVALID,
-                       "a name to compare the server's certificate with is needed");
     if (sni.n >= sizeof(name) || (sni.n > 0 && memchr(sni.p, 0, sni.n)))
         return err_set(err, ERR_INVALID, "a server name has at most %d characters", SNI_MAX - 1);
     if (sni.n > 0)
         memcpy(name, sni.p, sni.n);
     name[sni.n] = 0;
+    t->has_sni = sni.n > 0;
     /* NULL must be said, too: otherwise mbedTLS refuses, thinking that we forgot. */
     rc = mbedtls_ssl_set_hostname(&t->ssl, sni.n > 0 ? name : NULL);
     return rc == 0 ? 0 : mbed_err(err, ERR_INVALID, rc, "the server name");
@@ -803,6 +826,8 @@ enum tls_step tls_handshake(struct tls *t, struct tls_input *in)
         return TLS_OK;
     if (!t->started) {
         t->started = true;
+        if (t->context->peer == TLS_PEER_WEB && !t->has_sni && !has_expected_names(t))
+            return refuse(t, "there is no name to compare the server's certificate with");
         offer_session(t); /* here, because what is expected is known by now */
     }
     t->in = *in;

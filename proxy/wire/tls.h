@@ -30,7 +30,8 @@ enum tls_peer {
     TLS_PEER_REQUIRED, /* verified against the creds' roots and must hold one SPIFFE URI of the mesh */
     TLS_PEER_PINNED,   /* client: the chain must end in a root whose SPKI SHA-256 is options.pin, and the leaf
                           must be the server's (spiffe://TD/weft/server); nothing else is trusted */
-    TLS_PEER_WEB,      /* client: chain to the creds' roots and DNS name (sni) match; no SPIFFE */
+    TLS_PEER_WEB,      /* client: chain to the creds' roots; the name is that of tls_expect, or the sni; no SPIFFE */
+    TLS_PEER_ANY,      /* client: whoever answers (insecureSkipVerify) */
 };
 
 struct tls_options {
@@ -59,6 +60,7 @@ struct tls *tls_new(struct tls_context *c, struct str sni, struct str session_ke
 void tls_free(struct tls *t); /* NULL is fine */
 
 /* Accepted peers, a space-separated list of SPIFFE URIs; each may end in '*'. Empty: any of the trust domain.
+ * For TLS_PEER_WEB: names of which the certificate must have one, a DNS name, an IP address or a URI; "*" is any.
  * Copied. Checked at the end of the handshake, resumed or not; a mismatch is TLS_FAILED. */
 void tls_expect(struct tls *t, struct str uris);
 

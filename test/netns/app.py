@@ -1,6 +1,7 @@
 """A plain program for tests: HTTP that tells what it saw, or TCP in several manners. Knows nothing of the mesh.
 
     PORT=8080 NAME=web app.py             HTTP (paths below)
+    PORT=8443 CERT=FILE KEY=FILE app.py   the same by TLS; CLIENTS=FILE: only for certificates of these authorities
     PORT=9000 MODE=echo app.py            TCP: every byte back
     PORT=9000 MODE=banner app.py          TCP: speaks first, then answers lines
     PORT=9000 MODE=count app.py           TCP: reads to the end of the other side, then tells how many bytes (half-close)
@@ -12,6 +13,7 @@ N lasts)   anything else: what was asked, as JSON. BIND is the address (default:
 import json
 import os
 import socket
+import ssl
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -81,16 +83,42 @@ class Handler(BaseHTTPRequestHandler):
             return self.connection.shutdown(socket.SHUT_RDWR)
         told = {"app": NAME, "method": self.command, "path": self.path, "host": self.headers.get("Host"),
                 "headers": [[k, v] for k, v in self.headers.items()], "body_bytes": len(body), "seen": seen,
-                "peer": self.client_address[0], "body": body[:200].decode("utf-8", "replace")}
+                "peer": self.client_address[0], **tls_of(self.connection), "body": body[:200].decode("utf-8", "replace")}
         return self.answer(200, json.dumps(told).encode())
 
     do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = do_OPTIONS = do_GET
+
+
+def tls_of(connection):
+    if not isinstance(connection, ssl.SSLSocket):
+        return {}
+    shown = connection.getpeercert() or {}
+    return {"tls": connection.version(), "sni": getattr(connection, "asked", None), "alpn": connection.selected_alpn_protocol(),
+            "client": [value for part in shown.get("subject", ()) for _, value in part]}
 
 
 class Server(ThreadingHTTPServer):
     address_family = socket.AF_INET6 if ":" in BIND else socket.AF_INET
     daemon_threads = True
     request_queue_size = 256
+    context = None
+
+    def wrap(self, cert, key, clients):
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(cert, key)
+        self.context.set_alpn_protocols(["h2", "http/1.1"])
+        self.context.sni_callback = lambda connection, name, _: setattr(connection, "asked", name)
+        if clients:
+            self.context.load_verify_locations(clients)
+            self.context.verify_mode = ssl.CERT_REQUIRED
+
+    def finish_request(self, request, client_address):
+        if self.context:
+            try:
+                request = self.context.wrap_socket(request, server_side=True)
+            except OSError:
+                return
+        super().finish_request(request, client_address)
 
 
 def tcp_client(c, mode):
@@ -117,7 +145,10 @@ def tcp_client(c, mode):
 def main():
     mode = os.environ.get("MODE", "http")
     if mode == "http":
-        Server((BIND, PORT), Handler).serve_forever()
+        server = Server((BIND, PORT), Handler)
+        if "CERT" in os.environ:
+            server.wrap(os.environ["CERT"], os.environ["KEY"], os.environ.get("CLIENTS"))
+        server.serve_forever()
     family = socket.AF_INET6 if ":" in BIND else socket.AF_INET
     s = socket.create_server((BIND, PORT), family=family, backlog=256, dualstack_ipv6=BIND == "::")
     while True:

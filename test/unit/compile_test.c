@@ -745,6 +745,53 @@ TEST(limits_of_connections_and_requests_are_carried)
     world_done(&w);
 }
 
+TEST(tls_with_a_server_outside_of_the_mesh)
+{
+    const struct origination *o;
+    const struct cluster *c;
+    struct world w;
+
+    start(&w); /* C19 */
+    destination_rule(&w, "default", "b", 1,
+                     "{host: b, trafficPolicy: {tls: {mode: SIMPLE}}, subsets: "
+                     "[{name: v1, trafficPolicy: {tls: {mode: MUTUAL, clientCertificate: /c, privateKey: "
+                     "/k, caCertificates: /a, sni: x.test, subjectAltNames: [one, two]}}}, "
+                     "{name: v2, trafficPolicy: {tls: {mode: SIMPLE, sni: x.test, insecureSkipVerify: "
+                     "true}}}]}");
+    world_compile(&w);
+    c = world_cluster(&w, "80||b.default");
+    o = c->origination;
+    CHECK_INT(c->tls, CLUSTER_TLS_WEB);
+    CHECK_STR(o->creds, "files:web:::");
+    CHECK(o->sni.n == 0 && o->names.n == 0 && !o->skip_verify);
+    o = world_cluster(&w, "80|v1|b.default")->origination;
+    CHECK_STR(o->creds, "files:web:/a:/c:/k");
+    CHECK_STR(o->sni, "x.test");
+    CHECK_STR(o->names, "one two");
+    o = world_cluster(&w, "80|v2|b.default")->origination;
+    CHECK_STR(o->creds, "files:any:::");
+    CHECK_STR(o->names, "*"); /* the chain alone is checked */
+    CHECK(o->skip_verify);
+    world_done(&w);
+}
+
+TEST(mesh_tls_may_ask_for_other_names)
+{
+    const struct cluster *c;
+    struct world w;
+
+    start(&w);
+    destination_rule(&w, "default", "b", 1,
+                     "{host: b, trafficPolicy: {tls: {mode: ISTIO_MUTUAL, sni: x.test, subjectAltNames: "
+                     "['spiffe://a/b']}}}");
+    world_compile(&w);
+    c = world_cluster(&w, "80||b.default");
+    CHECK_INT(c->tls, CLUSTER_TLS_MUTUAL);
+    CHECK_STR(c->sni, "x.test");
+    CHECK_STR(c->sans, "spiffe://a/b");
+    world_done(&w);
+}
+
 TEST(limits_hold_at_the_service_too)
 {
     const struct cluster *c;

@@ -79,6 +79,8 @@ TEST(paths_queries_and_hosts_are_cut_apart)
     CHECK_STR(http_host_only(STR("web8")), "web8");
     CHECK_STR(http_host_only(STR("[::1]:80")), "[::1]");
     CHECK_STR(http_host_only(STR("[::1]")), "[::1]");
+    CHECK_STR(http_host_name(STR("[::1]:80")), "::1");
+    CHECK_STR(http_host_name(STR("web:80")), "web");
 }
 
 TEST(tokens_and_methods_are_told_apart)

@@ -714,7 +714,6 @@ TEST(a_web_server_is_known_by_its_name)
     static const struct tls_options open = {.peer = TLS_PEER_NONE, .max_version = 13};
     struct mesh_pair m;
     struct pair p;
-    struct err err;
 
     mesh_init_with(&m, &web, &open);
     pair_init(&p, m.client, m.server, "server.test", "");
@@ -726,7 +725,64 @@ TEST(a_web_server_is_known_by_its_name)
     CHECK(!pair_shake(&p));
     CHECK(strstr(tls_failure(p.client).p, "another name") != NULL);
     pair_done(&p);
-    CHECK(!tls_new(m.client, STR_NONE, STR_NONE, &err));
+    pair_init(&p, m.client, m.server, "", "");
+    CHECK(!pair_shake(&p));
+    CHECK(strstr(tls_failure(p.client).p, "no name to compare") != NULL);
+    pair_done(&p);
+    mesh_done(&m);
+}
+
+/* What is asked for and what is accepted may differ (DestinationRule sni, subjectAltNames). */
+TEST(a_web_server_may_have_to_have_other_names)
+{
+    static const struct tls_options web = {.peer = TLS_PEER_WEB, .max_version = 13};
+    static const struct tls_options open = {.peer = TLS_PEER_NONE, .max_version = 12};
+    static const struct {
+        const char *sni, *names;
+        bool fits;
+    } rows[] = {
+        {"other.test", "server.test",                true },
+        {"",           "no.test SERVER.test",        true },
+        {"",           "*",                          true },
+        {"server.test", "other.test",                false},
+        {"server.test", "test",                      false},
+        {"",           DB_URI,                       true },
+        {"",           WEB_URI " 192.0.2.1 rver.test", false},
+    };
+    struct mesh_pair m;
+    struct pair p;
+
+    mesh_init_with(&m, &web, &open);
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        pair_init(&p, m.client, m.server, rows[i].sni, "key");
+        tls_expect(p.client, str_from(rows[i].names));
+        if (pair_shake(&p) != rows[i].fits)
+            fail_msg("\"%s\" with \"%s\"", rows[i].sni, rows[i].names);
+        pair_done(&p);
+    }
+    mesh_done(&m);
+}
+
+TEST(whoever_answers_is_taken_where_nothing_is_verified)
+{
+    static const struct tls_options any = {.peer = TLS_PEER_ANY, .max_version = 13};
+    static const struct tls_options open = {.peer = TLS_PEER_NONE, .max_version = 13};
+    struct creds *empty;
+    struct mesh_pair m;
+    struct tls_context *client;
+    struct pair p;
+    struct err err;
+
+    mesh_init_with(&m, &mesh, &open);
+    empty = creds_new(STR_NONE, STR_NONE, STR_NONE, &err);
+    client = tls_client_context(empty, &any, &err);
+    CHECK(client != NULL);
+    pair_init(&p, client, m.server, "whatever.test", "");
+    CHECK(pair_shake(&p));
+    CHECK_TEXT(tls_version(p.client), "TLSv1.3");
+    pair_done(&p);
+    tls_context_unref(client);
+    creds_unref(empty);
     mesh_done(&m);
 }
 

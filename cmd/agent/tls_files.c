@@ -1,0 +1,226 @@
+#include "cmd/agent/tls_files.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "mesh/base/file.h"
+#include "mesh/base/log.h"
+#include "mesh/base/loop.h"
+#include "mesh/base/map.h"
+#include "mesh/base/mem.h"
+#include "mesh/snapshot.h"
+#include "pki/cert.h"
+#include "pki/creds.h"
+#include "pki/key.h"
+#include "proxy/proxy.h"
+
+enum { N_LOOK = 1 };
+
+enum { FILE_CA, FILE_CERT, FILE_KEY, FILES };
+
+/* How a file looked when it was read; all zero: it was not there. */
+struct look {
+    dev_t dev;
+    ino_t ino;
+    off_t size;
+    struct timespec changed;
+};
+
+struct entry {
+    char *paths[FILES]; /* NULL: none */
+    struct look looks[FILES];
+    bool is_used;
+};
+
+struct tls_files {
+    struct task task;
+    struct timer timer;
+    struct proxy *proxy;
+    struct map entries; /* key of the credentials -> struct entry * */
+};
+
+/* Where systems keep the authorities that everybody trusts. */
+static const char *system_authorities(void)
+{
+    static const char *const places[] = {"/etc/ssl/certs/ca-certificates.crt",
+                                         "/etc/pki/tls/certs/ca-bundle.crt"};
+
+    for (size_t i = 0; i < COUNT(places); i++) {
+        if (file_exists(places[i]))
+            return places[i];
+    }
+    return places[0];
+}
+
+static struct look look_at(const char *path)
+{
+    struct look l = {0};
+    struct stat st;
+
+    if (path && stat(path, &st) == 0)
+        l = (struct look){st.st_dev, st.st_ino, st.st_size, st.st_mtim};
+    return l;
+}
+
+static bool same_look(const struct look *a, const struct look *b)
+{
+    return a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
+           a->changed.tv_sec == b->changed.tv_sec && a->changed.tv_nsec == b->changed.tv_nsec;
+}
+
+static int read_texts(const struct entry *e, struct buf texts[FILES], struct err *err)
+{
+    for (size_t i = 0; i < FILES; i++) {
+        if (e->paths[i] && file_read(e->paths[i], &texts[i], err))
+            return -1;
+    }
+    return 0;
+}
+
+static struct creds *read_creds(const struct entry *e, struct err *err)
+{
+    struct buf texts[FILES];
+    struct creds *c = NULL;
+
+    for (size_t i = 0; i < FILES; i++)
+        buf_init(&texts[i], CERT_TEXT_MAX);
+    if (read_texts(e, texts, err) == 0) {
+        c = creds_new(buf_str(&texts[FILE_CERT]), buf_str(&texts[FILE_KEY]),
+                      buf_str(&texts[FILE_CA]), err);
+        if (!c)
+            (void)err_wrap(err, "%s", e->paths[FILE_CERT] ? e->paths[FILE_CERT] : e->paths[FILE_CA]);
+    }
+    if (texts[FILE_KEY].p)
+        key_wipe(texts[FILE_KEY].p, texts[FILE_KEY].n);
+    for (size_t i = 0; i < FILES; i++)
+        buf_done(&texts[i]);
+    return c;
+}
+
+static void load(struct tls_files *f, struct str key, struct entry *e)
+{
+    struct creds *c;
+    struct err err;
+
+    for (size_t i = 0; i < FILES; i++)
+        e->looks[i] = look_at(e->paths[i]);
+    c = read_creds(e, &err);
+    if (!c) {
+        log_error("tls of a DestinationRule: %s", err.text);
+        return;
+    }
+    proxy_set_creds(f->proxy, key, c);
+    creds_unref(c);
+}
+
+static char *path_or_none(struct str path)
+{
+    return path.n ? str_dup(path) : NULL;
+}
+
+static struct entry *entry_new(const struct origination *o)
+{
+    struct entry *e = MEM_NEW(struct entry);
+
+    if (!o->skip_verify)
+        e->paths[FILE_CA] = str_dup(o->ca_file.n ? o->ca_file : str_from(system_authorities()));
+    e->paths[FILE_CERT] = path_or_none(o->cert_file);
+    e->paths[FILE_KEY] = path_or_none(o->key_file);
+    return e;
+}
+
+static void entry_free(struct entry *e)
+{
+    for (size_t i = 0; i < FILES; i++)
+        mem_free(e->paths[i]);
+    mem_free(e);
+}
+
+static void use(struct tls_files *f, const struct origination *o)
+{
+    struct entry *e = map_get(&f->entries, o->creds);
+
+    if (!e) {
+        e = entry_new(o);
+        map_put(&f->entries, o->creds, e);
+        load(f, o->creds, e);
+    }
+    e->is_used = true;
+}
+
+void tls_files_follow(struct tls_files *f, const struct snapshot *s)
+{
+    struct map_entry *m;
+
+    for (size_t i = 0; (m = map_each(&f->entries, &i));)
+        ((struct entry *)m->value)->is_used = false;
+    for (size_t i = 0; i < s->cluster_count; i++) {
+        if (s->clusters[i]->origination)
+            use(f, s->clusters[i]->origination);
+    }
+    for (size_t i = 0; (m = map_each(&f->entries, &i));) {
+        struct entry *e = m->value;
+
+        if (e->is_used)
+            continue;
+        map_del(&f->entries, m->key);
+        entry_free(e);
+    }
+    if (f->entries.count > 0)
+        timer_in(&f->timer, TLS_FILES_LOOK_MS);
+    else
+        timer_stop(&f->timer);
+}
+
+void tls_files_look(struct tls_files *f)
+{
+    struct map_entry *m;
+
+    for (size_t i = 0; (m = map_each(&f->entries, &i));) {
+        struct entry *e = m->value;
+        bool changed = false;
+
+        for (size_t k = 0; k < FILES; k++) {
+            struct look now = look_at(e->paths[k]);
+
+            changed = changed || !same_look(&now, &e->looks[k]);
+        }
+        if (changed)
+            load(f, m->key, e);
+    }
+}
+
+static void run(struct task *t, unsigned notes)
+{
+    struct tls_files *f = CONTAINER(t, struct tls_files, task);
+
+    (void)notes; /* N_LOOK, the only one */
+    tls_files_look(f);
+    timer_in(&f->timer, TLS_FILES_LOOK_MS);
+}
+
+struct tls_files *tls_files_new(struct loop *l, struct proxy *p)
+{
+    struct tls_files *f = MEM_NEW(struct tls_files);
+
+    f->proxy = p;
+    task_init(&f->task, l, run);
+    timer_init(&f->timer, &f->task, N_LOOK);
+    map_init(&f->entries);
+    return f;
+}
+
+void tls_files_free(struct tls_files *f)
+{
+    struct map_entry *m;
+
+    if (!f)
+        return;
+    timer_stop(&f->timer);
+    task_forget(&f->task);
+    for (size_t i = 0; (m = map_each(&f->entries, &i));)
+        entry_free(m->value);
+    map_done(&f->entries);
+    mem_free(f);
+}

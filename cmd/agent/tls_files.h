@@ -1,0 +1,27 @@
+/* Files that rules name for TLS with servers outside of the mesh (snapshot.h, struct origination):
+ * read when a rule comes into force, and again when they change.
+ *
+ * Flow:      agent.c shows every snapshot before the proxy gets it; what was read goes to
+ *            proxy_set_creds under the origination's key.
+ * Errors:    are logged once, with the file; requests that need it fail until it is there. A file
+ *            that becomes unusable leaves the last good one in force.
+ * Threads:   the control thread.
+ */
+#pragma once
+
+#include "mesh/base/err.h"
+
+struct loop;
+struct proxy;
+struct snapshot;
+struct tls_files;
+
+struct tls_files *tls_files_new(struct loop *l, struct proxy *p);
+void tls_files_free(struct tls_files *f); /* NULL is fine */
+
+/* Read what this snapshot needs and was not read yet; look after nothing else from now on. */
+void tls_files_follow(struct tls_files *f, const struct snapshot *s);
+/* Look whether a file has changed; the timer does it every TLS_FILES_LOOK_MS. */
+void tls_files_look(struct tls_files *f);
+
+#define TLS_FILES_LOOK_MS 5000

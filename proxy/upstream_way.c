@@ -1,0 +1,115 @@
+#include <stdio.h>
+
+#include "mesh/base/mem.h"
+#include "pki/creds.h"
+#include "proxy/upstream_parts.h"
+#include "proxy/wire/tls.h"
+
+static bool wants_tls(const struct upstream_target *t)
+{
+    const struct cluster *c = t->cluster;
+
+    switch (c->tls) {
+    case CLUSTER_TLS_WEB:
+        return true;
+    case CLUSTER_TLS_MUTUAL:
+        return c->kind == CLUSTER_ENDPOINTS;
+    case CLUSTER_TLS_AUTO:
+        return c->kind == CLUSTER_ENDPOINTS && t->endpoint && t->endpoint->is_mesh;
+    case CLUSTER_TLS_OFF:
+        break;
+    }
+    return false;
+}
+
+/* TLS with a server outside of the mesh ends at the application itself, wherever it is. */
+bool way_is_local(const struct upstream_target *t)
+{
+    return t->endpoint && t->endpoint->is_local && t->cluster->tls != CLUSTER_TLS_WEB;
+}
+
+/* Everything that decides who is at the other end, and as whom we speak to it. Empty: it does not fit. */
+static struct str key_of(const struct upstream_target *t, struct way *way)
+{
+    char addr[ADDR_TEXT_MAX];
+    bool off = t->cluster->tls == CLUSTER_TLS_OFF;
+    uint64_t generation = way->id ? creds_generation(way->id->creds) : 0;
+    int n = snprintf(way->text, sizeof(way->text), "%.*s|%.*s|%.*s|%llu|%.*s|%s|%.*s|%s|%s",
+                     STR_ARG(t->cluster->name), STR_ARG(t->identity), STR_ARG(way->creds),
+                     (unsigned long long)generation, STR_ARG(way->expect),
+                     addr_format(&t->addr, addr), STR_ARG(way->sni), t->is_http ? "http" : "tcp",
+                     way_is_local(t) ? (off ? "pair-plain" : "pair")
+                     : way->is_tls   ? "tls"
+                                     : "plain");
+
+    if (n < 0 || (size_t)n >= sizeof(way->text)) /* two long names must not meet in one pool */
+        return STR_NONE;
+    return (struct str){way->text, (size_t)n};
+}
+
+static void into_mesh(const struct upstream_target *t, struct way *way)
+{
+    way->creds = t->identity;
+    way->sni = t->cluster->sni;
+    if (t->cluster->sans.n)
+        way->expect = t->cluster->sans;
+    else if (t->endpoint)
+        way->expect = t->endpoint->identity;
+}
+
+/* An address is no server name (RFC 6066 section 3), but a certificate may be for one. */
+static void out_of_mesh(const struct upstream_target *t, struct way *way)
+{
+    const struct origination *o = t->cluster->origination;
+    struct addr literal;
+
+    way->creds = o->creds;
+    way->sni = o->sni;
+    if (o->sni.n == 0 && !addr_parse_ip(t->host, &literal))
+        way->sni = t->host;
+    way->expect = o->names.n ? o->names : t->host.n ? t->host : STR("*");
+}
+
+bool way_find(struct upstream_wait *wait, struct way *way)
+{
+    const struct upstream_target *t = &wait->target;
+    bool is_web = t->cluster->tls == CLUSTER_TLS_WEB;
+
+    way->is_tls = wants_tls(t) && !way_is_local(t);
+    way->creds = way->sni = way->expect = STR_NONE;
+    way->id = NULL;
+    if (way->is_tls) {
+        (is_web ? out_of_mesh : into_mesh)(t, way);
+        way->id = worker_identity(wait->worker, way->creds);
+    }
+    if (way->is_tls && !way->id) {
+        upstream_answer(wait, NULL, OUTCOME_UPSTREAM_TLS,
+                        is_web ? STR("the files of the rule's tls cannot be used; the agent's log says why")
+                               : STR("there is no certificate for the caller's identity yet"));
+        return false;
+    }
+    way->key = key_of(t, way);
+    if (way->key.n == 0) {
+        upstream_answer(wait, NULL, OUTCOME_INTERNAL, STR("names of this cluster are too long"));
+        return false;
+    }
+    way->pool = t->is_http ? pool_get(wait->worker, t, way) : NULL;
+    return true;
+}
+
+bool way_start_tls(struct upstream *u, const struct upstream_target *t, const struct way *way)
+{
+    const struct origination *o = t->cluster->origination;
+    struct tls_context *context =
+        t->cluster->tls == CLUSTER_TLS_WEB
+            ? worker_web_context(u->worker, way->id, t->is_http, o->skip_verify)
+            : worker_client_context(u->worker, way->id, t->is_http);
+    struct err err;
+    struct tls *tls = context ? tls_new(context, way->sni, way->key, &err) : NULL;
+
+    if (!tls)
+        return false;
+    tls_expect(tls, way->expect);
+    io_start_tls(&u->io, tls, NULL);
+    return true;
+}

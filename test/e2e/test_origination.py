@@ -1,0 +1,134 @@
+"""TLS with servers outside of the mesh: DestinationRule tls SIMPLE and MUTUAL, from a plain request of an application."""
+
+import subprocess
+
+import pytest
+from conftest import APP, Mesh
+from mesh import wait_until
+
+HOST = "api.example.com"
+
+
+def openssl(*args, cwd):
+    subprocess.run(["openssl", *args], cwd=cwd, check=True, capture_output=True)
+
+
+def authority(folder, name):
+    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-keyout", f"{name}.key",
+            "-out", f"{name}.pem", "-subj", f"/CN={name}", cwd=folder)
+
+
+def certificate(folder, name, by, sans, usage="serverAuth"):
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}", cwd=folder)
+    (folder / f"{name}.ext").write_text(f"subjectAltName={sans}\nextendedKeyUsage={usage}\nbasicConstraints=CA:FALSE\n")
+    openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{by}.pem", "-CAkey", f"{by}.key", "-days", "2", "-extfile", f"{name}.ext",
+            "-out", f"{name}.crt", cwd=folder)
+    (folder / f"{name}.key").chmod(0o640)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    d = tmp_path_factory.mktemp("files")
+    authority(d, "good")
+    authority(d, "other")
+    certificate(d, "server", "good", f"DNS:{HOST},DNS:*.alt.test,URI:spiffe://elsewhere/api")
+    certificate(d, "client", "other", "DNS:client.test", "clientAuth")
+    return d
+
+
+@pytest.fixture(scope="module")
+def m(folder):
+    with Mesh() as mesh:
+        mesh.server()
+        client = mesh.host("client").service("client", 8080, protocol="http").app("client", 8080, APP, NAME="client")
+        out = mesh.host("outside")
+        files = {"CERT": str(folder / "server.crt"), "KEY": str(folder / "server.key")}
+        out.app("simple", 8443, APP, NAME="simple", **files)
+        out.app("mutual", 8444, APP, NAME="mutual", CLIENTS=str(folder / "other.pem"), **files)
+        client.join()
+        yield mesh
+
+
+@pytest.fixture
+def clean(m):
+    yield m
+    m.clear()
+
+
+def documents(m, tls, target=8443, host=HOST, protocol="HTTP"):
+    return f"""apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: api}}
+spec:
+  hosts: [{host}]
+  ports: [{{number: 80, name: port, protocol: {protocol}, targetPort: {target}}}]
+  location: MESH_EXTERNAL
+  resolution: STATIC
+  endpoints: [{{address: {m["outside"].ip4}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: api}}
+spec:
+  host: {host}
+  trafficPolicy:
+    tls: {tls}
+"""
+
+
+def ask(m, tls, target=8443, host=HOST):
+    m.apply(documents(m, tls, target, host))
+    wait_until("the rule is in force", lambda: m["client"].http(f"http://{host}/").status in (200, 503), 10)
+    return m["client"].http(f"http://{host}/")
+
+
+def test_a_plain_request_leaves_as_tls_with_the_name_of_its_host(m, clean, folder):
+    told = ask(m, f"{{mode: SIMPLE, caCertificates: {folder}/good.pem}}").json()
+    assert told["app"] == "simple" and told["sni"] == HOST and told["alpn"] == "http/1.1" and told["client"] == []
+    assert told["tls"] == "TLSv1.3" and told["host"] == HOST
+
+
+def test_the_servers_authority_is_checked(m, clean, folder):
+    answer = ask(m, f"{{mode: SIMPLE, caCertificates: {folder}/other.pem}}")
+    assert answer.status == 503
+    assert m["client"].metric("istio_requests_total", response_flags="UF,URX", response_code="503") >= 1
+    assert ask(m, "{mode: SIMPLE}").status == 503  # the system's authorities know it as little
+    assert ask(m, "{mode: SIMPLE, insecureSkipVerify: true}").json()["app"] == "simple"
+
+
+@pytest.mark.parametrize("more,sni,status", [
+    ("sni: other.test", "other.test", 200),  # an explicit name: the chain alone is checked
+    ("sni: other.test, subjectAltNames: [b.alt.test]", "other.test", 200),
+    ("subjectAltNames: ['spiffe://elsewhere/api']", HOST, 200),
+    ("subjectAltNames: [no.test, a.b.alt.test]", HOST, 503),
+])
+def test_names_asked_for_and_accepted(m, clean, folder, more, sni, status):
+    answer = ask(m, f"{{mode: SIMPLE, caCertificates: {folder}/good.pem, {more}}}")
+    assert answer.status == status
+    assert status != 200 or answer.json()["sni"] == sni
+
+
+def test_without_names_the_server_must_be_the_host_that_was_asked_for(m, clean, folder):
+    assert ask(m, f"{{mode: SIMPLE, caCertificates: {folder}/good.pem}}", host="wrong.example.com").status == 503
+    assert ask(m, f"{{mode: SIMPLE, caCertificates: {folder}/good.pem}}", host="x.alt.test").json()["sni"] == "x.alt.test"
+
+
+def test_mutual_shows_a_certificate(m, clean, folder):
+    assert ask(m, f"{{mode: SIMPLE, caCertificates: {folder}/good.pem}}", target=8444).status == 503
+    told = ask(m, f"{{mode: MUTUAL, caCertificates: {folder}/good.pem, clientCertificate: {folder}/client.crt, "
+                  f"privateKey: {folder}/client.key}}", target=8444).json()
+    assert told["app"] == "mutual" and told["client"] == ["client"]
+
+
+def test_bare_bytes_leave_as_tls_too(m, clean, folder):
+    request = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    m.apply(documents(m, f"{{mode: SIMPLE, caCertificates: {folder}/good.pem, sni: bare.test}}", protocol="TCP"))
+    wait_until("the tunnel is open", lambda: '"sni": "bare.test"' in m["client"].tcp(f"{HOST}:80", send=request, until="}")["got"], 10)
+
+
+def test_a_missing_file_is_told_and_taken_once_it_is_there(m, clean, folder):
+    assert ask(m, f"{{mode: SIMPLE, caCertificates: {folder}/late.pem}}").status == 503
+    assert f"{folder}/late.pem" in m["client"].agent.text()
+    (folder / "late.pem").write_bytes((folder / "other.pem").read_bytes())
+    (folder / "late.pem").write_bytes((folder / "good.pem").read_bytes())
+    wait_until("the file is read", lambda: m["client"].http(f"http://{HOST}/").status == 200, 15)
