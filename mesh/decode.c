@@ -6,6 +6,7 @@
 #include "mesh/base/text.h"
 #include "mesh/base/yaml.h"
 #include "mesh/decode_parts.h"
+#include "mesh/ini_doc.h"
 #include "mesh/validate.h"
 
 /* ---- envelope ---- */
@@ -330,26 +331,38 @@ static bool is_list(const struct node *root)
     return root->kind == NODE_MAP && str_eq(node_text(root, "kind"), STR("List"));
 }
 
-static void take_object(const struct node *root, const struct node_document *doc, struct arena *a,
-                        struct object_list *out, struct findings *f)
-{
-    size_t before = f->errors;
-    struct object *o = decode_partly(root, doc->file, doc->number, a, f);
+/* Where documents go. */
+struct intake {
+    struct arena *a;
+    struct object_list *out;
+    struct findings *f;
+    bool takes_not_yet; /* also those that are only not supported yet */
+};
 
-    if (o)
-        validate_object(o, f);
-    if (o && f->errors == before)
-        object_list_add(out, a, o);
+static size_t errors_that_count(const struct intake *in)
+{
+    return in->takes_not_yet ? findings_errors_besides(in->f, FIND_NOT_YET) : in->f->errors;
 }
 
-static void take_list(const struct node_document *doc, struct arena *a, struct object_list *out,
-                      struct findings *f)
+static void take_object(const struct intake *in, const struct node *root,
+                        const struct node_document *doc)
+{
+    size_t before = errors_that_count(in);
+    struct object *o = decode_partly(root, doc->file, doc->number, in->a, in->f);
+
+    if (o)
+        validate_object(o, in->f);
+    if (o && errors_that_count(in) == before)
+        object_list_add(in->out, in->a, o);
+}
+
+static void take_list(const struct intake *in, const struct node_document *doc)
 {
     struct object_meta m = {.file = doc->file,
                             .document = doc->number,
                             .line = doc->root->line,
                             .column = doc->root->column};
-    struct decoder d = {a, f, &m};
+    struct decoder d = {in->a, in->f, &m};
     const struct node *items = node_get(doc->root, STR("items"));
 
     if (!str_eq(node_text(doc->root, "apiVersion"), STR("v1")))
@@ -365,33 +378,71 @@ static void take_list(const struct node_document *doc, struct arena *a, struct o
         !decode_is(&d, items, NODE_LIST, "a list of documents"))
         return;
     for (const struct node *c = items->first; c; c = c->next)
-        take_object(c, doc, a, out, f);
+        take_object(in, c, doc);
 }
 
-static bool looks_like_json(struct str text)
+const char *const document_endings[] = {".yaml", ".yml", ".json", ".ini", NULL};
+
+/* The one place where it is decided: a file's ending, else the first character that counts. */
+static enum syntax syntax_of(struct str text, struct str file)
 {
-    text = str_trim(text);
-    return text.n && (text.p[0] == '{' || text.p[0] == '[');
+    struct str start = str_trim(text);
+
+    if (str_ends(file, STR(".ini")))
+        return SYNTAX_INI;
+    if (!str_ends(file, STR(".yaml")) && !str_ends(file, STR(".yml")) && ini_doc_is(text))
+        return SYNTAX_INI;
+    return start.n && (start.p[0] == '{' || start.p[0] == '[') ? SYNTAX_JSON : SYNTAX_YAML;
+}
+
+static int read_documents(struct str text, struct str file, enum syntax syntax, struct arena *a,
+                          struct node_document **out, struct findings *f)
+{
+    struct node_document single = {.file = file, .number = 1, .length = text.n};
+
+    switch (syntax == SYNTAX_AUTO ? syntax_of(text, file) : syntax) {
+    case SYNTAX_JSON:
+        if (json_parse(text, file, a, &single.root, f))
+            return -1;
+        *out = ARENA_NEW(a, struct node_document);
+        **out = single;
+        return 0;
+    case SYNTAX_INI:
+        return ini_doc_parse(text, file, a, out, f);
+    case SYNTAX_AUTO:
+    case SYNTAX_YAML:
+        break;
+    }
+    return yaml_parse(text, file, a, out, f);
+}
+
+static int parse(const struct intake *in, struct str text, struct str file, enum syntax syntax)
+{
+    struct node_document *docs = NULL;
+    size_t before = errors_that_count(in);
+    int rc = read_documents(text, file, syntax, in->a, &docs, in->f);
+
+    for (const struct node_document *doc = docs; doc; doc = doc->next) {
+        if (is_list(doc->root))
+            take_list(in, doc);
+        else
+            take_object(in, doc->root, doc);
+    }
+    return rc == 0 && errors_that_count(in) == before ? 0 : -1;
 }
 
 int documents_parse(struct str text, struct str file, enum syntax syntax, struct arena *a,
                     struct object_list *out, struct findings *f)
 {
-    struct node_document *docs = NULL, single = {.file = file, .number = 1, .length = text.n};
-    size_t before = f->errors;
+    const struct intake in = {a, out, f, false};
 
-    if (syntax == SYNTAX_JSON || (syntax == SYNTAX_AUTO && looks_like_json(text))) {
-        if (json_parse(text, file, a, &single.root, f))
-            return -1;
-        docs = &single;
-    } else if (yaml_parse(text, file, a, &docs, f)) {
-        return -1;
-    }
-    for (const struct node_document *doc = docs; doc; doc = doc->next) {
-        if (is_list(doc->root))
-            take_list(doc, a, out, f);
-        else
-            take_object(doc->root, doc, a, out, f);
-    }
-    return f->errors == before ? 0 : -1;
+    return parse(&in, text, file, syntax);
+}
+
+int documents_parse_all(struct str text, struct str file, enum syntax syntax, struct arena *a,
+                        struct object_list *out, struct findings *f)
+{
+    const struct intake in = {a, out, f, true};
+
+    return parse(&in, text, file, syntax);
 }

@@ -1,6 +1,6 @@
 /* Documents into the model, by the schema tables.
  *
- * Flow:      text -> yaml/json reader -> node -> decode_object (envelope, then the spec by its
+ * Flow:      text -> yaml/json/INI reader -> node -> decode_object (envelope, then the spec by its
  * table) -> validate_object. Ownership: objects live in the arena given and point into the nodes
  * there; `text` must live as long as the arena. Errors:    every problem is a finding with file,
  * line, column, document and JSON pointer. Nothing is ignored: a field without a row is WEFT1203,
@@ -12,16 +12,22 @@
 #include "mesh/kinds/common.h"
 #include "mesh/kinds/kinds.h"
 
-enum syntax {
-    SYNTAX_AUTO,
-    SYNTAX_YAML,
-    SYNTAX_JSON
-}; /* AUTO: JSON if the first character is '{' or '[' */
+/* AUTO: INI if the file's name ends in .ini, or if it says nothing and the text begins with
+ * "[Kind"; JSON if the first character is '{' or '['; else YAML. */
+enum syntax { SYNTAX_AUTO, SYNTAX_YAML, SYNTAX_JSON, SYNTAX_INI };
+
+/* Of the files of a folder that are documents; NULL-ended, for file_list(). */
+extern const char *const document_endings[];
 
 /* Reader, decode and validate_object for each document and each item of a List. Objects with errors
  * are not appended. -1 if there was any error. */
 int documents_parse(struct str text, struct str file, enum syntax syntax, struct arena *a,
                     struct object_list *out, struct findings *f) MUST_USE;
+
+/* The same, but documents whose only errors are that something is not supported yet (WEFT1601) are
+ * appended too; -1 if there was any other error. */
+int documents_parse_all(struct str text, struct str file, enum syntax syntax, struct arena *a,
+                        struct object_list *out, struct findings *f) MUST_USE;
 
 /* One document, which is not a List, or a node that stands for one (an item of a List). NULL if it
  * has an error; the checks of validate.h are not made here. */

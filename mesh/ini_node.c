@@ -3,89 +3,7 @@
 #include <string.h>
 
 #include "mesh/base/json.h"
-#include "mesh/kinds/common.h"
-
-/* What a row, or a value of a map, asks for. */
-enum shape_kind {
-    SHAPE_STRING,
-    SHAPE_NUMBER,
-    SHAPE_BOOL,
-    SHAPE_STRINGS, /* lists of scalars */
-    SHAPE_NUMBERS,
-    SHAPE_MESSAGE,  /* of `message` */
-    SHAPE_MESSAGES, /* a list of them */
-    SHAPE_MAP,      /* with free keys; `values` is the row */
-    SHAPE_ANY,
-    SHAPE_UNKNOWN,
-};
-
-struct shape {
-    enum shape_kind kind;
-    const struct schema *message;
-    const struct field *values;
-};
-
-static struct shape shape_of(const struct field *f)
-{
-    switch (f->type) {
-    case FIELD_STRING:
-    case FIELD_WORD:
-    case FIELD_DURATION:
-    case FIELD_ENUM:
-    case FIELD_BYTES:
-    case FIELD_TEXT:
-    case FIELD_IP:
-    case FIELD_ADDRESS:
-    case FIELD_SWITCH:
-        return (struct shape){SHAPE_STRING, NULL, NULL};
-    case FIELD_BOOL:
-        return (struct shape){SHAPE_BOOL, NULL, NULL};
-    case FIELD_INT32:
-    case FIELD_UINT32:
-    case FIELD_UINT64:
-    case FIELD_DOUBLE:
-    case FIELD_PORT:
-        return (struct shape){SHAPE_NUMBER, NULL, NULL};
-    case FIELD_MATCH:
-        return (struct shape){SHAPE_MESSAGE, &string_match_schema, NULL};
-    case FIELD_MESSAGE:
-    case FIELD_EMBED:
-        return (struct shape){SHAPE_MESSAGE, f->message, NULL};
-    case FIELD_STRINGS:
-        return (struct shape){SHAPE_STRINGS, NULL, NULL};
-    case FIELD_UINT32S:
-        return (struct shape){SHAPE_NUMBERS, NULL, NULL};
-    case FIELD_MATCHES:
-        return (struct shape){SHAPE_MESSAGES, &string_match_schema, NULL};
-    case FIELD_MESSAGES:
-        return (struct shape){SHAPE_MESSAGES, f->message, NULL};
-    case FIELD_LABELS:
-    case FIELD_NUMBERS:
-    case FIELD_MATCH_MAP:
-    case FIELD_MESSAGE_MAP:
-    case FIELD_NAMED_MESSAGES:
-        return (struct shape){SHAPE_MAP, NULL, f};
-    case FIELD_OBJECT:
-    case FIELD_ANY:
-        break;
-    }
-    return (struct shape){SHAPE_ANY, NULL, NULL};
-}
-
-static struct shape shape_of_value(const struct field *map)
-{
-    switch (map->type) {
-    case FIELD_NUMBERS:
-        return (struct shape){SHAPE_NUMBER, NULL, NULL};
-    case FIELD_MATCH_MAP:
-        return (struct shape){SHAPE_MESSAGE, &string_match_schema, NULL};
-    case FIELD_MESSAGE_MAP:
-    case FIELD_NAMED_MESSAGES:
-        return (struct shape){SHAPE_MESSAGE, map->message, NULL};
-    default:
-        return (struct shape){SHAPE_STRING, NULL, NULL};
-    }
-}
+#include "mesh/ini_shape.h"
 
 /* ---- findings ---- */
 
@@ -324,7 +242,17 @@ static bool is_word(const struct ini_entry *e, const char *word)
     return !e->quoted && str_eq(e->text, str_from(word));
 }
 
-static struct node *scalar(struct ini_tree *t, enum shape_kind kind, const struct ini_entry *e)
+/* A list of scalars as JSON. [::1]:80 is not one, it is an element. */
+static bool is_list_literal(enum ini_shape_kind kind, const struct ini_entry *e)
+{
+    struct str inside = str_trim(str_sub(e->text, 1, e->text.n));
+
+    if (e->quoted || !str_starts(e->text, STR("[")))
+        return false;
+    return kind == SHAPE_NUMBERS || (inside.n && (inside.p[0] == '"' || inside.p[0] == ']'));
+}
+
+static struct node *scalar(struct ini_tree *t, enum ini_shape_kind kind, const struct ini_entry *e)
 {
     enum node_kind as = NODE_STRING;
     bool is_any = kind == SHAPE_ANY;
@@ -343,7 +271,8 @@ static struct node *scalar(struct ini_tree *t, enum shape_kind kind, const struc
     return n;
 }
 
-static struct node *value_of(struct ini_tree *t, enum shape_kind kind, const struct ini_entry *e)
+static struct node *value_of(struct ini_tree *t, enum ini_shape_kind kind,
+                             const struct ini_entry *e)
 {
     switch (kind) {
     case SHAPE_MESSAGE:
@@ -352,19 +281,19 @@ static struct node *value_of(struct ini_tree *t, enum shape_kind kind, const str
     case SHAPE_ANY:
         return is_json(e) ? read_json(t, e) : scalar(t, kind, e);
     case SHAPE_STRINGS:
-    case SHAPE_NUMBERS:
-        return value_node(t, NODE_LIST, e); /* set_value fills it */
+    case SHAPE_NUMBERS: /* set_value fills it */
+        return is_list_literal(kind, e) ? read_json(t, e) : value_node(t, NODE_LIST, e);
     default:
         return scalar(t, kind, e);
     }
 }
 
 /* The path ends at a member of `parent` with this shape. */
-static void set_value(struct ini_tree *t, struct node *parent, struct str key, struct shape shape,
-                      const struct ini_entry *e)
+static void set_value(struct ini_tree *t, struct node *parent, struct str key,
+                      struct ini_shape shape, const struct ini_entry *e)
 {
     bool is_list = shape.kind == SHAPE_STRINGS || shape.kind == SHAPE_NUMBERS;
-    bool is_element = is_list && !is_word(e, "[]");
+    bool is_element = is_list && !is_list_literal(shape.kind, e);
     struct node *n = find_member(t, parent, key);
 
     if (n && !(is_element && n->kind == NODE_LIST)) {
@@ -447,7 +376,7 @@ static bool next_step(struct ini_tree *t, struct str *rest, bool is_first, struc
 /* Into the member `key`, which has parts: it is made if it is not there, and of a list the last
  * element. NULL with a finding. */
 static struct node *descend(struct ini_tree *t, struct node *parent, struct str key,
-                            enum shape_kind kind, const struct ini_entry *e)
+                            enum ini_shape_kind kind, const struct ini_entry *e)
 {
     struct node *n = find_member(t, parent, key);
     bool is_list = kind == SHAPE_MESSAGES;
@@ -469,7 +398,7 @@ static struct node *descend(struct ini_tree *t, struct node *parent, struct str 
     return NULL;
 }
 
-static const char *shape_name(enum shape_kind kind)
+static const char *shape_name(enum ini_shape_kind kind)
 {
     switch (kind) {
     case SHAPE_STRINGS:
@@ -489,14 +418,14 @@ struct place {
 };
 
 /* What the member of this name is to be. */
-static struct shape shape_at(const struct place *at, struct str name)
+static struct ini_shape shape_at(const struct place *at, struct str name)
 {
     const struct field *f;
 
     if (at->map)
-        return shape_of_value(at->map);
+        return ini_shape_of_value(at->map);
     f = schema_find(at->message, name);
-    return f ? shape_of(f) : (struct shape){SHAPE_UNKNOWN, NULL, NULL};
+    return f ? ini_shape_of(f) : (struct ini_shape){SHAPE_UNKNOWN, NULL, NULL};
 }
 
 /* The rest of the path belongs to the key: maps of scalars have nothing below, so that
@@ -512,7 +441,7 @@ static struct str whole_key(const struct place *at, struct str *rest, struct str
 }
 
 /* Move into one member; false if the path cannot go on. */
-static bool go(struct ini_tree *t, struct place *at, struct str name, struct shape shape,
+static bool go(struct ini_tree *t, struct place *at, struct str name, struct ini_shape shape,
                const struct ini_entry *e)
 {
     if (shape.kind == SHAPE_UNKNOWN) {
@@ -541,7 +470,7 @@ void ini_tree_set(struct ini_tree *t, struct node *root, const struct schema *s,
 
     while (next_step(t, &rest, is_first, &step, &problem)) {
         struct str name = step.in_brackets ? step.name : whole_key(&at, &rest, step.name);
-        struct shape shape = shape_at(&at, name);
+        struct ini_shape shape = shape_at(&at, name);
 
         is_first = false;
         if (rest.n == 0) {
@@ -555,7 +484,7 @@ void ini_tree_set(struct ini_tree *t, struct node *root, const struct schema *s,
 }
 
 static struct node *fail_element(struct ini_tree *t, const struct place *at, struct str name,
-                                 struct shape shape, const struct ini_entry *e)
+                                 struct ini_shape shape, const struct ini_entry *e)
 {
     struct finding *x;
 
@@ -582,7 +511,7 @@ struct node *ini_tree_element(struct ini_tree *t, struct node *root, const struc
     struct ini_entry e = {
         .key = path, .line = line, .column = 1, .key_line = line, .key_column = 1};
     struct place at = {root, s, NULL};
-    struct shape shape = {SHAPE_UNKNOWN, NULL, NULL};
+    struct ini_shape shape = {SHAPE_UNKNOWN, NULL, NULL};
     struct str rest = path, name = STR_NONE;
     struct node *list, *n;
 

@@ -9,6 +9,7 @@
  *   labels["app.kubernetes.io/name"] = web      a key of a map, in brackets and quotes
  *   labels.app = web                            or bare, if it is of letters, digits, '-', '_', '/'
  *   hosts = []    retries = {}          an empty list, an empty message
+ *   hosts = ["a.example.com", "b"]      a list of scalars at once
  *   match = [{"uri": {"prefix": "/"}}]  any list, map or message as JSON; strings that follow each
  *                                       other are one string, so that it can be broken into lines
  *

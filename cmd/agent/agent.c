@@ -912,7 +912,7 @@ static const struct flag agent_flags[] = {
     {"socket",     0, FLAG_TEXT,   "PATH",
      "Local pages (default /run/weft/agent.sock, or $WEFT_AGENT_SOCKET)."             },
     {"standalone", 0, FLAG_TEXT,   "DIR",
-     "No server and no join: documents (*.yaml, *.json), certs/, agent.ini and services.d/ are in DIR."},
+     "No server and no join: documents (*.yaml, *.json, *.ini), certs/, agent.ini and services.d/ are in DIR."},
     {"debug",      0, FLAG_SWITCH, NULL,   "Log every step."                          },
 };
 

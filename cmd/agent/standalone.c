@@ -1,6 +1,6 @@
 /* `weft agent run --standalone DIR`: one proxy from files alone.
  *
- *     DIR/ *.yaml *.yml *.json    documents, checked together as one apply
+ *     DIR/ *.yaml *.json *.ini    documents, checked together as one apply
  *     DIR/agent.ini, services.d/  as an ordinary agent has them
  *     DIR/certs/                  file_certs.h
  *
@@ -92,16 +92,17 @@ static void read_document(struct load *l, const char *name)
 
 static void read_documents(struct load *l)
 {
-    static const char *const suffixes[] = {".yaml", ".yml", ".json", NULL};
     const char *dir = l->s->agent->settings.standalone_dir;
     char **names = NULL;
     size_t n = 0;
     struct err err;
 
-    if (file_list(dir, suffixes, &names, &n, &err))
+    if (file_list(dir, document_endings, &names, &n, &err))
         problem(l, dir, err.text);
-    for (size_t i = 0; i < n; i++)
-        read_document(l, names[i]);
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(names[i], "agent.ini") != 0) /* its settings */
+            read_document(l, names[i]);
+    }
     file_list_free(names, n);
     if (l->objects.count > LIMIT_APPLY_DOCUMENTS)
         findings_add(&l->findings, FIND_LIMIT, SEVERITY_ERROR, "more than %u documents in %s", LIMIT_APPLY_DOCUMENTS,

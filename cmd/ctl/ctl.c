@@ -1,12 +1,11 @@
 /* The operator's commands: they talk to the server's API over its Unix socket. */
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cmd/command.h"
+#include "cmd/ctl/files.h"
 #include "cmd/ctl/lint.h"
 #include "cmd/ctl/table.h"
 #include "mesh/base/file.h"
@@ -156,58 +155,31 @@ static void escape(struct buf *out, struct str s)
 
 /* ---- apply, delete -f ---- */
 
-static int add_file(struct buf *out, const char *path, size_t *count, struct err *err)
+struct files_body {
+    struct buf *out;
+    size_t count;
+};
+
+static int add_file(void *arg, struct str name, struct str text, struct err *err)
 {
-    struct buf text;
-    int rc;
+    struct files_body *b = arg;
 
-    buf_init(&text, LIMIT_APPLY_BYTES);
-    rc = file_read(path, &text, err);
-    if (rc == 0) {
-        buf_adds(out, (*count)++ ? ",{\"name\":" : "{\"name\":");
-        buf_json(out, strcmp(path, "-") == 0 ? STR("(stdin)") : str_from(path));
-        buf_adds(out, ",\"text\":");
-        buf_json(out, buf_str(&text));
-        buf_addc(out, '}');
-    }
-    buf_done(&text);
-    return rc;
-}
-
-static int add_path(struct buf *out, const char *path, size_t *count, struct err *err)
-{
-    static const char *const suffixes[] = {".yaml", ".yml", ".json", NULL};
-    struct stat st;
-    char **names;
-    size_t n;
-    int rc = 0;
-
-    if (strcmp(path, "-") == 0 || stat(path, &st) || !S_ISDIR(st.st_mode))
-        return add_file(out, path, count, err);
-    if (file_list(path, suffixes, &names, &n, err))
-        return -1;
-    if (n == 0)
-        rc = err_set(err, ERR_MISSING, "%s: no .yaml, .yml or .json file in this folder", path);
-    for (size_t i = 0; i < n && rc == 0; i++) {
-        char full[4096];
-
-        (void)snprintf(full, sizeof(full), "%s/%s", path, names[i]);
-        rc = add_file(out, full, count, err);
-    }
-    file_list_free(names, n);
-    return rc;
+    (void)err; /* what does not fit is told at the end */
+    buf_adds(b->out, b->count++ ? ",{\"name\":" : "{\"name\":");
+    buf_json(b->out, name);
+    buf_adds(b->out, ",\"text\":");
+    buf_json(b->out, text);
+    buf_addc(b->out, '}');
+    return 0;
 }
 
 static int files_body(const struct args *a, struct buf *out, struct err *err)
 {
-    const char *path;
-    size_t count = 0;
+    struct files_body b = {out, 0};
 
     buf_adds(out, "{\"files\":[");
-    for (size_t i = 0; (path = args_nth(a, "file", i)); i++) {
-        if (add_path(out, path, &count, err))
-            return -1;
-    }
+    if (files_each(a, add_file, &b, err))
+        return -1;
     buf_adds(out, "]}");
     if (out->failed)
         return err_set(err, ERR_LIMIT, "more than %u MiB in one apply", LIMIT_APPLY_BYTES >> 20);

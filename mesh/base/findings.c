@@ -119,6 +119,15 @@ void findings_json(const struct findings *f, enum severity severity, struct buf 
     buf_addc(out, ']');
 }
 
+size_t findings_errors_besides(const struct findings *f, enum finding_code code)
+{
+    size_t n = f->errors;
+
+    for (const struct finding *x = f->first; x; x = x->next)
+        n -= x->code == code && x->severity == SEVERITY_ERROR;
+    return n;
+}
+
 int findings_err(const struct findings *f, struct err *err)
 {
     const struct finding *n = f->first;

@@ -65,5 +65,8 @@ void finding_print(const struct finding *f, struct buf *out);
 /* The findings of one severity as a JSON array (the `errors` and `warnings` of a problem). */
 void findings_json(const struct findings *f, enum severity severity, struct buf *out);
 
+/* Errors of other codes than this one. */
+size_t findings_errors_besides(const struct findings *f, enum finding_code code);
+
 /* The first error as an err (ERR_INVALID), saying how many there are. Returns -1. */
 int findings_err(const struct findings *f, struct err *err);

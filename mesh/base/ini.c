@@ -83,12 +83,14 @@ static void start_section(struct reading *r, struct str line)
         if (is_blank(name.p[i])) {
             s->type = str_sub(name, 0, i);
             s->name = str_trim(str_sub(name, i, name.n));
+            s->name_column = column_at(r->line, (size_t)(s->name.p - r->line.p));
             break;
         }
     }
     if (s->type.n == 0)
         fail(r, FIND_PARSE, 1, "a section needs a name", STR_NONE);
     s->line = r->number;
+    s->column = column_at(r->line, (size_t)(name.p - r->line.p));
     s->offset = (size_t)(r->line.p - r->text.p);
     if (r->last)
         r->last->next = s;

@@ -39,7 +39,8 @@ struct ini_section {
     struct str title;      /* "service web" */
     struct str type, name; /* "service", "web": split at the first blank; name may be empty */
     unsigned line;
-    size_t offset; /* of its line within the text */
+    unsigned column, name_column; /* of type and name; name_column 0: there is none */
+    size_t offset;                /* of its line within the text */
     struct ini_entry *first, *last;
     struct ini_section *next;
 };
