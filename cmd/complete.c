@@ -118,8 +118,9 @@ static void offer_placeholder(const struct cursor *c, struct str what, struct st
 
     if (str_eq(what, STR("FILE")) || str_eq(what, STR("DIR")) || str_eq(what, STR("PATH"))) {
         printf(":files\n");
-    } else if (str_eq(what, STR("FORMAT"))) {
-        offer_words("table yaml json name");
+    } else if (str_has(what, '|')) {
+        while (str_next(&what, '|', &rest))
+            offer(rest, "");
     } else if (str_eq(what, STR("SHELL"))) {
         offer_words("bash zsh fish");
     } else if (str_eq(what, STR("PAGE"))) {

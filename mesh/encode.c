@@ -262,7 +262,7 @@ static struct node *encode_field(const struct field *f, const char *message, str
         if (!*items) /* its `node`: the message was not written, its required members neither */
             return NULL;
         n = encode_message(f->message, at, a);
-        return n->count ? n : NULL;
+        return n->count || (f->flags & FIELD_REQUIRED) ? n : NULL;
     case FIELD_LABELS:
         n = encode_labels((const struct labels *)(const void *)at, a);
         return n->count ? n : NULL;

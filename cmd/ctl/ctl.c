@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "cmd/command.h"
+#include "cmd/ctl/convert.h"
 #include "cmd/ctl/files.h"
 #include "cmd/ctl/lint.h"
 #include "cmd/ctl/table.h"
@@ -275,11 +276,11 @@ const char *ctl_list_name(size_t i)
     return i < COUNT(lists) ? lists[i].name : NULL;
 }
 
-enum output { OUTPUT_TABLE, OUTPUT_YAML, OUTPUT_JSON, OUTPUT_NAME };
+enum output { OUTPUT_TABLE, OUTPUT_YAML, OUTPUT_JSON, OUTPUT_INI, OUTPUT_NAME };
 
 static int read_output(const struct args *a, enum output *out)
 {
-    static const char *const names[] = {"table", "yaml", "json", "name"};
+    static const char *const names[] = {"table", "yaml", "json", "ini", "name"};
     const char *want = args_text(a, "output", "table");
 
     for (size_t i = 0; i < COUNT(names); i++) {
@@ -288,7 +289,7 @@ static int read_output(const struct args *a, enum output *out)
             return 0;
         }
     }
-    fprintf(stderr, "weft: --output %s: write table, yaml, json or name\n", want);
+    fprintf(stderr, "weft: --output %s: write table, yaml, json, ini or name\n", want);
     return -1;
 }
 
@@ -304,11 +305,23 @@ static void print_name(const struct node *n)
     printf("%.*s%s%.*s\n", STR_ARG(kind), kind.n ? "/" : "", STR_ARG(name));
 }
 
+static void print_text(const struct call *c, enum output output)
+{
+    struct buf b;
+
+    buf_init(&b, LIMIT_APPLY_BYTES);
+    if (output == OUTPUT_YAML)
+        yaml_write(c->root, &b);
+    else if (!convert_write_ini(c->root, &b))
+        fprintf(stderr, "weft: some documents are of kinds that this version of weft does not know\n");
+    printf("%.*s", STR_ARG(buf_str(&b)));
+    buf_done(&b);
+}
+
 static void print_answer(const struct call *c, enum output output,
                          const struct table_column *columns)
 {
     const struct node *items = node_get(c->root, STR("items"));
-    struct buf b;
 
     if (!c->root || output == OUTPUT_JSON) {
         printf("%.*s", STR_ARG(buf_str(&c->body)));
@@ -324,10 +337,7 @@ static void print_answer(const struct call *c, enum output output,
         }
         return;
     }
-    buf_init(&b, LIMIT_APPLY_BYTES);
-    yaml_write(c->root, &b);
-    printf("%.*s", STR_ARG(buf_str(&b)));
-    buf_done(&b);
+    print_text(c, output);
 }
 
 static int get_list(const struct args *a, struct str path, const struct table_column *columns)
@@ -338,6 +348,10 @@ static int get_list(const struct args *a, struct str path, const struct table_co
 
     if (read_output(a, &output))
         return EXIT_USAGE;
+    if (output == OUTPUT_INI && columns != table_objects) {
+        fprintf(stderr, "weft: only documents are written as ini; this is a list: table, yaml, json or name\n");
+        return EXIT_USAGE;
+    }
     call_init(&c, a);
     code = ask(&c, "GET", path, "application/json", "application/json", STR_NONE);
     if (code < 0) {
@@ -634,7 +648,7 @@ static int eject_run(const struct args *a)
     }
 #define OUTPUT_FLAG                                                                                \
     {                                                                                              \
-        "output", 'o', FLAG_TEXT, "FORMAT", "table, yaml, json or name (default table)."           \
+        "output", 'o', FLAG_TEXT, "table|yaml|json|name", "How to show it (default table)."        \
     }
 #define NS_FLAG                                                                                    \
     {                                                                                              \
@@ -655,12 +669,18 @@ static const struct flag lint_flags[] = {
      "A file, a folder, or - for standard input; may be given several times."       },
     {"allow-not-yet", 0,   FLAG_SWITCH,   NULL,
      "What is only not supported yet (WEFT1601) is told, but is no failure."        },
-    {"output",        'o', FLAG_TEXT,     "FORMAT", "text or json (default text)."},
+    {"output",        'o', FLAG_TEXT,     "text|json", "How to tell what was found (default text)."},
+};
+static const struct flag convert_flags[] = {
+    {"file",   'f', FLAG_REPEATED, "FILE",
+     "A file, a folder, or - for standard input; may be given several times."                  },
+    {"output", 'o', FLAG_TEXT,     "yaml|json|ini", "The syntax to write (default yaml)."},
 };
 static const struct flag get_flags[] = {
     NS_FLAG,
     {"all-namespaces", 'A', FLAG_SWITCH, NULL, "Of all namespaces."},
-    OUTPUT_FLAG,
+    {"output", 'o', FLAG_TEXT, "table|yaml|json|ini|name",
+     "How to show it (default table); ini is for documents only."},
     SOCKET_FLAG,
 };
 static const struct flag delete_flags[] = {
@@ -689,7 +709,7 @@ static const struct flag status_flags[] = {
 
 const struct command ctl_commands[] = {
     {"apply",        "-f FILE [flags]",     "Put documents into force, all or none.",
-     "Istio's documents, unchanged, in YAML or JSON. Every problem is told at once, with file and "
+     "Istio's documents, unchanged, in YAML, JSON or INI. Every problem is told at once, with file and "
      "line; then nothing is\n"
      "changed.\n\n  weft apply -f rules.yaml -m \"reviews to v2\"\n  weft apply -f rules/ "
      "--dry-run\n  cat x.yaml | weft apply -f -",                                                                                                                       apply_flags,  COUNT(apply_flags),  0, 0, apply_run   },
@@ -697,6 +717,12 @@ const struct command ctl_commands[] = {
      "The checks that apply makes of each document, all at once. Exit code 4 if there is an error.\n\n"
      "  weft lint -f rules/\n  weft lint -f rules.yaml -o json --allow-not-yet",
      lint_flags, COUNT(lint_flags), 0, 0, lint_run},
+    {"convert",      "-f FILE [flags]",     "Write documents in another syntax: YAML, JSON or INI.",
+     "The syntax of a file is told by its name (.yaml, .yml, .json, .ini), that of standard input by how it begins.\n"
+     "What is written is the canonical form, as get shows it: without comments, defaults left out, namespaces said.\n"
+     "Documents that are not supported yet are converted, too; with an error, nothing is. No server is needed.\n\n"
+     "  weft convert -f rules.yaml -o ini\n  weft convert -f rules/ -o json\n  cat x.ini | weft convert -f -",
+     convert_flags, COUNT(convert_flags), 0, 0, convert_run},
     {"get",          "KIND [NAME] [flags]",
      "Show documents, or hosts, services, endpoints, certificates, tokens, revisions, audit.",       "Kinds take Istio's names: virtualservices (vs), destinationrules (dr), gateways (gw), "
      "serviceentries (se),\n"

@@ -1,6 +1,13 @@
-/* Documents in INI: what is read, and what is refused. */
+/* Documents in INI: what is read, what is refused, and that writing and reading lose nothing. */
 #include "mesh/ini_doc.h"
 
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "mesh/base/file.h"
+#include "mesh/ini_write.h"
 #include "test/unit/doc_world.h"
 
 #define VS_YAML                                                                                    \
@@ -232,4 +239,345 @@ TEST(a_document_knows_which_bytes_it_came_from)
     CHECK_INT(docs->next->number, 2);
     CHECK(docs->next->next == NULL);
     arena_done(&a);
+}
+
+/* ---- writing ---- */
+
+/* A text of any syntax as its one object; NULL with findings printed. */
+static struct node *read_back(struct str text, enum syntax syntax, struct arena *a)
+{
+    struct object_list list = {0};
+    struct findings f;
+
+    findings_init(&f, a);
+    if (documents_parse_all(text, STR("again"), syntax, a, &list, &f) == 0 && list.count == 1)
+        return encode_object(list.items[0], a);
+    for (const struct finding *x = f.first; x; x = x->next)
+        print_error("again:%u:%u: %.*s\n", x->line, x->column, STR_ARG(x->detail));
+    print_error("%.*s\n", STR_ARG(text));
+    return NULL;
+}
+
+static struct str write_as(const struct node *n, enum syntax syntax, struct arena *a)
+{
+    struct str text;
+    struct buf b;
+
+    buf_init(&b, 64u << 20);
+    if (syntax == SYNTAX_INI)
+        CHECK(ini_write_document(n, &b));
+    else if (syntax == SYNTAX_JSON)
+        json_write(n, 2, &b);
+    else
+        yaml_write(n, &b);
+    CHECK(!b.failed);
+    text = arena_str(a, buf_str(&b));
+    buf_done(&b);
+    return text;
+}
+
+/* To INI, to JSON, to YAML, and to INI again. */
+static void check_round_trip(const struct node *canonical)
+{
+    static const enum syntax way[] = {SYNTAX_INI, SYNTAX_JSON, SYNTAX_YAML, SYNTAX_INI};
+    struct str json, first = STR_NONE, text;
+    struct arena a;
+
+    arena_init(&a);
+    json = write_as(canonical, SYNTAX_JSON, &a);
+    for (size_t i = 0; i < COUNT(way); i++) {
+        struct node *n;
+
+        text = write_as(canonical, way[i], &a);
+        n = read_back(text, way[i], &a);
+        CHECK(n != NULL);
+        if (!str_eq(write_as(n, SYNTAX_JSON, &a), json))
+            print_error("%.*s\n%.*s\n", STR_ARG(json), STR_ARG(text));
+        CHECK(str_eq(write_as(n, SYNTAX_JSON, &a), json));
+        canonical = n;
+        if (i == 0)
+            first = text;
+    }
+    CHECK(str_eq(first, text));
+    arena_done(&a);
+}
+
+static void check_written(const char *yaml, const char *ini)
+{
+    struct docs d;
+    struct node *n;
+
+    memset(&d, 0, sizeof(d));
+    arena_init(&d.arena);
+    findings_init(&d.findings, &d.arena);
+    if (documents_parse_all(str_from(yaml), STR("t.yaml"), SYNTAX_YAML, &d.arena, &d.objects,
+                            &d.findings))
+        docs_print(&d);
+    CHECK_INT(d.objects.count, 1);
+    n = encode_object(d.objects.items[0], &d.arena);
+    if (ini)
+        CHECK_STR(write_as(n, SYNTAX_INI, &d.arena), ini);
+    check_round_trip(n);
+    docs_done(&d);
+}
+
+TEST(a_document_reads_well_as_ini)
+{
+    check_written(VS_YAML
+                  "spec:\n  hosts: [a, b]\n  http:\n  - timeout: 10s\n    match:\n    - uri: "
+                  "{prefix: /a}\n    - headers: {x-a: {exact: b}, \":authority\": {prefix: c}}\n"
+                  "    route:\n    - destination: {host: a, port: {number: 80}}\n"
+                  "  - route:\n    - {destination: {host: a}, weight: 1}\n    - {destination: "
+                  "{host: b}, weight: 99}\n",
+                  "[VirtualService demo]\n"
+                  "metadata.namespace = default\n"
+                  "hosts = a\n"
+                  "hosts = b\n"
+                  "\n"
+                  "[.http]\n"
+                  "route.destination.host = a\n"
+                  "route.destination.port.number = 80\n"
+                  "timeout = 10s\n"
+                  "\n"
+                  "[.http.match]\n"
+                  "uri.prefix = /a\n"
+                  "\n"
+                  "[.http.match]\n"
+                  "headers[\":authority\"].prefix = c\n"
+                  "headers.x-a.exact = b\n"
+                  "\n"
+                  "[.http]\n"
+                  "\n"
+                  "[.http.route]\n"
+                  "destination.host = a\n"
+                  "weight = 1\n"
+                  "\n"
+                  "[.http.route]\n"
+                  "destination.host = b\n"
+                  "weight = 99\n");
+}
+
+TEST(a_member_of_a_spec_may_be_called_metadata)
+{
+    check_written("apiVersion: networking.istio.io/v1\nkind: WorkloadGroup\nmetadata: {name: g, "
+                  "labels: {a: b}}\nspec:\n  metadata: {labels: {app: web}}\n  template: "
+                  "{serviceAccount: web}\n",
+                  "[WorkloadGroup g]\n"
+                  "metadata.namespace = default\n"
+                  "metadata.labels.a = b\n"
+                  "spec.metadata.labels.app = web\n"
+                  "template.serviceAccount = web\n");
+}
+
+#define LETTERS_50  "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwx"
+#define LETTERS_200 LETTERS_50 LETTERS_50 LETTERS_50 LETTERS_50
+
+TEST(a_name_that_no_section_can_hold_is_metadata)
+{
+    check_written("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: " LETTERS_50 "\n",
+                  "[Namespace]\nmetadata.name = " LETTERS_50 "\n");
+}
+
+/* Annotations take any text, as keys and as values. */
+static void check_text(struct str key, struct str value)
+{
+    struct node *root, *meta, *annotations;
+    struct arena a;
+
+    arena_init(&a);
+    root = node_new(&a, NODE_MAP);
+    meta = node_new(&a, NODE_MAP);
+    annotations = node_new(&a, NODE_MAP);
+    node_set(root, STR("apiVersion"), node_string(&a, STR("v1")));
+    node_set(root, STR("kind"), node_string(&a, STR("Namespace")));
+    node_set(root, STR("metadata"), meta);
+    node_set(meta, STR("name"), node_string(&a, STR("a")));
+    node_set(meta, STR("annotations"), annotations);
+    node_set(annotations, key, node_string(&a, value));
+    check_round_trip(root);
+    arena_done(&a);
+}
+
+TEST(awkward_texts_come_back)
+{
+    static const struct str texts[] = {
+        STR_INIT(""),
+        STR_INIT(" leading"),
+        STR_INIT("trailing "),
+        STR_INIT("\ttab"),
+        STR_INIT("\"quoted\""),
+        STR_INIT("a \"b\" c"),
+        STR_INIT("back\\slash"),
+        STR_INIT("'single'"),
+        STR_INIT("a ;no comment"),
+        STR_INIT(";"),
+        STR_INIT("a;b"),
+        STR_INIT("# no comment"),
+        STR_INIT("a # b"),
+        STR_INIT("a=b"),
+        STR_INIT("= b"),
+        STR_INIT(": b"),
+        STR_INIT("a: b"),
+        STR_INIT("[section]"),
+        STR_INIT("[]"),
+        STR_INIT("{}"),
+        STR_INIT("{not json"),
+        STR_INIT("[::1]:80"),
+        STR_INIT("10"),
+        STR_INIT("1e3"),
+        STR_INIT("true"),
+        STR_INIT("null"),
+        STR_INIT("~"),
+        STR_INIT("one\ntwo"),
+        STR_INIT("one\n\n\nthree\n"),
+        STR_INIT("\n"),
+        STR_INIT("a\r\nb"),
+        STR_INIT("a\rb"),
+        STR_INIT("bell\x07 and \x7F"),
+        STR_INIT("äöü ✓ 日本語 🙂"),
+        STR_INIT("\xC2\x85\xE2\x80\xA8\xEF\xBB\xBF"),
+        STR_INIT("a.b"),
+        STR_INIT("a/b"),
+        STR_INIT("a.b/c.d"),
+        STR_INIT("a]b"),
+        STR_INIT("a\"].b[\"c"),
+        STR_INIT(LETTERS_200),
+        STR_INIT(LETTERS_200 LETTERS_200 " ; " LETTERS_200),
+        STR_INIT("🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂"
+                 "🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂"
+                 "🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂🙂"),
+    };
+
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        check_text(STR("key"), texts[i]);
+        check_text(texts[i], STR("value"));
+        check_text(texts[i], texts[i]);
+    }
+}
+
+TEST(every_length_around_the_end_of_a_line_comes_back)
+{
+    static const char fill[] = LETTERS_200 LETTERS_50;
+
+    for (size_t n = 80; n < 230; n++) {
+        check_text(STR("key"), (struct str){fill, n});
+        check_text((struct str){fill, n}, STR("value"));
+        check_text((struct str){fill, n}, (struct str){fill, n});
+    }
+}
+
+TEST(a_certificate_is_one_line_of_the_file_each)
+{
+    check_written(
+        "apiVersion: weft/v1\nkind: Credential\nmetadata: {name: a}\nspec:\n  caCertificates: |\n"
+        "    -----BEGIN CERTIFICATE-----\n"
+        "    MIIBszCCAVmgAwIBAgIUJ0000000000000000000000000000000000000000000\n"
+        "    -----END CERTIFICATE-----\n",
+        "[Credential a]\n"
+        "metadata.namespace = default\n"
+        "caCertificates = \n"
+        "    \"-----BEGIN CERTIFICATE-----\\n\"\n"
+        "    \"MIIBszCCAVmgAwIBAgIUJ0000000000000000000000000000000000000000000\\n\"\n"
+        "    \"-----END CERTIFICATE-----\\n\"\n");
+}
+
+/* ---- what Istio has ---- */
+
+struct tally {
+    size_t texts, objects;
+};
+
+static void check_text_of_istio(struct str text, const char *file, struct tally *t)
+{
+    struct object_list list = {0};
+    struct findings f;
+    struct arena a;
+
+    arena_init(&a);
+    findings_init(&f, &a);
+    t->texts++;
+    if (documents_parse_all(text, str_from(file), SYNTAX_AUTO, &a, &list, &f))
+        f.errors = 0; /* the others of the text are there */
+    for (size_t i = 0; i < list.count; i++)
+        check_round_trip(encode_object(list.items[i], &a));
+    t->objects += list.count;
+    arena_done(&a);
+}
+
+static void check_file(const char *path, struct tally *t)
+{
+    struct buf text;
+    struct err err;
+
+    buf_init(&text, 16u << 20);
+    CHECK_INT(file_read(path, &text, &err), 0);
+    check_text_of_istio(buf_str(&text), path, t);
+    buf_done(&text);
+}
+
+static void check_cases(const char *path, struct tally *t)
+{
+    struct str rest, line;
+    struct buf text;
+    struct err err;
+
+    buf_init(&text, 16u << 20);
+    CHECK_INT(file_read(path, &text, &err), 0);
+    rest = buf_str(&text);
+    while (str_next(&rest, '\n', &line)) {
+        struct arena a;
+        struct node *c;
+
+        arena_init(&a);
+        if (line.n) {
+            CHECK_INT(json_read(line, &a, &c, &err), 0);
+            check_text_of_istio(node_text(c, "yaml"), "case.yaml", t);
+        }
+        arena_done(&a);
+    }
+    buf_done(&text);
+}
+
+static void walk(const char *dir, struct tally *t)
+{
+    struct dirent *e;
+    DIR *d = opendir(dir);
+
+    CHECK(d != NULL);
+    while ((e = readdir(d))) {
+        char path[1024];
+        struct stat st;
+        struct str name = str_from(e->d_name);
+
+        if (name.p[0] == '.')
+            continue;
+        snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
+        CHECK_INT(stat(path, &st), 0);
+        if (S_ISDIR(st.st_mode))
+            walk(path, t);
+        else if (str_ends(name, STR(".yaml")))
+            check_file(path, t);
+    }
+    closedir(d);
+}
+
+TEST(all_that_istio_has_goes_to_ini_and_back)
+{
+    const char *corpus = getenv("WEFT_CORPUS") ? getenv("WEFT_CORPUS") : "../shared/corpus";
+    struct tally t = {0};
+    char path[1024];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "%s/istio", corpus);
+    if (stat(path, &st) != 0) {
+        CHECK(getenv("CI") == NULL || strcmp(getenv("CI"), "true") != 0);
+        print_message("skipped: no corpus at %s (set WEFT_CORPUS)\n", path);
+        skip();
+    }
+    walk(path, &t);
+    snprintf(path, sizeof(path), "%s/istio/validation_cases.jsonl", corpus);
+    check_cases(path, &t);
+    print_message("Istio's documents: %zu texts, %zu objects to INI, JSON, YAML and back\n",
+                  t.texts, t.objects);
+    CHECK(t.objects >= 500);
 }
