@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "mesh/base/limits.h"
 #include "mesh/base/text.h"
 #include "mesh/decode_parts.h"
 #include "mesh/kinds/virtual_service.h"
@@ -482,6 +483,16 @@ static void decode_pointer(const struct decoder *d, const struct field *f, const
     decode_message(d, f->message, n, *at);
 }
 
+/* What is kept as it is must fit into a line of INI. */
+static void check_numbers(const struct decoder *d, const struct node *n)
+{
+    if (n->kind == NODE_NUMBER && n->text.n > LIMIT_NUMBER_BYTES)
+        decode_fail(d, n, FIND_LIMIT, "a number may have at most %u characters; write it in quotes",
+                    LIMIT_NUMBER_BYTES);
+    for (const struct node *c = n->first; c; c = c->next)
+        check_numbers(d, c);
+}
+
 static void decode_field(const struct decoder *d, const struct field *f, const struct node *n,
                          char *out)
 {
@@ -552,8 +563,10 @@ static void decode_field(const struct decoder *d, const struct field *f, const s
         decode_named_messages(d, f, n, (char **)(void *)at, count);
         break;
     case FIELD_OBJECT:
-        if (decode_is(d, n, NODE_MAP, "a map"))
+        if (decode_is(d, n, NODE_MAP, "a map")) {
+            check_numbers(d, n);
             *(const struct node **)(void *)at = n;
+        }
         break;
     case FIELD_SWITCH:
         decode_switch(d, f, n, (bool *)(void *)at);

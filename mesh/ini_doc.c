@@ -1,5 +1,6 @@
 #include "mesh/ini_doc.h"
 
+#include "mesh/base/limits.h"
 #include "mesh/ini_node.h"
 #include "mesh/ini_shape.h"
 #include "mesh/kinds/kinds.h"
@@ -11,6 +12,7 @@ struct reading {
     /* the document that sections and entries go to; NULL: there is none yet */
     struct node_document *open;
     const struct kind *kind; /* of it; NULL: unknown, which decode reports */
+    struct node *spec;       /* of it; NULL: its kind has none, or is unknown */
     size_t errors_before;
 };
 
@@ -45,15 +47,31 @@ static void set_envelope(struct reading *r, const char *key, struct str text, un
     ini_tree_set(&r->tree, r->open->root, &ini_envelope, &e);
 }
 
+/* The first list or map that YAML and JSON would not take; `depth` counts those around it. */
+static const struct node *too_deep(const struct node *n, unsigned depth)
+{
+    const struct node *found = NULL;
+
+    if ((n->kind == NODE_LIST || n->kind == NODE_MAP) && depth >= LIMIT_NODE_DEPTH)
+        return n;
+    for (const struct node *c = n->first; c && !found; c = c->next)
+        found = too_deep(c, depth + 1);
+    return found;
+}
+
 static void close_document(struct reading *r, size_t end)
 {
     struct node_document *d = r->open;
     struct arena *a = r->tree.arena;
+    const struct node *deep;
 
     r->open = NULL;
     if (!d)
         return;
     d->length = end - d->offset;
+    deep = too_deep(d->root, 0);
+    if (deep)
+        fail(r, FIND_LIMIT, deep->line, deep->column, STR("lists and maps are nested too deep"));
     if (r->tree.findings->errors != r->errors_before)
         return;
     if (r->kind && !node_get(d->root, STR("apiVersion"))) {
@@ -89,8 +107,11 @@ static void open_document(struct reading *r, const struct ini_section *s)
         set_envelope(r, "apiVersion", STR("v1"), s->line, s->column);
     if (s->name.n)
         set_envelope(r, "metadata.name", s->name, s->line, s->name_column);
-    if (r->kind && r->kind->spec)
-        node_set(d->root, STR("spec"), ini_tree_map(&r->tree, s->line, s->column));
+    r->spec = NULL;
+    if (r->kind && r->kind->spec) {
+        r->spec = ini_tree_map(&r->tree, s->line, s->column);
+        node_set(d->root, STR("spec"), r->spec);
+    }
     if (str_has(s->name, '/'))
         fail(r, FIND_ENVELOPE, s->line, s->name_column,
              arena_printf(a, "[%.*s]: a section has the name only, without a namespace",
@@ -113,22 +134,21 @@ static struct str first_step(struct str key)
 static void set_in_document(struct reading *r, const struct ini_entry *e)
 {
     struct ini_entry inner = *e;
-    struct node *root = r->open->root, *spec = node_get(root, STR("spec"));
 
-    if (!spec || schema_find(&ini_envelope, first_step(e->key))) {
-        ini_tree_set(&r->tree, root, &ini_envelope, e);
+    if (!r->spec || schema_find(&ini_envelope, first_step(e->key))) {
+        ini_tree_set(&r->tree, r->open->root, &ini_envelope, e);
         return;
     }
     if (str_starts(e->key, STR("spec.")))
         inner.key = str_sub(e->key, 5, e->key.n);
-    ini_tree_set(&r->tree, spec, r->kind->spec, &inner);
+    ini_tree_set(&r->tree, r->spec, r->kind->spec, &inner);
 }
 
 static void read_element(struct reading *r, const struct ini_section *s)
 {
     struct arena *a = r->tree.arena;
     const struct schema *message = NULL;
-    struct node *spec, *n;
+    struct node *n;
 
     if (!r->open) {
         fail(r, FIND_PARSE, s->line, s->column,
@@ -138,8 +158,7 @@ static void read_element(struct reading *r, const struct ini_section *s)
     }
     if (!r->kind)
         return;
-    spec = node_get(r->open->root, STR("spec"));
-    if (s->name.n || !spec) {
+    if (s->name.n || !r->spec) {
         fail(r, s->name.n ? FIND_PARSE : FIND_UNKNOWN_FIELD, s->line, s->column,
              s->name.n ? arena_printf(a, "[%.*s]: an element of a list has no name here",
                                       STR_ARG(s->title))
@@ -147,7 +166,7 @@ static void read_element(struct reading *r, const struct ini_section *s)
                                       r->kind->name));
         return;
     }
-    n = ini_tree_element(&r->tree, spec, r->kind->spec, str_sub(s->type, 1, s->type.n), s->line,
+    n = ini_tree_element(&r->tree, r->spec, r->kind->spec, str_sub(s->type, 1, s->type.n), s->line,
                          &message);
     for (const struct ini_entry *e = n ? s->first : NULL; e; e = e->next)
         ini_tree_set(&r->tree, n, message, e);

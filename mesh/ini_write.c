@@ -12,7 +12,8 @@
 #define LINE_BYTES   (LIMIT_INI_LINE - 1)
 #define PIECE_BYTES  100 /* of text in one string of several; its escapes may take more room */
 #define PIECE_INDENT "    "
-#define TITLE_BYTES  49 /* inih's bound for the names of sections */
+#define JSON_COLUMNS 120 /* where lines of JSON end, if they can */
+#define TITLE_BYTES  49  /* inih's bound for the names of sections */
 #define PATH_BYTES   4096
 #define INLINE_KEYS  3 /* a list of one element with so many keys needs no section */
 #define MANY         1000
@@ -138,13 +139,23 @@ static void write_broken_string(struct str inside, struct buf *out, size_t *colu
     }
 }
 
-static void write_token(struct str token, bool is_spaced, struct buf *out, size_t *column)
+/* Bytes of the token that `rest` begins with and, if it is a key, of the value's first token. */
+static size_t bytes_together(struct str rest, size_t token)
 {
-    if (token.p[0] == '"' && token.n > PIECE_BYTES + 20) {
+    struct str behind = str_sub(rest, token + 1, rest.n);
+
+    return token < rest.n && rest.p[token] == ':' && behind.n ? token + 2 + token_bytes(behind)
+                                                              : token;
+}
+
+static void write_token(struct str token, size_t together, bool is_spaced, struct buf *out,
+                        size_t *column)
+{
+    if (token.p[0] == '"' && token.n > JSON_COLUMNS) {
         write_broken_string(str_sub(token, 1, token.n - 2), out, column);
         return;
     }
-    if (*column + token.n + 1 > PIECE_BYTES + 20) {
+    if (*column + together + 2 > JSON_COLUMNS) {
         break_line(out, column);
     } else if (is_spaced) {
         buf_addc(out, ' ');
@@ -167,7 +178,7 @@ static void write_json(const struct node *n, size_t used, struct buf *out)
     for (rest = buf_str(&text); rest.n && !out->failed;) {
         struct str token = str_sub(rest, 0, token_bytes(rest));
 
-        write_token(token, is_spaced, out, &column);
+        write_token(token, bytes_together(rest, token.n), is_spaced, out, &column);
         is_spaced = token.p[0] == ',' || token.p[0] == ':';
         rest = str_sub(rest, token.n, rest.n);
     }
@@ -336,9 +347,9 @@ static size_t count_keys(const struct node *n, struct ini_shape shape)
     case SHAPE_UNKNOWN:
         return 1;
     }
-    for (const struct node *c = n->first; c && count < MANY; c = c->next)
+    for (const struct node *c = n->first; c && count <= INLINE_KEYS; c = c->next)
         count += count_keys(c, shape_in(shape.message, shape.values, c->key));
-    return MIN(count, (size_t)MANY);
+    return count;
 }
 
 /* Lists of the spec itself get sections however short they are. */

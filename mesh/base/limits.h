@@ -9,6 +9,7 @@
 #define LIMIT_YAML_ALIAS_NODES 200000u     /* nodes made by aliases: WEFT1002 */
 #define LIMIT_FINDINGS         1000u       /* later ones are counted, not listed */
 #define LIMIT_INI_LINE         199u        /* bytes; inih cuts there: WEFT1002 */
+#define LIMIT_NUMBER_BYTES     100u        /* of a number in what is kept as it is: WEFT1002 */
 #define LIMIT_REGEX_BYTES      1024u       /* Istio's bound: WEFT1205 */
 
 /* loop */

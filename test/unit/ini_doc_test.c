@@ -144,6 +144,8 @@ TEST(what_no_schema_leads_to_is_refused)
          FIND_UNKNOWN_FIELD                                                                                                                                                                                                  },
         {"[Namespace a]\nhosts = a\n",                                                        "unknown field \"hosts\" beside metadata and spec",  "",                                              2, 1,
          FIND_UNKNOWN_FIELD                                                                                                                                                                                                  },
+        {"[ServiceAccount a]\nspec.x = 1\nspec.y = 2\n",                                      "kind ServiceAccount has no spec",                   "",                                              2,
+         10,                                                                                                                                                                                               FIND_UNKNOWN_FIELD},
         {"[Secret a]\nx = 1\n",
          "kind Secret is not supported: weft is not a cluster: it runs beside programs that you "
          "start yourself; use a Credential of apiVersion weft/v1",                                                                                 "pass it by with --skip-kinds Secret",           1, 2,  FIND_UNSUPPORTED  },
@@ -222,6 +224,45 @@ TEST(the_syntax_is_told_by_the_ending_or_the_first_character)
         CHECK_INT(list.count, rows[i].taken);
         arena_done(&a);
     }
+}
+
+/* `pluginConfig` with so many lists in each other: the document, its spec and the config are around
+ * them. */
+static int parse_nested(size_t lists, enum syntax syntax, struct docs *d)
+{
+    struct buf b;
+
+    buf_init(&b, 4096);
+    buf_adds(&b,
+             syntax == SYNTAX_INI
+                 ? "[WasmPlugin a]\nurl = oci://a/b:1\npluginConfig = {\"a\":"
+                 : "{apiVersion: extensions.istio.io/v1alpha1, kind: WasmPlugin, metadata: {name: "
+                   "a}, spec: {url: \"oci://a/b:1\", pluginConfig: {\"a\":");
+    for (size_t i = 0; i < lists; i++)
+        buf_addc(&b, '[');
+    for (size_t i = 0; i < lists; i++)
+        buf_addc(&b, ']');
+    buf_adds(&b, syntax == SYNTAX_INI ? "}\n" : "}}}\n");
+    docs_parse(d, buf_str(&b), syntax);
+    buf_done(&b);
+    return (int)docs_count(d, FIND_LIMIT);
+}
+
+TEST(ini_is_nested_as_deep_as_yaml_and_no_deeper)
+{
+    static const enum syntax both[] = {SYNTAX_YAML, SYNTAX_INI};
+    struct docs d;
+
+    for (size_t i = 0; i < COUNT(both); i++) {
+        CHECK_INT(parse_nested(61, both[i], &d), 0);
+        docs_done(&d);
+        CHECK_INT(parse_nested(62, both[i], &d), 1);
+        docs_done(&d);
+    }
+    CHECK_INT(parse_nested(62, SYNTAX_INI, &d), 1);
+    CHECK_INT(docs_find(&d, FIND_LIMIT)->line, 3);
+    CHECK_INT(docs_find(&d, FIND_LIMIT)->column, 82);
+    docs_done(&d);
 }
 
 TEST(a_document_knows_which_bytes_it_came_from)
@@ -367,6 +408,39 @@ TEST(a_member_of_a_spec_may_be_called_metadata)
                   "metadata.labels.a = b\n"
                   "spec.metadata.labels.app = web\n"
                   "template.serviceAccount = web\n");
+}
+
+TEST(empty_absent_and_numbers_in_quotes_stay_apart)
+{
+    check_written(VS_YAML
+                  "spec:\n  hosts: [a]\n  http:\n  - retries: {}\n    match:\n    - headers: "
+                  "{x-a: {exact: \"\"}, x-b: {}, x-c: {exact: \"1.50\"}}\n    route:\n    - "
+                  "destination: {host: a, subset: \"10\"}\n",
+                  "[VirtualService demo]\n"
+                  "metadata.namespace = default\n"
+                  "hosts = a\n"
+                  "\n"
+                  "[.http]\n"
+                  "match.headers.x-a.exact = \"\"\n"
+                  "match.headers.x-b = {}\n"
+                  "match.headers.x-c.exact = 1.50\n"
+                  "route.destination.host = a\n"
+                  "route.destination.subset = 10\n"
+                  "retries = {}\n");
+}
+
+TEST(what_is_free_stays_json)
+{
+    check_written(
+        "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {name: w}\n"
+        "spec:\n  url: oci://a/b:1\n  pluginConfig: {a: [], b: {}, c: null, d: \"10\", e: "
+        "10, f: \"\", g: [{h: true}], i: \"x ; y\", longer: texts}\n",
+        "[WasmPlugin w]\n"
+        "metadata.namespace = default\n"
+        "url = oci://a/b:1\n"
+        "pluginConfig = {\"a\": [], \"b\": {}, \"c\": null, \"d\": \"10\", \"e\": 10, "
+        "\"f\": \"\", \"g\": [{\"h\": true}], \"i\": \"x ; y\",\n"
+        "    \"longer\": \"texts\"}\n");
 }
 
 #define LETTERS_50  "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwx"
