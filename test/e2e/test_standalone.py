@@ -172,11 +172,17 @@ def test_documents_of_several_files_are_one_set(edge, apps):
     (edge.dir / "more.json").unlink()
     edge.wait_revision(3)
     assert get(edge.port)[:2] == (200, "a")
+    edge.write("more.ini", "[VirtualService app]\nhosts = app.test\n[.http]\ndirectResponse.status = 418\n")
+    edge.wait_revision(4)
+    assert get(edge.port)[0] == 418
+    (edge.dir / "more.ini").unlink()
+    edge.wait_revision(5)
 
 
 @pytest.mark.parametrize("name, text, told", [
     ("bad.yaml", "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: x}\nspec:\n  hosst: [a]\n",
      ["bad.yaml:5:", "WEFT1203", "hosts"]),
+    ("bad.ini", "[VirtualService x]\nhosst = a\n", ["bad.ini:2:", "WEFT1203", "hosts"]),
     ("app2.yaml", ENTRY.format(name="app", location="MESH_EXTERNAL", port=1, more=""), ["app2.yaml:1", "given twice", "app.yaml:1"]),
     ("cut.yaml", "kind: [\n", ["cut.yaml:"]),
     ("services.d/x.ini", "[listener x]\nbind = nowhere\n", ["x.ini:2", "IP:PORT"]),
