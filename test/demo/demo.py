@@ -199,7 +199,9 @@ class Bookshop:
     def header(self):
         s, m = self.s, self.m
         s.act("Routing by a header: Jason tries version 2, alone")
-        self.apply("reviews-jason-v2.yaml")
+        s.say("A rule may be written as INI instead of YAML; it is the same to the mesh:\n")
+        s.run(m.control, f"cat {EXAMPLES / 'reviews-jason-v2.ini'}", shown="cat docs/examples/reviews-jason-v2.ini", lines=12)
+        self.apply("reviews-jason-v2.ini")
         url = f"http://{m['edge'].ip4}/productpage"
         jason = s.run(m["outsider"], f"curl -s -H 'end-user: jason' {url}", shown=f"curl -H 'end-user: jason' {url}").stdout
         other = s.run(m["outsider"], f"curl -s -H 'end-user: maria' {url}", shown=f"curl -H 'end-user: maria' {url}").stdout
