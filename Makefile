@@ -141,7 +141,7 @@ stage: all
 	    share/bash-completion/completions share/zsh/site-functions share/fish/vendor_completions.d \
 	    share/man/man1 share/man/man5 share/doc/weft)
 	$(Q)cp $(B)/$(NAME) $(STAGE)/bin/
-	$(Q)for u in systemd/*.service; do sed 's,@BIN@,$(PREFIX)/bin,' $$u >$(STAGE)/lib/systemd/system/$${u##*/}; done
+	$(Q)for u in systemd/weft-*; do sed 's,@BIN@,$(PREFIX)/bin,' $$u >$(STAGE)/lib/systemd/system/$${u##*/}; done
 	$(Q)cp systemd/sysusers.conf $(STAGE)/lib/sysusers.d/weft.conf
 	$(Q)cp systemd/tmpfiles.conf $(STAGE)/lib/tmpfiles.d/weft.conf
 	$(Q)$(B)/$(NAME) completion bash >$(STAGE)/share/bash-completion/completions/weft

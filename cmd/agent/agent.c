@@ -886,9 +886,16 @@ static int agent_run(const struct args *args)
 
 static int release_run(const struct args *args)
 {
+    bool all = args_has(args, "all"), removed;
     struct err err = {0};
 
-    return capture_release(args_has(args, "all"), &err) ? command_failed(&err) : EXIT_DONE;
+    if (capture_release(all, &removed, &err) < 0)
+        return err.code == ERR_CONFLICT && args_has(args, "unless-alive") ? EXIT_DONE
+                                                                         : command_failed(&err);
+    if (removed)
+        printf("removed what a dead agent left: %s\n",
+               all ? "redirects, guard, routes" : "redirects; the guard stays");
+    return EXIT_DONE;
 }
 
 /* ---- commands ---- */
@@ -919,6 +926,8 @@ static const struct flag agent_flags[] = {
 static const struct flag release_flags[] = {
     {"all", 0, FLAG_SWITCH, NULL,
      "Remove the guard and the routes too: STRICT ports are then open to plaintext."},
+    {"unless-alive", 0, FLAG_SWITCH, NULL,
+     "An agent that is alive is no conflict: say nothing, exit code 0."},
 };
 
 const struct command agent_commands[] = {
@@ -930,11 +939,10 @@ const struct command agent_commands[] = {
      "  [service reviews]\n  port = 9080\n  protocol = http\n  version = v1\n\n"
      "From files alone, loaded again when they change (a set with an error is refused, what runs stays):\n\n"
      "  weft agent run --standalone /etc/weft/edge",                             agent_flags,   COUNT(agent_flags),   0, 0, agent_run  },
-    {"agent release", "[--all]",         "Remove the redirects that a dead agent left on this host.",
-     "The agent's unit runs it after every end of the agent. Nothing there is fine; while an agent "
-     "is\nalive "
-     "nothing is touched (exit code 5). Without --all, STRICT ports stay closed to plaintext "
-     "and\nvirtual "
-     "addresses refused.",                                                    release_flags, COUNT(release_flags), 0, 0, release_run},
+    {"agent release", "[flags]",         "Remove the redirects that a dead agent left on this host.",
+     "The agent's unit runs it after every end of the agent, weft-guard.service at boot, each "
+     "minute, and\nwhen the agent's unit has failed for good. Nothing there is fine; while an agent "
+     "is alive nothing is\ntouched (exit code 5). Without --all, STRICT ports stay closed to "
+     "plaintext and virtual addresses\nrefused.",                                                    release_flags, COUNT(release_flags), 0, 0, release_run},
 };
 const size_t agent_command_count = COUNT(agent_commands);

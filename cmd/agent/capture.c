@@ -234,11 +234,12 @@ static const struct capture_ops *other_backend(const struct capture *c)
 static void conclude(struct capture *c, const struct err *why)
 {
     static const struct cidr none;
+    bool removed = false;
     struct err ignored; /* a route too many does no harm, and the next plan tries again */
 
     if (c->state == CAPTURE_IN_FORCE) {
         if (!c->has_applied && c->has_leftovers)
-            (void)other_backend(c)->release(true, &ignored); /* it can be done by hand */
+            (void)other_backend(c)->release(true, &removed, &ignored); /* it can be done by hand */
         c->has_applied = true;
         (void)routes_trim(c->routes, &c->range4, &c->range6, &ignored);
     } else if (!c->has_applied && !c->has_leftovers && why->code != ERR_CONFLICT) {
@@ -326,12 +327,13 @@ void capture_close(struct capture *c, bool remove_guard)
     mem_free(c);
 }
 
-int capture_release(bool with_guard, struct err *err)
+int capture_release(bool with_guard, bool *removed, struct err *err)
 {
     static const struct cidr none;
     struct routes *routes;
     int rc = 0;
 
+    *removed = false;
     if (check_capability(err) < 0)
         return -1;
     for (size_t i = 0; i < COUNT(backends); i++) {
@@ -341,12 +343,13 @@ int capture_release(bool with_guard, struct err *err)
                            backends[i]->name);
     }
     for (size_t i = 0; i < COUNT(backends); i++)
-        rc |= backends[i]->release(with_guard, err);
+        rc |= backends[i]->release(with_guard, removed, err);
     if (!with_guard)
         return rc;
     routes = routes_open(err);
     if (!routes)
         return -1;
+    *removed |= routes_exist(routes);
     rc |= routes_trim(routes, &none, &none, err);
     routes_close(routes);
     return rc;

@@ -123,6 +123,7 @@ bool capture_is_whole(struct capture *c);
 void capture_close(struct capture *c, bool remove_guard);
 
 /* Remove what an agent left that is dead, without being that agent; nothing there is fine. The
- * redirects, if its keeper died with it; `with_guard` also guard and routes. ERR_CONFLICT: an
- * agent is alive, nothing is touched. For the unit's ExecStopPost and for removing weft. */
-int capture_release(bool with_guard, struct err *err) MUST_USE;
+ * redirects, if its keeper died with it; `with_guard` also guard and routes. *removed: was there
+ * anything? ERR_CONFLICT: an agent is alive, nothing is touched. An agent that starts meanwhile
+ * waits. For the units (ExecStopPost, weft-guard) and for removing weft. */
+int capture_release(bool with_guard, bool *removed, struct err *err) MUST_USE;

@@ -24,7 +24,8 @@ struct capture_ops {
     void (*close)(void *b, bool had_applied, bool remove_guard);
     /* Does a living agent redirect by this backend? */
     bool (*is_held)(void);
-    int (*release)(bool with_guard, struct err *err);
+    /* *removed becomes true if there was something; else it stays. */
+    int (*release)(bool with_guard, bool *removed, struct err *err);
 };
 
 extern const struct capture_ops capture_nft, capture_iptables;

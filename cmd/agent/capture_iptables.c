@@ -224,14 +224,14 @@ static void iptables_close(void *b, bool had_applied, bool remove_guard)
     mem_free(t);
 }
 
-static int iptables_release(bool with_guard, struct err *err)
+static int iptables_release(bool with_guard, bool *removed, struct err *err)
 {
     struct xtables x;
     struct err missing;
 
     if (xtables_find(&x, &missing) < 0) /* then nothing of ours can be there */
         return 0;
-    return keeper_release(&x, with_guard, err);
+    return keeper_release(&x, with_guard, removed, err);
 }
 
 const struct capture_ops capture_iptables = {

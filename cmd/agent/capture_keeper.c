@@ -21,7 +21,7 @@
 #define LOCK_NAME      "weft-capture"
 #define KEEPER_LOCK_MS 2000 /* a clean-up takes milliseconds */
 #define LOCK_PAUSE_MS  5
-#define LOCK_QUEUE     128
+#define LOCK_QUEUE     1024 /* who waits for a clean-up asks KEEPER_LOCK_MS / LOCK_PAUSE_MS times */
 #define STATUS_MAX     65536
 #define CLEAN_TRIES    240 /* a minute of them; then the unit or the next agent has to do it */
 #define CLEAN_PAUSE_MS 250
@@ -178,7 +178,8 @@ static int put(const struct keeper *k, enum xtables_family f, struct str plan, b
     return rc;
 }
 
-static int take_away(const struct xtables *x, bool filter, struct err *err)
+/* *removed, when there was something: true. */
+static int take_away(const struct xtables *x, bool filter, bool *removed, struct err *err)
 {
     int rc = 0;
 
@@ -190,6 +191,7 @@ static int take_away(const struct xtables *x, bool filter, struct err *err)
             return -1;
         buf_init(&input, XTABLES_TEXT_MAX);
         xtables_remove(&found, true, filter, &input);
+        *removed |= input.n > 0;
         if (input.n > 0 && xtables_restore(x, f, buf_str(&input), false, err) < 0)
             rc = -1;
         buf_done(&input);
@@ -198,16 +200,24 @@ static int take_away(const struct xtables *x, bool filter, struct err *err)
     return rc;
 }
 
-int keeper_release(const struct xtables *x, bool with_guard, struct err *err)
+int keeper_release(const struct xtables *x, bool with_guard, bool *removed, struct err *err)
 {
-    return take_away(x, with_guard, err);
+    struct keeper k = {.x = *x, .lock = -1};
+    int rc;
+
+    if (take_lock(&k, err) < 0)
+        return -1;
+    rc = take_away(&k.x, with_guard, removed, err);
+    if (k.lock >= 0)
+        (void)close(k.lock); /* nothing was written to it */
+    return rc;
 }
 
 /* All families or none: what was there comes back when one fails. */
 static int apply(struct keeper *k, struct buf plan[XTABLES_FAMILIES], struct err *err)
 {
     struct err ignored;
-    bool changed;
+    bool changed = false;
     unsigned f;
 
     if (take_lock(k, err) < 0)
@@ -228,7 +238,7 @@ static int apply(struct keeper *k, struct buf plan[XTABLES_FAMILIES], struct err
         return 0;
     }
     if (!k->has_applied) {
-        (void)take_away(&k->x, false, &ignored); /* the reason to report is in err */
+        (void)take_away(&k->x, false, &changed, &ignored); /* the reason to report is in err */
         return -1;
     }
     for (f = 0; f < k->x.families; f++)
@@ -258,9 +268,10 @@ static void clean_after_death(struct keeper *k)
 {
     const struct timespec pause = {.tv_nsec = CLEAN_PAUSE_MS * 1000000L};
     struct err err;
+    bool any = false;
 
     for (unsigned i = 0; i < CLEAN_TRIES; i++) {
-        if (take_away(&k->x, false, &err) == 0) {
+        if (take_away(&k->x, false, &any, &err) == 0) {
             log_warn("the agent is dead: redirects are removed, the guard stays");
             return;
         }
@@ -362,6 +373,7 @@ static int serve_apply(struct keeper *k, const struct inbox *in, struct err *err
 static bool serve(struct keeper *k, const struct inbox *in)
 {
     struct err err;
+    bool any = false;
     int rc = 0;
 
     switch (in->request.order) {
@@ -374,7 +386,7 @@ static bool serve(struct keeper *k, const struct inbox *in)
         return true;
     case KEEPER_RELEASE:
     case KEEPER_REMOVE:
-        rc = take_away(&k->x, in->request.order == KEEPER_REMOVE, &err);
+        rc = take_away(&k->x, in->request.order == KEEPER_REMOVE, &any, &err);
         break;
     }
     answer(in, rc < 0 ? &err : NULL);

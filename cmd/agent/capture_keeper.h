@@ -45,5 +45,7 @@ int capture_keeper_run(void);
 /* Does a keeper hold the lock? Waits for one whose agent is dead, KEEPER_LOCK_MS at most. */
 bool keeper_is_held(void);
 
-/* Remove what is left of a dead agent whose keeper is dead too. */
-int keeper_release(const struct xtables *x, bool with_guard, struct err *err) MUST_USE;
+/* Remove what is left of a dead agent whose keeper is dead too; *removed as in capture_backend.h.
+ * Holds the lock meanwhile: an agent that starts at this moment puts its rules in afterwards. */
+int keeper_release(const struct xtables *x, bool with_guard, bool *removed,
+                   struct err *err) MUST_USE;

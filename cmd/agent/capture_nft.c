@@ -394,8 +394,9 @@ static bool nft_is_held(void)
     return has_table;
 }
 
-static int nft_release(bool with_guard, struct err *err)
+static int nft_release(bool with_guard, bool *removed, struct err *err)
 {
+    bool has_table, has_guard;
     struct err none;
     struct nft *n;
     int rc;
@@ -405,6 +406,8 @@ static int nft_release(bool with_guard, struct err *err)
     n = open_context(&none);
     if (!n) /* a kernel without nftables has no guard in it */
         return 0;
+    look(n, &has_table, &has_guard);
+    *removed |= has_guard;
     rc = remove_guard_table(n, err);
     nft_close_context(n);
     return rc;

@@ -615,6 +615,7 @@ EACH(after_kill_9_strict_ports_refuse_and_permissive_ones_answer)
 {
     struct world w;
     struct err err = {0};
+    bool removed;
     pid_t child;
 
     world_init(&w);
@@ -631,7 +632,8 @@ EACH(after_kill_9_strict_ports_refuse_and_permissive_ones_answer)
     capture_close(w.capture, true);
     w.capture = NULL;
     check_nothing_left();
-    CHECK_INT(capture_release(true, &err), 0); /* nothing there is fine */
+    CHECK_INT(capture_release(true, &removed, &err), 0); /* nothing there is fine */
+    CHECK(!removed);
     world_done(&w);
 }
 
@@ -639,13 +641,14 @@ EACH(an_orderly_stop_can_leave_the_guard_or_nothing)
 {
     struct world w;
     struct err err = {0};
+    bool removed;
 
     world_init(&w);
     apply(&w);
     capture_close(w.capture, false);
     w.capture = NULL;
     check_guarded(&w);
-    CHECK_INT(capture_release(true, &err), 0);
+    CHECK_INT(capture_release(true, &removed, &err), 0);
     check_nothing_left();
     check_arrived(dial_from_peer(&w, "10.9.0.1:8080"), w.app, NULL);
     world_done(&w);
@@ -667,6 +670,7 @@ EACH(a_second_agent_is_told_so_and_disturbs_nothing)
 {
     struct world w;
     struct err err = {0};
+    bool removed;
     pid_t child;
 
     world_init(&w);
@@ -674,7 +678,7 @@ EACH(a_second_agent_is_told_so_and_disturbs_nothing)
     CHECK_INT(try_apply(w.capture, &w.plan, &err), -1);
     CHECK_INT(err.code, ERR_CONFLICT);
     CHECK(strstr(err.text, "another weft agent") != NULL);
-    CHECK_INT(capture_release(true, &err), -1);
+    CHECK_INT(capture_release(true, &removed, &err), -1);
     CHECK_INT(err.code, ERR_CONFLICT);
     check_arrived(dial("240.240.0.7:80"), w.outbound4, "240.240.0.7:80");
     kill_agent(child);
@@ -760,13 +764,18 @@ EACH(redirects_whose_keeper_died_too_can_be_released)
 {
     struct world w;
     struct err err = {0};
+    bool removed;
 
     world_init(&w);
     kill_all(start_agent(&w));
     CHECK_INT(redirects_are_there(), !by_nft());
-    CHECK_INT(capture_release(false, &err), 0);
+    CHECK_INT(capture_release(false, &removed, &err), 0);
+    CHECK_INT(removed, !by_nft());
+    CHECK_INT(capture_release(false, &removed, &err), 0);
+    CHECK(!removed);
     check_guarded(&w);
-    CHECK_INT(capture_release(true, &err), 0);
+    CHECK_INT(capture_release(true, &removed, &err), 0);
+    CHECK(removed);
     check_nothing_left();
     world_done(&w);
 }
