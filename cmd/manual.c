@@ -1,4 +1,4 @@
-/* `weft man`: weft(1), and a page for each command. */
+/* `weft man`: weft(1), a page for each command, and one of section 5 for each settings file. */
 #include "cmd/manual.h"
 
 #include <ctype.h>
@@ -7,6 +7,9 @@
 #include "cmd/command.h"
 
 #define PAGE_MAX 64
+#define FACT_MAX 1024
+
+static const struct settings_file *const settings[] = {&server_ini, &agent_ini, &services_ini};
 
 /* ---- roff ---- */
 
@@ -152,6 +155,101 @@ static void command_page(const struct command *c)
     printf(".SH EXIT STATUS\nSee\n.BR weft (1).\n.SH SEE ALSO\n.BR weft (1)\n");
 }
 
+/* ---- settings files ---- */
+
+static void bound(const struct field *f, int64_t value, struct buf *out)
+{
+    if (f->type == FIELD_DURATION)
+        buf_duration(out, value);
+    else
+        buf_printf(out, "%lld", (long long)value);
+}
+
+/* What may stand there, out of the row: "Value: a whole number, not negative, from 1 to 64." */
+static void field_facts(const struct field *f, struct arena *a)
+{
+    struct str def = schema_default(f, a);
+    struct buf b;
+
+    buf_init(&b, FACT_MAX);
+    buf_adds(&b, "Value: ");
+    if (f->values)
+        buf_add(&b, schema_values(f->values, a));
+    else
+        buf_adds(&b, field_type_name(f->type));
+    if (f->flags & FIELD_BOUNDED) {
+        buf_adds(&b, ", from ");
+        bound(f, f->min, &b);
+        buf_adds(&b, " to ");
+        bound(f, f->max, &b);
+    }
+    if (f->flags & FIELD_MAY_BE_OFF)
+        buf_adds(&b, ", or off");
+    buf_addc(&b, '.');
+    if (f->flags & FIELD_REQUIRED)
+        buf_adds(&b, " Required.");
+    if (def.n)
+        buf_printf(&b, " Default: %.*s.", STR_ARG(def));
+    buf_addc(&b, '\n');
+    text(buf_str(&b), true);
+    buf_done(&b);
+}
+
+static void field_entry(const struct field *f, struct arena *a)
+{
+    printf(".TP\n.B ");
+    text(str_from(f->name), false);
+    if (f->type == FIELD_LABELS)
+        printf(".\\fIKEY\\fR");
+    putchar('\n');
+    line(f->meaning);
+    printf(".br\n");
+    if (f->status == FIELD_BUILT) {
+        field_facts(f, a);
+    } else {
+        printf("Refused, not supported yet: ");
+        text(str_from(f->reason), false);
+        printf(".\n");
+    }
+}
+
+static void section_entries(const struct settings_type *t)
+{
+    struct arena a;
+
+    arena_init(&a);
+    printf(".SH SECTION [");
+    text(str_from(t->name), false);
+    printf("%s]\n", t->is_named ? " NAME" : "");
+    if (t->meaning)
+        line(t->meaning);
+    for (size_t i = 0; i < t->schema->count; i++)
+        field_entry(&t->schema->fields[i], &a);
+    arena_done(&a);
+}
+
+static void settings_page(const struct settings_file *f)
+{
+    head(f->page, "5", f->summary);
+    printf(".SH SYNOPSIS\n.I ");
+    text(str_from(f->path), false);
+    printf("\n.SH DESCRIPTION\n");
+    paragraphs(f->details);
+    printf(".SH FORMAT\n");
+    paragraphs(
+        "A section begins with its name in brackets; in it, each line is a key, =, and a value. "
+        "Comments\nare behind ; or in a line that begins with #. A line has at most 198 bytes; a "
+        "value in double quotes\nhas the escapes of JSON and goes on in another string on an "
+        "indented line.\n\n"
+        "Every mistake is told at once, with file, line, column, and the key that was probably "
+        "meant.");
+    for (size_t i = 0; i < f->type_count; i++)
+        section_entries(&f->types[i]);
+    printf(".SH SEE ALSO\n.BR weft (1)\n");
+}
+
+/* ---- weft(1) ---- */
+
 static const struct {
     const char *tag, *sentence;
 } files[] = {
@@ -204,6 +302,12 @@ static void main_page(void)
     printf(".SH FILES\n");
     for (size_t i = 0; i < COUNT(files); i++)
         tagged(files[i].tag, files[i].sentence);
+    printf(".SH SEE ALSO\n");
+    for (size_t i = 0; i < COUNT(settings); i++) {
+        printf(".BR ");
+        text(str_from(settings[i]->page), false);
+        printf(" (5)%s\n", i + 1 < COUNT(settings) ? "," : "");
+    }
 }
 
 void manual_list(FILE *to)
@@ -218,6 +322,8 @@ void manual_list(FILE *to)
         page_name(c, name);
         fprintf(to, "%s.1\n", name);
     }
+    for (size_t i = 0; i < COUNT(settings); i++)
+        fprintf(to, "%s.5\n", settings[i]->page);
 }
 
 int manual_run(const struct args *a)
@@ -230,11 +336,17 @@ int manual_run(const struct args *a)
         manual_list(stdout);
         return EXIT_DONE;
     }
-    if (str_ends(want, STR(".1")))
+    if (str_ends(want, STR(".1")) || str_ends(want, STR(".5")))
         want = str_sub(want, 0, want.n - 2);
     if (str_eq(want, STR("weft"))) {
         main_page();
         return EXIT_DONE;
+    }
+    for (size_t i = 0; i < COUNT(settings); i++) {
+        if (str_eq(want, str_from(settings[i]->page))) {
+            settings_page(settings[i]);
+            return EXIT_DONE;
+        }
     }
     for (size_t i = 0; (c = command_at(i)); i++) {
         page_name(c, name);

@@ -19,6 +19,17 @@ struct settings_type {
     const char *name; /* "agent" of [agent] */
     const struct schema *schema;
     bool is_named; /* [service NAME] */
+    const char *meaning; /* what a section stands for; NULL: the file's page says it */
+};
+
+/* What a file may hold, and what its manual page says beside the rows. Constant. */
+struct settings_file {
+    const char *page;    /* "weft-agent.ini" of section 5 */
+    const char *path;    /* where it is by default */
+    const char *summary; /* half a sentence */
+    const char *details; /* paragraphs; lines that begin with two blanks are examples */
+    const struct settings_type *types;
+    size_t type_count;
 };
 
 struct settings_section {

@@ -20,6 +20,7 @@
  */
 #include "cmd/agent/agent.h"
 #include "cmd/agent/capture.h"
+#include "cmd/manual.h"
 #include "mesh/base/file.h"
 #include "mesh/base/limits.h"
 #include "mesh/identity.h"
@@ -103,9 +104,22 @@ static SCHEMA(gateway_schema, "[gateway]", service_settings, gateway_rows);
 static SCHEMA(listener_schema, "[listener]", listener_settings, listener_rows);
 
 static const struct settings_type types[] = {
-    {"service", &service_schema, true},
-    {"gateway", &gateway_schema, true},
-    {"listener", &listener_schema, true},
+    {"service", &service_schema, true, "An application on this host, NAME to its callers."},
+    {"gateway", &gateway_schema, true,
+     "No application: it opens the ports of the Gateways whose selector matches its labels."},
+    {"listener", &listener_schema, true,
+     "An address for callers of this host, where nothing may be captured."},
+};
+
+const struct settings_file services_ini = {
+    "weft-services.d",
+    "/etc/weft/services.d/NAME.ini",
+    "what runs on this host, as the weft agent is told",
+    "The agent reads every file of the folder that ends in .ini at start and on SIGHUP (systemctl "
+    "reload\nweft-agent). At start a mistake ends it; later it keeps what ran.\n\n"
+    "  [service reviews]\n  port = 9080\n  protocol = http\n  version = v1",
+    types,
+    COUNT(types),
 };
 
 struct reading {

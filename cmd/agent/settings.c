@@ -6,6 +6,7 @@
 #include "cmd/agent/agent.h"
 #include "cmd/agent/capture.h"
 #include "cmd/command.h"
+#include "cmd/manual.h"
 #include "mesh/base/file.h"
 #include "mesh/base/json.h"
 #include "mesh/base/limits.h"
@@ -60,7 +61,18 @@ static const struct field rows[] = {
 
 static SCHEMA(schema, "[agent]", agent_settings, rows);
 
-static const struct settings_type agent_type = {"agent", &schema, false};
+static const struct settings_type agent_type = {"agent", &schema, false, NULL};
+
+const struct settings_file agent_ini = {
+    "weft-agent.ini",
+    "/etc/weft/agent.ini",
+    "settings of the weft agent",
+    "weft agent run reads it at start. The file and every key may be missing. With --standalone "
+    "DIR it\nis DIR/agent.ini, and neither capture nor dns is on unless it says so.\n\n"
+    "  [agent]\n  workers = 4\n  access_log = /var/log/weft/access.log",
+    &agent_type,
+    1,
+};
 
 /* A missing file is an empty one: every key has a default. */
 static int read_ini(const char *path, struct arena *a, struct agent_settings *out, struct err *err)

@@ -1,5 +1,6 @@
 /* DIR/server.ini: written by `weft server init`, edited by people, read at start. */
 #include "cmd/command.h"
+#include "cmd/manual.h"
 #include "cmd/server/server.h"
 #include "mesh/base/file.h"
 #include "mesh/identity.h"
@@ -44,7 +45,17 @@ static const struct field rows[] = {
 
 static SCHEMA(schema, "[server]", server_settings, rows);
 
-static const struct settings_type server_type = {"server", &schema, false};
+static const struct settings_type server_type = {"server", &schema, false, NULL};
+
+const struct settings_file server_ini = {
+    "weft-server.ini",
+    "/etc/weft/server.ini",
+    "settings of the weft server",
+    "weft server init writes it; weft server run reads it at start. Restart the server after a "
+    "change.",
+    &server_type,
+    1,
+};
 
 int server_settings_read(const char *path, struct arena *a, struct server_settings *out,
                          struct err *err)

@@ -47,9 +47,12 @@ def test_everything_is_in_place(tree):
     at = root / prefix.lstrip("/")
     have = files(at)
     want = {"bin/weft", "lib/systemd/system/weft-server.service", "lib/systemd/system/weft-agent.service",
-            "lib/systemd/system/weft-guard.service", "lib/systemd/system/weft-guard.timer", "lib/sysusers.d/weft.conf", "lib/tmpfiles.d/weft.conf", "share/bash-completion/completions/weft",
+            "lib/systemd/system/weft-guard.service", "lib/systemd/system/weft-guard.timer", "lib/sysusers.d/weft.conf",
+            "lib/tmpfiles.d/weft.conf", "share/bash-completion/completions/weft",
             "share/zsh/site-functions/_weft", "share/fish/vendor_completions.d/weft.fish", "share/man/man1/weft.1",
-            "share/man/man1/weft-token-create.1", "share/doc/weft/docs/examples/strict.yaml", "share/doc/weft/LICENSE"}
+            "share/man/man1/weft-token-create.1",
+            "share/man/man5/weft-agent.ini.5", "share/man/man5/weft-server.ini.5", "share/man/man5/weft-services.d.5",
+            "share/doc/weft/docs/examples/strict.yaml", "share/doc/weft/LICENSE"}
     assert want <= have, want - have
     assert {f for f in have if os.access(at / f, os.X_OK) and (at / f).stat().st_mode & 0o111} == {"bin/weft"}
     for unit in (at / "lib/systemd/system").iterdir():
@@ -149,6 +152,36 @@ def test_a_page_for_every_command_with_every_flag(tmp_path):
         assert f"weft-{name.replace(' ', '-')}(1)" in re.sub(r".\x08", "", run("mandoc", "-Tutf8", tmp_path / "weft.1").stdout)
     done = run(binary(), "man", "weft-nothing.1")
     assert (done.returncode, done.stdout) == (7, "") and "weft-nothing.1" in done.stderr
+
+
+@pytest.mark.parametrize("page,table", [("weft-server.ini.5", "cmd/server/settings.c"),
+                                        ("weft-agent.ini.5", "cmd/agent/settings.c"),
+                                        ("weft-services.d.5", "cmd/agent/services.c")])
+def test_a_page_for_every_settings_file_with_every_key(page, table, tmp_path):
+    """The rows are read from the source: a key that is not on the page is one that nobody finds."""
+    needs("mandoc")
+    assert page in weft("man").split() and weft("man", page) == weft("man", page.removesuffix(".5"))
+    rows = re.findall(r'(?m)^ *\{"(\w+)", FIELD_', (ROOT / table).read_text())
+    assert len(rows) >= 8
+    (tmp_path / page).write_text(weft("man", page))
+    plain = re.sub(r".\x08", "", run("mandoc", "-Tutf8", "-Owidth=200", tmp_path / page).stdout)
+    for key in rows:  # its name, a sentence, and what may stand there
+        assert re.search(rf"(?m)^ {{5,10}}{key}(?:\.KEY)?\s+(\S.*)\n\s+(Value: \S|Refused, not supported yet: )", plain), (key, plain)
+
+
+def test_a_page_tells_bounds_defaults_and_choices(tmp_path):
+    needs("mandoc")
+
+    def shown(page):
+        (tmp_path / page).write_text(weft("man", page))
+        return re.sub(r"\s+", " ", re.sub(r".\x08", "", run("mandoc", "-Tutf8", tmp_path / page).stdout))
+
+    agent, server, services = (shown(f"weft-{p}.5") for p in ("agent.ini", "server.ini", "services.d"))
+    assert "Value: a whole number, not negative, from 1 to 64. Default: 2." in agent
+    assert "nftables, iptables or off. Default: auto." in agent
+    assert "Value: IP:PORT, or off. Default: 127.0.0.1:15000." in agent
+    assert "from 1m to 2160h. Default: 72h." in server and "Value: IP:PORT. Required." in server
+    assert "SECTION [gateway NAME]" in services and "SECTION [listener NAME]" in services and "label.KEY" in services
 
 
 # ---- completion ----

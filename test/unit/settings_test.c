@@ -36,8 +36,8 @@ static const struct field rows[] = {
 static SCHEMA(schema, "[one]", example, rows);
 
 static const struct settings_type types[] = {
-    {"one",  &schema, false},
-    {"many", &schema, true }
+    {"one",  &schema, false, NULL},
+    {"many", &schema, true,  NULL}
 };
 
 static struct arena arena;
