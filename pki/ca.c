@@ -194,7 +194,7 @@ static int sign_root(const struct key *k, struct str trust_domain, int64_t now_m
                          .subject = name,
                          .issuer_key = k,
                          .issuer = name,
-                         .not_before_ms = now_ms - CA_BACKDATE_MS,
+                         .not_before_ms = now_ms - LIFETIME_BACKDATE_MS,
                          .not_after_ms = now_ms + CA_ROOT_MS,
                          .is_ca = true,
                          .path_max = -1};
@@ -217,7 +217,7 @@ static int sign_issuer(const struct cert_chain *root, const struct key *root_key
     struct template t = {.subject_key = &pub,
                          .subject = name,
                          .issuer_key = root_key,
-                         .not_before_ms = now_ms - CA_BACKDATE_MS,
+                         .not_before_ms = now_ms - LIFETIME_BACKDATE_MS,
                          .is_ca = true,
                          .path_max = 0};
 
@@ -458,13 +458,14 @@ int ca_sign(const struct ca *ca, const struct ca_leaf *leaf, int64_t now_ms, str
 {
     mbedtls_x509_san_list names[1 + CA_NAMES_MAX];
     int64_t life = leaf->lifetime_ms ? leaf->lifetime_ms : CA_LEAF_MS;
+    int64_t until_ms = MIN(now_ms + life, ca->issuer_info.not_after_ms);
     struct template t = {.subject_key = &leaf->key,
                          .subject = "O=weft",
                          .issuer_key = ca->issuer_key,
                          .issuer = ca->issuer_info.subject,
-                         .not_before_ms =
-                             MAX(now_ms - CA_BACKDATE_MS, ca->issuer_info.not_before_ms),
-                         .not_after_ms = MIN(now_ms + life, ca->issuer_info.not_after_ms),
+                         .not_before_ms = MAX(now_ms - lifetime_backdate_ms(until_ms - now_ms),
+                                              ca->issuer_info.not_before_ms),
+                         .not_after_ms = until_ms,
                          .names = names};
     struct cert_chain *made = NULL;
     struct buf pem;

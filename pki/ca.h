@@ -18,15 +18,15 @@
 #include "mesh/base/err.h"
 #include "pki/cert.h"
 #include "pki/key.h"
+#include "pki/lifetime.h"
 
 struct ca;
 
-#define CA_DAY_MS      (24ll * 3600 * 1000)
-#define CA_ROOT_MS     (3652 * CA_DAY_MS) /* 10 years */
-#define CA_ISSUER_MS   (1826 * CA_DAY_MS) /* 5 years */
-#define CA_LEAF_MS     (3 * CA_DAY_MS)    /* default life of a leaf */
-#define CA_BACKDATE_MS (10ll * 60 * 1000) /* clocks of hosts run apart */
-#define CA_NAMES_MAX   16u
+#define CA_DAY_MS    (24ll * 3600 * 1000)
+#define CA_ROOT_MS   (3652 * CA_DAY_MS) /* 10 years */
+#define CA_ISSUER_MS (1826 * CA_DAY_MS) /* 5 years */
+#define CA_LEAF_MS   (3 * CA_DAY_MS)    /* default life of a leaf */
+#define CA_NAMES_MAX 16u
 
 /* What a leaf says. */
 struct ca_leaf {
@@ -36,7 +36,7 @@ struct ca_leaf {
     size_t dns_count;
     const struct addr *ips;
     size_t ip_count;
-    int64_t lifetime_ms; /* 0: CA_LEAF_MS */
+    int64_t lifetime_ms; /* from now on, 0: CA_LEAF_MS; it is backdated beyond that (lifetime.h) */
 };
 
 /* Make root and issuer in `dir` (made 0700). Fails if there is an authority already. */

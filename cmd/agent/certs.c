@@ -1,7 +1,7 @@
 /* Keys and SVIDs of this host: the host's own (towards servers), one for callers that belong to no
  * service, one per local service. Keys are made here and are 0600; certificates are renewed at a
- * sixth of their life, and kept on disk, so that a restart needs no server. When the host
- * certificate itself ran out, the bound key gets a new one (recover). */
+ * sixth of their life (pki/lifetime.h), and kept on disk, so that a restart needs no server. When
+ * the host certificate itself ran out, the bound key gets a new one (recover). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,13 +16,13 @@
 #include "mesh/identity.h"
 #include "pki/creds.h"
 #include "pki/key.h"
+#include "pki/lifetime.h"
 #include "proxy/proxy.h"
 #include "proxy/wire/fetch.h"
 
 #define FILE_BYTES   (1u << 20)
 #define REQUESTS_MAX 100 /* in one call: the server's bound */
-#define RETRY_MIN_MS 1000
-#define RETRY_MAX_MS 300000
+#define LOOK_MS      3600000
 
 struct svid {
     struct svid *next;
@@ -30,7 +30,8 @@ struct svid {
     char *identity;                      /* SPIFFE URI */
     char *file;                          /* name without suffix, in the state folder */
     struct key *key;
-    struct creds *creds; /* NULL: none yet */
+    struct creds *creds;   /* NULL: none yet */
+    int64_t rest_until_ms; /* of the loop: not renewed before, whatever the wall clock says */
 };
 
 struct certs {
@@ -126,6 +127,11 @@ out:
     return rc;
 }
 
+static int64_t pause_ms(const struct svid *v)
+{
+    return lifetime_pause_ms(creds_not_before_ms(v->creds), creds_not_after_ms(v->creds));
+}
+
 /* Takes effect also when the disk does not take it: a restart then begins with the former one and
  * asks again, which is better than letting this one run out in memory. */
 static int store(struct certs *c, struct svid *v, struct str chain, struct str roots,
@@ -144,6 +150,7 @@ static int store(struct certs *c, struct svid *v, struct str chain, struct str r
                  unsaved.text);
     creds_unref(v->creds);
     v->creds = fresh;
+    v->rest_until_ms = loop_now_ms(c->agent->loop) + pause_ms(v);
     return 0;
 }
 
@@ -245,31 +252,32 @@ static void add_services(struct certs *c)
 
 /* ---- asking ---- */
 
-static int64_t due_ms(const struct svid *v)
+/* Until its renewal; 0 or less: it is due. */
+static int64_t wait_ms(const struct certs *c, const struct svid *v)
 {
-    int64_t from = creds_not_before_ms(v->creds), until = creds_not_after_ms(v->creds);
+    int64_t renew =
+        v->creds ? lifetime_renew_ms(creds_not_before_ms(v->creds), creds_not_after_ms(v->creds))
+                 : 0;
 
-    return from + (until - from) / 6;
+    return MAX(renew - loop_wall_ms(c->agent->loop),
+               v->rest_until_ms - loop_now_ms(c->agent->loop));
 }
 
-static bool is_due(const struct svid *v, int64_t now)
-{
-    return !v->creds || due_ms(v) <= now;
-}
-
-/* The next look: at the earliest renewal, jittered by a tenth, or when a retry is due. */
+/* The next look, jittered by a tenth: at the earliest renewal; after a failure later and later, but
+ * often enough for the life of what this host has. */
 static void schedule(struct certs *c, bool failed)
 {
-    int64_t now = loop_wall_ms(c->agent->loop), wait = 3600000;
+    int64_t wait = failed ? LIFETIME_RETRY_MAX_MS : LOOK_MS;
 
-    if (failed) {
-        c->retry_ms = c->retry_ms ? MIN(c->retry_ms * 2, RETRY_MAX_MS) : RETRY_MIN_MS;
-        wait = c->retry_ms;
-    } else {
-        c->retry_ms = 0;
-        for (const struct svid *v = c->list; v; v = v->next)
-            wait = MIN(wait, v->creds ? MAX(due_ms(v) - now, 1000) : 1000);
+    for (const struct svid *v = c->list; v; v = v->next) {
+        if (!failed)
+            wait = MIN(wait, MAX(wait_ms(c, v), LIFETIME_RETRY_MIN_MS));
+        else if (v->creds)
+            wait = MIN(wait, pause_ms(v));
     }
+    if (failed)
+        wait = lifetime_retry_ms(c->retry_ms, wait);
+    c->retry_ms = failed ? wait : 0;
     wait += (int64_t)(text_random_u64() % (uint64_t)(wait / 10 + 1));
     timer_in(&c->timer, wait);
 }
@@ -407,7 +415,7 @@ static void ask(struct certs *c)
     buf_init(&body, LIMIT_API_BODY_BYTES);
     buf_adds(&body, "{\"requests\":[");
     for (const struct svid *v = c->list; v && n < REQUESTS_MAX && !failed; v = v->next) {
-        if (!is_due(v, now))
+        if (wait_ms(c, v) > 0)
             continue;
         if (n)
             buf_addc(&body, ',');

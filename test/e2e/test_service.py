@@ -2,6 +2,7 @@
 NOTIFY_SOCKET and WATCHDOG_USEC. The account is a number that no machine gives to anybody."""
 
 import ctypes
+import datetime
 import json
 import os
 import pathlib
@@ -177,6 +178,11 @@ def test_certificates_are_renewed(s):
     assert first
     wait_until("all certificates are new ones", lambda: not first & serials(), 30, every=0.2)
     assert s["caller"].http("http://web:8080/").status == 200
+    # A life of a minute is renewed every ten seconds, though it is backdated by more than a sixth.
+    times = {}
+    for at, identity in re.findall(r"(?m)^(\S+Z) \w+ weft-agent certificate renewed identity=(\S+)", s["web"].agent.text()):
+        times.setdefault(identity, []).append(datetime.datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp())
+    assert times and all(b - a >= 9 for moments in times.values() for a, b in zip(moments, moments[1:])), times
 
 
 # ---- the service manager ----

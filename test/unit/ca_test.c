@@ -85,7 +85,7 @@ TEST(a_leaf_names_its_workload_and_verifies)
     CHECK_INT(strlen(info.serial), 32);
     /* X.509 counts in seconds. */
     CHECK_INT(info.not_after_ms, (w.now_ms + CA_LEAF_MS) / 1000 * 1000);
-    CHECK_INT(info.not_before_ms, (w.now_ms - CA_BACKDATE_MS) / 1000 * 1000);
+    CHECK_INT(info.not_before_ms, (w.now_ms - LIFETIME_BACKDATE_MS) / 1000 * 1000);
     chain = cert_parse(buf_str(&pem), &err);
     roots = cert_parse(ca_roots_pem(w.ca), &err);
     CHECK(chain && roots);
