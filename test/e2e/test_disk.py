@@ -1,5 +1,6 @@
 """A disk that is full or breaks: writes are refused and change nothing, the process lives on, and room that returns is used at once."""
 
+import datetime
 import errno
 import json
 import re
@@ -208,6 +209,73 @@ def test_an_agent_with_a_full_disk_takes_rules_and_certificates():
         m.server_process.kill()
         web.start_agent()  # from the disk alone
         assert web.http("http://web:8080/").status == 200
+
+
+def certificates(host):
+    """identity -> serial, as the agent uses them."""
+    return {c["identity"]: c["serial"] for c in json.loads(host.page("/certs")[1])["certificates"] if "serial" in c}
+
+
+def moments(process, pattern):
+    """When its log had such lines, in seconds."""
+    return [datetime.datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp()
+            for at in re.findall(rf"(?m)^(\S+Z) .*{pattern}", process.text())]
+
+
+def test_renewals_wait_for_a_server_with_a_full_disk():
+    with Mesh() as m:
+        control = m.server()
+        ini = control.config / "server.ini"
+        ini.write_text(re.sub("; leaf_lifetime = .*", "leaf_lifetime = 1m", ini.read_text()))
+        m.server_process.stop()
+        disk = Disk(control.dir / "board")
+        control.env.update(LD_PRELOAD=preload(), SHIM_DIR=str(control.state), SHIM_CONTROL=str(disk.path))
+        m.start_server()
+        for name in ("web", "caller"):
+            m.host(name).service(name, 8080, protocol="http").app(name, 8080, APP, NAME=name).join()
+        m.apply("apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default, namespace: istio-system}\n"
+                "spec: {mtls: {mode: STRICT}}\n")
+        web, caller = m["web"], m["caller"]
+        m.wait_service(caller, "http://web:8080/")
+        wait_until("three identities each", lambda: all(len(certificates(h)) == 3 for h in (web, caller)))
+        refused = "certificates were not renewed, trying again: the server answered 507"
+
+        def issued():
+            return int(re.search(r"(?m)^citadel_server_success_cert_issuance_count (\d+)$", m.api("GET", "/metrics")[1])[1])
+
+        def ledger():
+            return {c["serial"] for c in m.api("GET", "/v1/certificates")[1]["items"]}
+
+        # Full: nothing is lost, nothing changes, the present certificates serve on.
+        disk.fail(errno.ENOSPC)
+        known, count, before = ledger(), issued(), certificates(web)
+        wait_until("five tries", lambda: len(moments(web.agent, refused)) >= 5, 50)
+        tries = moments(web.agent, refused)[:5]
+        gaps = [b - a for a, b in zip(tries, tries[1:])]
+        assert all(gap >= least for gap, least in zip(gaps, (0.9, 1.9, 3.9, 4.9))), gaps  # 1, 2, 4, then a twelfth of the life
+        assert certificates(web) == before and set(before.values()) <= known and ledger() == known and issued() == count
+        assert caller.http("http://web:8080/").status == 200 and web.status()["link"]["connected"]
+
+        # Room: renewed without anybody's help, and every certificate that is used is in the ledger.
+        disk.heal()
+        wait_until("all are renewed", lambda: all(certificates(web)[i] != before[i] for i in before), 20)
+        assert known <= ledger() and set(certificates(web).values()) <= ledger()
+        assert caller.http("http://web:8080/").status == 200
+
+        # Full for longer than a certificate lives: closed rather than plain, and back by itself.
+        disk.fail(errno.ENOSPC)
+        known = ledger()
+        wait_until("the certificates have ended", lambda: web.metric("weft_certificate_expiry_seconds") <= 0
+                   and caller.metric("weft_certificate_expiry_seconds") <= 0, 90, every=0.5)
+        assert caller.http("http://web:8080/", timeout=5).status != 200
+        assert ledger() == known and m.server_process.alive()
+        disk.heal()
+        wait_until("traffic is back", lambda: caller.http("http://web:8080/", timeout=2).status == 200, 20)
+        assert known <= ledger() and set(certificates(web).values()) <= ledger()
+
+        m.server_process.kill()
+        done = control.weft("server", "check")
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 # ---- setting up and starting ----
