@@ -14,6 +14,7 @@
 
 #include "cmd/agent/capture.h"
 #include "cmd/agent/dns.h"
+#include "cmd/agent/guard.h"
 #include "cmd/agent/join.h"
 #include "cmd/agent/tls_files.h"
 #include "cmd/command.h"
@@ -233,6 +234,17 @@ static int give_plan(struct agent *a, const struct capture_plan *p, struct err *
     return rc;
 }
 
+/* For the next boot. */
+static void store_guard(const struct agent *a, const struct capture_plan *p)
+{
+    struct err err;
+
+    if (guard_store(a->settings.state_dir, p, &err))
+        log_warn("which ports are STRICT is not on the disk, will try again with the next rules; "
+                 "a boot closes those of before: %s",
+                 err.text);
+}
+
 static int apply_capture(struct agent *a, struct err *err)
 {
     struct capture_plan plan;
@@ -261,6 +273,8 @@ static int apply_capture(struct agent *a, struct err *err)
         dns[plan.dns_count++] =
             (struct capture_dns){a->nameservers[i], (uint16_t)(a->settings.dns_port + i)};
     rc = give_plan(a, &plan, err);
+    if (rc == 0 && !a->standalone)
+        store_guard(a, &plan);
     mem_free(inbound);
     mem_free(pairs);
     return rc;
@@ -898,6 +912,34 @@ static int release_run(const struct args *args)
     return EXIT_DONE;
 }
 
+/* With settings that cannot be read the agent will not start: all the more the ports are closed. */
+static int guard_run(const struct args *args)
+{
+    struct agent_settings s = {.capture = CAPTURE_AUTO};
+    struct capture_plan plan;
+    struct err err = {0};
+    char dir[4096];
+    int rc;
+
+    (void)snprintf(dir, sizeof(dir), "%s/agent",
+                   args_path(args, "state-dir", "WEFT_STATE_DIR", STATE_DIR));
+    capture_plan_init(&plan);
+    if (agent_settings_read(args_path(args, "config-dir", "WEFT_CONFIG_DIR", CONFIG_DIR), dir,
+                            SOCKET_PATH, NULL, &s, &err)) {
+        log_warn("the guard goes by defaults: %s", err.text);
+    } else {
+        plan.outbound_port = s.outbound.port;
+        plan.inbound_port = s.inbound.port;
+    }
+    rc = guard_restore(dir, s.capture, &plan, &err);
+    agent_settings_done(&s);
+    if (rc < 0)
+        return err.code == ERR_CONFLICT ? EXIT_DONE : command_failed(&err);
+    if (plan.inbound_count)
+        printf("STRICT ports closed until an agent serves: %zu\n", plan.inbound_count);
+    return EXIT_DONE;
+}
+
 /* ---- commands ---- */
 
 static const struct flag join_flags[] = {
@@ -923,6 +965,13 @@ static const struct flag agent_flags[] = {
     {"debug",      0, FLAG_SWITCH, NULL,   "Log every step."                          },
 };
 
+static const struct flag guard_flags[] = {
+    {"config-dir", 0, FLAG_TEXT, "DIR",
+     "agent.ini says how to capture (default /etc/weft, or $WEFT_CONFIG_DIR)."},
+    {"state-dir", 0, FLAG_TEXT, "DIR",
+     "DIR/agent/guard.json says which ports (default /var/lib/weft, or $WEFT_STATE_DIR)."},
+};
+
 static const struct flag release_flags[] = {
     {"all", 0, FLAG_SWITCH, NULL,
      "Remove the guard and the routes too: STRICT ports are then open to plaintext."},
@@ -939,6 +988,10 @@ const struct command agent_commands[] = {
      "  [service reviews]\n  port = 9080\n  protocol = http\n  version = v1\n\n"
      "From files alone, loaded again when they change (a set with an error is refused, what runs stays):\n\n"
      "  weft agent run --standalone /etc/weft/edge",                             agent_flags,   COUNT(agent_flags),   0, 0, agent_run  },
+    {"agent guard",   "[flags]",         "Close the STRICT ports of this host until an agent serves.",
+     "weft-guard-boot.service runs it at boot, before the network is up: ports that were STRICT when "
+     "an agent\nlast ran refuse connections from other hosts. Once an agent is alive nothing is touched.",
+     guard_flags,   COUNT(guard_flags),   0, 0, guard_run  },
     {"agent release", "[flags]",         "Remove the redirects that a dead agent left on this host.",
      "The agent's unit runs it after every end of the agent, weft-guard.service at boot, each "
      "minute, and\nwhen the agent's unit has failed for good. Nothing there is fine; while an agent "

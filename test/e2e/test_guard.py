@@ -1,5 +1,7 @@
-"""weft-guard.service: what it runs, with its account's rights, where an agent and its keeper died, or rules came back at boot."""
+"""weft-guard.service and weft-guard-boot.service: what they run, with their account's rights, where an agent and its keeper died,
+rules came back at boot, or no agent runs yet."""
 
+import json
 import os
 import pathlib
 import re
@@ -18,13 +20,13 @@ def values(unit, key):
     return re.findall(rf"(?m)^{key}=(.*)$", (UNITS / unit).read_text())
 
 
-def guard(host, *more):
-    """ExecStart of the unit; no flag of its account or capabilities that the unit does not have."""
-    assert values("weft-guard.service", "User") == ["weft"]
-    capabilities, = values("weft-guard.service", "CapabilityBoundingSet")
-    assert values("weft-guard.service", "AmbientCapabilities") == [capabilities]
+def guard(host, *more, unit="weft-guard.service"):
+    """ExecStart of the unit, with no capability that the unit does not have."""
+    assert values(unit, "User") == ["weft"]
+    capabilities, = values(unit, "CapabilityBoundingSet")
+    assert values(unit, "AmbientCapabilities") == [capabilities]
     keep = ",".join(["-all", *("+" + c.removeprefix("CAP_").lower() for c in capabilities.split())])
-    command, = values("weft-guard.service", "ExecStart")
+    command, = values(unit, "ExecStart")
     program, *argv = command.split()
     assert program == "@BIN@/weft"
     return host.run("setpriv", f"--reuid={ACCOUNT}", f"--regid={ACCOUNT}", "--clear-groups", f"--inh-caps={keep}",
@@ -55,21 +57,38 @@ def answers(m, port):
     return m["outsider"].http(f"http://{m['web'].ip4}:{port}/", timeout=3).status
 
 
+STRICT = """apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: safe}
+spec:
+  selector: {matchLabels: {app: safe}}
+  mtls: {mode: STRICT}
+"""
+
+
+def populate(m):
+    """web with a permissive service on 8080 and a strict one on 8081; outsider is no member."""
+    m.server()
+    h = m.host("web").account(ACCOUNT, "net_admin", "net_bind_service")
+    for name, port in (("web", 8080), ("safe", 8081)):
+        h.service(name, port, protocol="http").app(name, port, APP, NAME=name)
+    m.host("outsider")
+    h.join()
+    m.apply(STRICT)
+    wait_until("the strict port is in force", lambda: stored(h) == [8081])
+    assert answers(m, 8080) == 200 and answers(m, 8081) == 0
+    return m
+
+
+def stored(host):
+    file = host.state / "agent" / "guard.json"
+    return json.loads(file.read_text())["strict"] if file.exists() else None
+
+
 @pytest.fixture(scope="module")
 def g():
-    """web with a permissive service on 8080 and a strict one on 8081; outsider is no member."""
     with Mesh(capture="iptables-nft") as m:
-        m.server()
-        h = m.host("web").account(ACCOUNT, "net_admin", "net_bind_service")
-        for name, port in (("web", 8080), ("safe", 8081)):
-            h.service(name, port, protocol="http").app(name, port, APP, NAME=name)
-        m.host("outsider")
-        h.join()
-        m.apply("apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: safe}\n"
-                "spec:\n  selector: {matchLabels: {app: safe}}\n  mtls: {mode: STRICT}\n")
-        wait_until("the strict port is in force", lambda: re.search("(?m)^-A WEFT_GUARD.*8081", rules(h)))
-        assert answers(m, 8080) == 200 and answers(m, 8081) == 0
-        yield m
+        yield populate(m)
 
 
 @pytest.fixture
@@ -142,7 +161,87 @@ def test_without_the_right_it_says_what_is_missing(web):
     assert done.returncode == 6 and "CAP_NET_ADMIN" in done.stderr, done
 
 
-# ---- who starts it ----
+# ---- at boot, before an agent serves ----
+
+@pytest.fixture(scope="module", params=["nftables", "iptables-nft"])
+def boot(request):
+    with Mesh(capture=request.param) as m:
+        yield populate(m)
+
+
+def restore(host):
+    return guard(host, unit="weft-guard-boot.service")
+
+
+def test_strict_ports_are_closed_between_boot_and_agent(boot):
+    h = boot["web"]
+    assert h.agent.stop() == 0
+    assert answers(boot, 8081) == 200  # an orderly stop takes everything away, as a boot does
+    done = restore(h)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "STRICT ports closed until an agent serves: 1\n", "")
+    assert answers(boot, 8081) == 0 and answers(boot, 8080) == 200  # nothing is redirected
+    assert h.http("http://127.0.0.1:8081/").status == 200  # this host itself is no stranger
+    h.start_agent()
+    assert answers(boot, 8081) == 0
+    assert any(k.lower() == "x-request-id" for k, _ in boot["outsider"].http(f"http://{h.ip4}:8080/").json()["headers"])
+    done = restore(h)  # late: the agent is left alone
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert answers(boot, 8080) == 200 and h.agent.alive()
+
+
+def test_what_is_no_longer_strict_is_not_closed(boot):
+    h = boot["web"]
+    boot.clear()
+    try:
+        wait_until("the disk says so", lambda: stored(h) == [])
+        assert h.agent.stop() == 0
+        done = restore(h)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert answers(boot, 8081) == 200
+    finally:
+        h.start_agent()
+        boot.apply(STRICT)
+        wait_until("the strict port is in force again", lambda: stored(h) == [8081])
+
+
+def test_settings_decide_and_a_broken_file_closes(boot):
+    h = boot["web"]
+    ini, file = h.config / "agent.ini", h.state / "agent" / "guard.json"
+    good, known = ini.read_text(), file.read_text()
+    assert h.agent.stop() == 0
+    try:
+        ini.write_text("[agent]\ncapture = off\n")
+        assert restore(h).stdout == "" and answers(boot, 8081) == 200
+        ini.write_text("[agent]\ncaptrue = off\n")
+        done = restore(h)
+        assert done.returncode == 0 and "the guard goes by defaults" in done.stderr and answers(boot, 8081) == 0, done
+        assert h.weft("agent", "release", "--all").returncode == 0
+        ini.write_text(good)
+        for text in ("", "{", "{}", '{"strict": 1}', '{"strict": ["x"]}', '{"strict": [0]}', '{"strict": [65536]}', '{"strict": [22]}'):
+            file.write_text(text)
+            done = restore(h)
+            assert done.returncode not in (0, 5) and done.stdout == "", (text, done)
+            assert answers(boot, 8081) == 200
+        file.unlink()
+        assert restore(h).returncode == 0
+    finally:
+        ini.write_text(good)
+        file.write_text(known)
+        os.chown(file, ACCOUNT, ACCOUNT)
+        h.start_agent()
+
+
+# ---- who starts them ----
+
+def test_the_boot_guard_comes_before_the_network_and_only_where_an_agent_is_meant_to_run():
+    text = (UNITS / "weft-guard-boot.service").read_text()
+    assert {"network-pre.target", "weft-agent.service"} <= set(values("weft-guard-boot.service", "Before")[0].split())
+    assert "nftables.service" in values("weft-guard-boot.service", "After")[0].split()  # which flushes at its start
+    assert values("weft-guard-boot.service", "DefaultDependencies") == ["no"] and "[Install]" not in text
+    assert values("weft-guard-boot.service", "RemainAfterExit") == ["yes"]  # an orderly stop opens the ports, and they stay open
+    assert "weft-guard-boot.service" in values("weft-agent.service", "Wants")[0].split()
+    assert not {"network.target", "network-online.target"} & set(values("weft-guard-boot.service", "After")[0].split())
+
 
 def test_it_is_started_at_boot_each_minute_and_by_an_agent_that_failed_for_good():
     assert "weft-guard.timer" in values("weft-agent.service", "Wants")[0].split()

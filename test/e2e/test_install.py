@@ -47,8 +47,8 @@ def test_everything_is_in_place(tree):
     at = root / prefix.lstrip("/")
     have = files(at)
     want = {"bin/weft", "lib/systemd/system/weft-server.service", "lib/systemd/system/weft-agent.service",
-            "lib/systemd/system/weft-guard.service", "lib/systemd/system/weft-guard.timer", "lib/sysusers.d/weft.conf",
-            "lib/tmpfiles.d/weft.conf", "share/bash-completion/completions/weft",
+            "lib/systemd/system/weft-guard.service", "lib/systemd/system/weft-guard.timer",
+            "lib/systemd/system/weft-guard-boot.service", "lib/sysusers.d/weft.conf", "lib/tmpfiles.d/weft.conf", "share/bash-completion/completions/weft",
             "share/zsh/site-functions/_weft", "share/fish/vendor_completions.d/weft.fish", "share/man/man1/weft.1",
             "share/man/man1/weft-token-create.1",
             "share/man/man5/weft-agent.ini.5", "share/man/man5/weft-server.ini.5", "share/man/man5/weft-services.d.5",
@@ -78,7 +78,8 @@ def test_units_are_well_formed_and_sandboxed(tree, tmp_path):
     needs("systemd-analyze")
     root, prefix = tree
     units = sorted((root / prefix.lstrip("/") / "lib/systemd/system").iterdir())
-    assert {u.name for u in units} == {"weft-server.service", "weft-agent.service", "weft-guard.service", "weft-guard.timer"}
+    assert {u.name for u in units} == {"weft-server.service", "weft-agent.service", "weft-guard.service", "weft-guard.timer",
+                                        "weft-guard-boot.service"}
     for unit in units:
         # verify looks for the program and for the pages: give it the ones installed here
         (tmp_path / unit.name).write_text(
