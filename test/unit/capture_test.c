@@ -885,7 +885,8 @@ static void check_repair(const struct flavour *f)
         int64_t start = now_ms();
 
         shell(damages[i]);
-        do { /* a look that comes too soon after the last one is left out */
+        do { /* a look is left out for a hundred times as long as the last one took: long on a busy
+                machine */
             CHECK(now_ms() - start < 60000);
             CHECK(capture_is_whole(w.capture));
         } while (!shell_says("test \"$(iptables-save -t nat | grep -m1 '^-A PREROUTING')\" = "
