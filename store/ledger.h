@@ -4,7 +4,7 @@
  * The store does not know pki: serials, identities and hashes are text to it.
  *
  * Flow:      enrol.c spends tokens and notes certificates; api.c lists, revokes, ejects;
- *            revision.c and registry.c add their audit rows to their own transactions.
+ *            revision_commit.c and registry_host.c add their audit rows to their own transactions.
  * Ownership: results live in the caller's arena.
  * Errors:    ERR_DENIED: the token does not let this host in, each reason in its own words;
  *            ERR_MISSING; ERR_CONFLICT: a host name that is taken; ERR_INVALID; as in store.h.

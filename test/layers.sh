@@ -30,7 +30,7 @@ BEGIN {
     library["^yaml[.]h$"] = "^mesh/base/yaml[.]c$"
     library["^ini[.]h$"] = "^mesh/base/ini[.]c$"
     library["^mbedtls/|^psa/"] = "^pki/|^proxy/wire/tls(_lean)?[.]c$|^mesh/base/hash[.]c$"
-    library["^sqlite3[.]h$"] = "^store/sqlite[.]c$"
+    library["^sqlite3[.]h$"] = "^store/sqlite(_[a-z]+)?[.][ch]$"
     library["^nghttp2/"] = "^proxy/wire/http2[.]c$"
     library["^pcre2"] = "^mesh/match[.]c$"
     library["^libmnl/|^libnftnl/|^nftables/|^linux/netfilter/nf_?tables|^linux/(rt)?netlink[.]h$"] = \
