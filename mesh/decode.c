@@ -9,6 +9,8 @@
 #include "mesh/ini_doc.h"
 #include "mesh/validate.h"
 
+#define GATEWAY_API "gateway.networking.k8s.io/"
+
 /* ---- envelope ---- */
 
 static bool has_version(const struct kind *k, struct str api)
@@ -77,11 +79,12 @@ static const struct kind *decode_kind(const struct decoder *d, const struct node
         return NULL;
     }
     if (!has_version(k, api->text)) {
-        if (str_starts(api->text, STR("gateway.networking.k8s.io/")))
+        if (str_starts(api->text, STR(GATEWAY_API)))
             decode_fail(
                 d, api, FIND_UNSUPPORTED,
                 "the Kubernetes Gateway API is not read; use a Gateway of networking.istio.io and "
-                "a VirtualService");
+                "a VirtualService")
+                ->hint = arena_printf(d->f->arena, "pass it by with --skip-kinds %s", k->name);
         else
             decode_fail(d, api, FIND_ENVELOPE, "kind %s is not in \"%.*s\"", k->name,
                         STR_ARG(api->text))
@@ -99,8 +102,7 @@ static void check_annotation(const struct decoder *d, const struct node *n)
                                         "annotation %.*s is Istio's own; leave it out",
                                         STR_ARG(n->key)),
                             n);
-    else if (str_eq(n->key, STR("istio.io/dry-run")) &&
-             d->m->kind->id != KIND_AUTHORIZATION_POLICY)
+    else if (str_eq(n->key, STR("istio.io/dry-run")) && d->m->kind->id != KIND_AUTHORIZATION_POLICY)
         decode_point_at_key(
             decode_fail(d, n, FIND_VALUE,
                         "annotation istio.io/dry-run is for AuthorizationPolicy only"),
@@ -336,19 +338,61 @@ struct intake {
     struct arena *a;
     struct object_list *out;
     struct findings *f;
-    bool takes_not_yet; /* also those that are only not supported yet */
+    const struct documents_how *how;
 };
 
 static size_t errors_that_count(const struct intake *in)
 {
-    return in->takes_not_yet ? findings_errors_besides(in->f, FIND_NOT_YET) : in->f->errors;
+    return in->how->takes_not_yet ? findings_errors_besides(in->f, FIND_NOT_YET) : in->f->errors;
+}
+
+static bool names_kind(struct str list, struct str kind)
+{
+    struct str item;
+
+    if (str_eq(list, STR("all")))
+        return true;
+    while (str_next(&list, ',', &item)) {
+        if (str_eq_nocase(str_trim(item), kind))
+            return true;
+    }
+    return false;
+}
+
+/* A Gateway of the Kubernetes Gateway API has the name of one of ours. */
+static bool is_passed_by(const struct intake *in, const struct node *root)
+{
+    struct str kind = node_text(root, "kind");
+    bool is_ours = kind_find(kind) && !str_starts(node_text(root, "apiVersion"), STR(GATEWAY_API));
+
+    return in->how->skip_kinds.n && kind.n && !is_ours && names_kind(in->how->skip_kinds, kind);
+}
+
+static void pass_by(const struct intake *in, const struct node *root,
+                    const struct node_document *doc)
+{
+    const struct node *meta = node_get(root, STR("metadata"));
+    struct object_meta m = {.file = doc->file,
+                            .document = doc->number,
+                            .line = root->line,
+                            .column = root->column,
+                            .name = meta ? node_text(meta, "name") : STR_NONE};
+
+    object_report(in->f, &m, node_get(root, STR("kind")), FIND_WARNING, SEVERITY_WARNING,
+                  "%.*s %.*s is passed by", STR_ARG(node_text(root, "kind")), STR_ARG(m.name));
 }
 
 static void take_object(const struct intake *in, const struct node *root,
                         const struct node_document *doc)
 {
     size_t before = errors_that_count(in);
-    struct object *o = decode_partly(root, doc->file, doc->number, in->a, in->f);
+    struct object *o;
+
+    if (root->kind == NODE_MAP && is_passed_by(in, root)) {
+        pass_by(in, root, doc);
+        return;
+    }
+    o = decode_partly(root, doc->file, doc->number, in->a, in->f);
 
     if (o)
         validate_object(o, in->f);
@@ -416,33 +460,27 @@ static int read_documents(struct str text, struct str file, enum syntax syntax, 
     return yaml_parse(text, file, a, out, f);
 }
 
-static int parse(const struct intake *in, struct str text, struct str file, enum syntax syntax)
+int documents_read(struct str text, struct str file, const struct documents_how *how,
+                   struct arena *a, struct object_list *out, struct findings *f)
 {
+    const struct intake in = {a, out, f, how};
     struct node_document *docs = NULL;
-    size_t before = errors_that_count(in);
-    int rc = read_documents(text, file, syntax, in->a, &docs, in->f);
+    size_t before = errors_that_count(&in);
+    int rc = read_documents(text, file, how->syntax, a, &docs, f);
 
     for (const struct node_document *doc = docs; doc; doc = doc->next) {
         if (is_list(doc->root))
-            take_list(in, doc);
+            take_list(&in, doc);
         else
-            take_object(in, doc->root, doc);
+            take_object(&in, doc->root, doc);
     }
-    return rc == 0 && errors_that_count(in) == before ? 0 : -1;
+    return rc == 0 && errors_that_count(&in) == before ? 0 : -1;
 }
 
 int documents_parse(struct str text, struct str file, enum syntax syntax, struct arena *a,
                     struct object_list *out, struct findings *f)
 {
-    const struct intake in = {a, out, f, false};
+    const struct documents_how how = {.syntax = syntax};
 
-    return parse(&in, text, file, syntax);
-}
-
-int documents_parse_all(struct str text, struct str file, enum syntax syntax, struct arena *a,
-                        struct object_list *out, struct findings *f)
-{
-    const struct intake in = {a, out, f, true};
-
-    return parse(&in, text, file, syntax);
+    return documents_read(text, file, &how, a, out, f);
 }

@@ -24,10 +24,18 @@ extern const char *const document_endings[];
 int documents_parse(struct str text, struct str file, enum syntax syntax, struct arena *a,
                     struct object_list *out, struct findings *f) MUST_USE;
 
-/* The same, but documents whose only errors are that something is not supported yet (WEFT1601) are
- * appended too; -1 if there was any other error. */
-int documents_parse_all(struct str text, struct str file, enum syntax syntax, struct arena *a,
-                        struct object_list *out, struct findings *f) MUST_USE;
+/* The same, with more of a say. */
+struct documents_how {
+    enum syntax syntax;
+    /* Documents whose only errors are that something is not supported yet (WEFT1601) are appended,
+     * too; -1 if there was any other error. */
+    bool takes_not_yet;
+    /* Kinds to pass by, by comma, or "all": those that we do not know or cannot mean anything by.
+     * A kind of ours is never passed by. Each passed document is a warning. */
+    struct str skip_kinds;
+};
+int documents_read(struct str text, struct str file, const struct documents_how *how,
+                   struct arena *a, struct object_list *out, struct findings *f) MUST_USE;
 
 /* One document, which is not a List, or a node that stands for one (an item of a List). NULL if it
  * has an error; the checks of validate.h are not made here. */

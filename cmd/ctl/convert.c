@@ -22,8 +22,9 @@ struct conversion {
 static int read_file(void *arg, struct str name, struct str text, struct err *err)
 {
     struct conversion *c = arg;
-    int rc = documents_parse_all(arena_str(&c->arena, text), arena_str(&c->arena, name),
-                                 SYNTAX_AUTO, &c->arena, &c->objects, &c->findings);
+    const struct documents_how how = {.takes_not_yet = true};
+    int rc = documents_read(arena_str(&c->arena, text), arena_str(&c->arena, name), &how, &c->arena,
+                            &c->objects, &c->findings);
 
     (void)err;
     (void)rc; /* the findings say it, of all files */

@@ -226,6 +226,10 @@ static int send_files(const struct args *a, bool deleting)
         buf_adds(&path, "&message=");
         escape(&path, str_from(args_text(a, "message", "")));
     }
+    if (args_has(a, "skip-kinds")) {
+        buf_adds(&path, "&skipKinds=");
+        escape(&path, str_from(args_text(a, "skip-kinds", "")));
+    }
     if (args_has(a, "expect-revision")) {
         buf_adds(&path, "&expectRevision=");
         escape(&path, str_from(args_text(a, "expect-revision", "")));
@@ -655,6 +659,11 @@ static int eject_run(const struct args *a)
         "namespace", 'n', FLAG_TEXT, "NAME", "Namespace (default \"default\")."                    \
     }
 
+#define SKIP_FLAG                                                                                  \
+    {"skip-kinds", 0, FLAG_TEXT, "KIND[,...]|all",                                                 \
+     "Pass by documents of these kinds, which mean nothing here; each is told. A kind of weft's "  \
+     "is never passed by."}
+
 static const struct flag apply_flags[] = {
     {"file",            'f', FLAG_REPEATED, "FILE",
      "A file, a folder, or - for standard input; may be given several times."                             },
@@ -662,6 +671,7 @@ static const struct flag apply_flags[] = {
      "Check everything and say what would change; change nothing."                                        },
     {"message",         'm', FLAG_TEXT,     "TEXT", "Why, for the history."                               },
     {"expect-revision", 0,   FLAG_TEXT,     "N",    "Refuse if the configuration is not at this revision."},
+    SKIP_FLAG,
     SOCKET_FLAG,
 };
 static const struct flag lint_flags[] = {
@@ -669,6 +679,7 @@ static const struct flag lint_flags[] = {
      "A file, a folder, or - for standard input; may be given several times."       },
     {"allow-not-yet", 0,   FLAG_SWITCH,   NULL,
      "What is only not supported yet (WEFT1601) is told, but is no failure."        },
+    SKIP_FLAG,
     {"output",        'o', FLAG_TEXT,     "text|json", "How to tell what was found (default text)."},
 };
 static const struct flag convert_flags[] = {
@@ -690,6 +701,7 @@ static const struct flag delete_flags[] = {
     {"message",         'm', FLAG_TEXT,     "TEXT", "With -f: why, for the history."             },
     {"expect-revision", 0,   FLAG_TEXT,     "N",
       "With -f: refuse if the configuration is not at this revision."                             },
+    SKIP_FLAG,
     SOCKET_FLAG,
 };
 static const struct flag token_flags[] = {

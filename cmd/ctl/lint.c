@@ -14,13 +14,14 @@ struct lint {
     struct arena arena;
     struct findings findings;
     struct object_list objects;
+    struct documents_how how;
 };
 
 static int lint_file(void *arg, struct str name, struct str text, struct err *err)
 {
     struct lint *l = arg;
-    int rc = documents_parse(arena_str(&l->arena, text), arena_str(&l->arena, name), SYNTAX_AUTO,
-                             &l->arena, &l->objects, &l->findings);
+    int rc = documents_read(arena_str(&l->arena, text), arena_str(&l->arena, name), &l->how,
+                            &l->arena, &l->objects, &l->findings);
 
     (void)err;
     (void)rc; /* the findings say it, of all files */
@@ -66,6 +67,7 @@ int lint_run(const struct args *a)
         return EXIT_USAGE;
     }
     arena_init(&l.arena);
+    l.how.skip_kinds = str_from(args_text(a, "skip-kinds", ""));
     findings_init(&l.findings, &l.arena);
     if (files_each(a, lint_file, &l, &err)) {
         code = command_failed(&err);

@@ -17,7 +17,7 @@
 #include "store/registry.h"
 #include "store/revision.h"
 
-const char *const api_apply_query[] = {"dryRun", "message", "expectRevision",
+const char *const api_apply_query[] = {"dryRun", "message", "expectRevision", "skipKinds",
                                        "file",   "delete",  NULL};
 const char *const api_put_query[] = {"dryRun", "message", NULL};
 const char *const api_list_query[] = {"namespace", "after", "wait", NULL};
@@ -30,6 +30,7 @@ struct change {
     bool deleting, dry_run;
     int64_t expect; /* revision, -1: any */
     struct str message;
+    struct str skip_kinds; /* documents to pass by, see decode.h */
 };
 
 static const char *result_name(enum revision_result r)
@@ -274,7 +275,7 @@ static bool read_switch(struct api_call *c, struct str name, bool *out)
     return true;
 }
 
-/* dryRun, delete, message, expectRevision; false and answered if they are wrong. */
+/* dryRun, delete, message, skipKinds, expectRevision; false and answered if they are wrong. */
 static bool read_query(struct change *x)
 {
     struct api_call *c = x->call;
@@ -284,6 +285,8 @@ static bool read_query(struct change *x)
         return false;
     if (reply_query(c->r, STR("message"), &c->arena, &value))
         x->message = value;
+    if (reply_query(c->r, STR("skipKinds"), &c->arena, &value))
+        x->skip_kinds = value;
     if (reply_query(c->r, STR("expectRevision"), &c->arena, &value) &&
         !str_int(value, 0, INT64_MAX, &x->expect)) {
         reply_problem(c->r, 400, "Bad Request", "expectRevision is a number");
@@ -296,7 +299,9 @@ static void parse(struct change *x, struct str text, struct str file, enum synta
 {
     struct findings *f = &x->findings;
 
-    if (documents_parse(text, file, syntax, &x->call->arena, &x->objects, f))
+    const struct documents_how how = {.syntax = syntax, .skip_kinds = x->skip_kinds};
+
+    if (documents_read(text, file, &how, &x->call->arena, &x->objects, f))
         return; /* commit looks at the findings */
     if (x->objects.count > LIMIT_APPLY_DOCUMENTS)
         findings_add(f, FIND_LIMIT, SEVERITY_ERROR, "more than %u documents in one apply",

@@ -102,12 +102,23 @@ int common_check_wildcard_host(struct str s, struct err *err)
     return rest.n ? check_dns(rest, s, err) : 0;
 }
 
+/* Lower-case letters, digits and '-', with a letter or digit at both ends. */
+static bool is_lower_word(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        bool at_end = i == 0 || i == s.n - 1;
+
+        if (!(s.p[i] >= 'a' && s.p[i] <= 'z') && !(s.p[i] >= '0' && s.p[i] <= '9') &&
+            (s.p[i] != '-' || at_end))
+            return false;
+    }
+    return s.n > 0;
+}
+
 int common_check_label(struct str s, struct err *err)
 {
-    bool ok = is_dns_label(s);
+    bool ok = s.n <= 63 && is_lower_word(s);
 
-    for (size_t i = 0; ok && i < s.n; i++)
-        ok = !(s.p[i] >= 'A' && s.p[i] <= 'Z');
     return ok ? 0
               : err_set(err, ERR_INVALID,
                         "\"%.*s\" is not a name: 1 to 63 lower-case letters, digits or '-', with a "
@@ -116,13 +127,14 @@ int common_check_label(struct str s, struct err *err)
                         STR_ARG(s));
 }
 
+/* RFC 1123, as Kubernetes has it: the whole is limited, its labels are not. */
 int common_check_name(struct str s, struct err *err)
 {
     struct str rest = s, label;
     bool ok = s.n > 0 && s.n <= 253 && s.p[s.n - 1] != '.';
 
     while (ok && str_next(&rest, '.', &label))
-        ok = common_check_label(label, err) == 0;
+        ok = is_lower_word(label);
     return ok ? 0
               : err_set(err, ERR_INVALID,
                         "\"%.*s\" is not a name: labels of lower-case letters, digits and '-', "

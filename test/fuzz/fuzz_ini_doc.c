@@ -45,7 +45,9 @@ static void check_round_trip(const struct object *o, struct arena *a)
     buf_init(&text, 64u << 20);
     buf_init(&twice, 64u << 20);
     must(ini_write_document(once, &text) && !text.failed);
-    must(documents_parse_all(buf_str(&text), STR("again"), SYNTAX_INI, a, &list, &f) == 0);
+    must(documents_read(buf_str(&text), STR("again"),
+                        &(struct documents_how){.syntax = SYNTAX_INI, .takes_not_yet = true}, a,
+                        &list, &f) == 0);
     must(list.count == 1);
     again = encode_object(list.items[0], a);
     must(node_eq(once, again));
@@ -66,7 +68,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     arena_init(&a);
     findings_init(&f, &a);
     check_documents(text, &a);
-    result = documents_parse_all(text, STR("fuzz"), SYNTAX_INI, &a, &list, &f);
+    result = documents_read(text, STR("fuzz"),
+                            &(struct documents_how){.syntax = SYNTAX_INI, .takes_not_yet = true},
+                            &a, &list, &f);
     must((result != 0) == (findings_errors_besides(&f, FIND_NOT_YET) != 0));
     for (size_t i = 0; i < list.count; i++)
         check_round_trip(list.items[i], &a);

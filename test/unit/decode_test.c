@@ -239,8 +239,8 @@ TEST(what_is_not_built_is_refused_with_its_place)
         FIND_NOT_YET, 10, "claims");
     CHECK_REFUSED(DR("  host: a\n  trafficPolicy: {outlierDetection: {consecutive5xxErrors: 1}}\n"),
                   FIND_NOT_YET, 8, "outlierDetection");
-    CHECK_REFUSED(DR("  host: a\n  trafficPolicy: {tls: {mode: SIMPLE}}\n"), FIND_NOT_YET, 8,
-                  "mode: SIMPLE");
+    CHECK_REFUSED(DR("  host: a\n  trafficPolicy: {tls: {mode: SIMPLE, credentialName: c}}\n"),
+                  FIND_NOT_YET, 8, "credentialName");
     CHECK_REFUSED(
         DR("  host: a\n  trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true}}}\n"),
         FIND_NOT_YET, 8, "consistentHash");
@@ -362,4 +362,86 @@ TEST(deprecated_words_are_taken_with_a_warning)
     r = d.objects.items[0]->spec;
     CHECK_INT(r->traffic_policy->load_balancer->simple, LOAD_BALANCER_LEAST_REQUEST);
     docs_done(&d);
+}
+
+/* ---- documents that are passed by ---- */
+
+static void docs_skip(struct docs *d, const char *text, const char *kinds)
+{
+    const struct documents_how how = {.skip_kinds = str_from(kinds)};
+
+    memset(d, 0, sizeof(*d));
+    arena_init(&d->arena);
+    findings_init(&d->findings, &d->arena);
+    d->result = documents_read(str_from(text), STR("t.yaml"), &how, &d->arena, &d->objects,
+                               &d->findings);
+}
+
+TEST(kinds_that_mean_nothing_here_can_be_passed_by)
+{
+    static const char text[] = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n---\n"
+                               "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n---\n"
+                               "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\n"
+                               "metadata: {name: g}\n---\n"
+                               "apiVersion: v1\nkind: List\nitems:\n"
+                               "- {apiVersion: v1, kind: Secret, metadata: {name: key}}\n";
+    struct docs d;
+
+    docs_skip(&d, text, "");
+    CHECK_INT(d.result, -1);
+    CHECK_INT(d.findings.errors, 3);
+    docs_done(&d);
+    docs_skip(&d, text, "deployment, Secret");
+    CHECK_INT(d.result, -1); /* the Gateway API's Gateway is left */
+    CHECK_INT(d.findings.errors, 1);
+    CHECK_STR(d.findings.first->detail, "Deployment web is passed by");
+    CHECK_INT(d.findings.first->line, 2);
+    docs_done(&d);
+    docs_skip(&d, text, "all");
+    CHECK_INT(d.result, 0);
+    CHECK_INT(docs_count(&d, FIND_WARNING), 3);
+    CHECK_INT(d.objects.count, 1);
+    CHECK_STR(d.objects.items[0]->meta.name, "shop");
+    docs_done(&d);
+}
+
+TEST(a_kind_of_ours_is_never_passed_by)
+{
+    struct docs d;
+
+    docs_skip(&d, "apiVersion: networking.istio.io/v9\nkind: VirtualService\nmetadata: {name: a}\n", "all");
+    CHECK_INT(d.result, -1);
+    docs_done(&d);
+    docs_skip(&d, "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n", "Namespace,all");
+    CHECK_INT(d.result, 0);
+    CHECK_INT(d.objects.count, 1);
+    docs_done(&d);
+}
+
+TEST(a_name_is_limited_as_a_whole_not_by_label)
+{
+    static const struct {
+        const char *name;
+        bool good;
+    } rows[] = {
+        {"a-label-of-more-than-sixty-three-characters-is-fine-in-the-name-of-an-object.b.c", true },
+        {"a..b",                                                                           false},
+        {"A",                                                                              false},
+        {"a-",                                                                             false},
+        {"a.-b",                                                                           false},
+        {"a_b",                                                                            false},
+    };
+    struct docs d;
+    char text[512];
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        snprintf(text, sizeof(text),
+                 "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: %s}\n"
+                 "spec: {address: 10.0.0.1}\n",
+                 rows[i].name);
+        docs_parse(&d, str_from(text), SYNTAX_YAML);
+        if ((d.result == 0) != rows[i].good)
+            fail_msg("%s", rows[i].name);
+        docs_done(&d);
+    }
 }

@@ -291,7 +291,10 @@ static struct node *read_back(struct str text, enum syntax syntax, struct arena 
     struct findings f;
 
     findings_init(&f, a);
-    if (documents_parse_all(text, STR("again"), syntax, a, &list, &f) == 0 && list.count == 1)
+    if (documents_read(text, STR("again"),
+                       &(struct documents_how){.syntax = syntax, .takes_not_yet = true}, a, &list,
+                       &f) == 0 &&
+        list.count == 1)
         return encode_object(list.items[0], a);
     for (const struct finding *x = f.first; x; x = x->next)
         print_error("again:%u:%u: %.*s\n", x->line, x->column, STR_ARG(x->detail));
@@ -351,8 +354,9 @@ static void check_written(const char *yaml, const char *ini)
     memset(&d, 0, sizeof(d));
     arena_init(&d.arena);
     findings_init(&d.findings, &d.arena);
-    if (documents_parse_all(str_from(yaml), STR("t.yaml"), SYNTAX_YAML, &d.arena, &d.objects,
-                            &d.findings))
+    if (documents_read(str_from(yaml), STR("t.yaml"),
+                       &(struct documents_how){.syntax = SYNTAX_YAML, .takes_not_yet = true},
+                       &d.arena, &d.objects, &d.findings))
         docs_print(&d);
     CHECK_INT(d.objects.count, 1);
     n = encode_object(d.objects.items[0], &d.arena);
@@ -570,7 +574,9 @@ static void check_text_of_istio(struct str text, const char *file, struct tally 
     arena_init(&a);
     findings_init(&f, &a);
     t->texts++;
-    if (documents_parse_all(text, str_from(file), SYNTAX_AUTO, &a, &list, &f))
+    if (documents_read(text, str_from(file),
+                       &(struct documents_how){.syntax = SYNTAX_AUTO, .takes_not_yet = true}, &a,
+                       &list, &f))
         f.errors = 0; /* the others of the text are there */
     for (size_t i = 0; i < list.count; i++)
         check_round_trip(encode_object(list.items[i], &a));
