@@ -11,6 +11,7 @@
 # make install    binary, units, man pages, completions, documents; honours DESTDIR and PREFIX; make uninstall removes them
 # make stories    streams told under chaos and seeds (test/world/world.h, docs/testing.md)
 # make soak       threads under load and change for SOAK_SECONDS (30), by ThreadSanitizer (SOAK_MODE=asan by the other two)
+# make reference  write docs/reference from the tables that documents are read by
 # make layers     print which directory includes which; fails on an upward include
 # Add a file by creating it: sources are found by wildcard, headers by the compiler.
 
@@ -164,6 +165,9 @@ bench: all
 	$(Q)$(MAKE) --no-print-directory -s -C test/bench
 	$(Q)test/bench/bench.sh
 
+reference: all
+	$(Q)$(B)/$(NAME) reference docs/reference
+
 layers:
 	$(Q)test/layers.sh $(DIRS)
 
@@ -172,6 +176,6 @@ format:
 
 clean: ; rm -rf build/release build/asan build/tsan build/fuzz
 
-.PHONY: all bench unit unit-programs stories soak soaks check check-all asan tsan fuzz fuzzers deps e2e demo fresh stage install uninstall layers format clean
+.PHONY: reference all bench unit unit-programs stories soak soaks check check-all asan tsan fuzz fuzzers deps e2e demo fresh stage install uninstall layers format clean
 .SECONDARY:
 -include $(OBJ:.o=.d) $(TESTS:=.d) $(STORIES:=.d) $(SOAKS:=.d) $(FUZZ:=.d)

@@ -11,6 +11,7 @@
 #include "cmd/manual.h"
 #include "mesh/base/buf.h"
 #include "mesh/base/mem.h"
+#include "mesh/field_doc.h"
 #include "mesh/kinds/kinds.h"
 
 struct cursor {
@@ -28,8 +29,8 @@ static void offer(struct str value, const char *sentence)
     printf("%.*s\t%s\n", STR_ARG(value), sentence);
 }
 
-/* Run `weft get KIND -o name -n NS` and offer the names that it prints, without "Kind/" and behind `prefix`. A
- * server that does not answer offers nothing. */
+/* Run `weft get KIND -o name -n NS` and offer the names that it prints, without "Kind/" and behind
+ * `prefix`. A server that does not answer offers nothing. */
 static void offer_names(struct str kind, struct str ns, struct str prefix)
 {
     static char output_flag[] = "-o", output[] = "name", ns_flag[] = "-n";
@@ -111,6 +112,31 @@ static void offer_words(const char *words)
         offer(word, "");
 }
 
+/* Members of what is typed up to its last dot, or kinds. */
+static void offer_fields(struct str typed)
+{
+    struct field_place p;
+    struct arena a;
+    struct err err;
+    size_t dot = typed.n;
+
+    while (dot > 0 && typed.p[dot - 1] != '.')
+        dot--;
+    arena_init(&a);
+    if (dot == 0) {
+        for (size_t i = 0; kind_at(i); i++) {
+            if (kind_at(i)->spec)
+                printf("%s\t%s\n", kind_at(i)->singular, kind_at(i)->meaning);
+        }
+    } else if (field_place_find(str_sub(typed, 0, dot - 1), &a, &p, &err) == 0) {
+        const struct schema *s = field_place_members(&p);
+
+        for (size_t i = 0; s && i < s->count; i++)
+            printf("%.*s%s\t%s\n", (int)dot, typed.p, s->fields[i].name, s->fields[i].meaning);
+    }
+    arena_done(&a);
+}
+
 /* `before`: the positional word before this one. */
 static void offer_placeholder(const struct cursor *c, struct str what, struct str before)
 {
@@ -137,6 +163,8 @@ static void offer_placeholder(const struct cursor *c, struct str what, struct st
             offer_objects(c, kind, true);
         else
             offer_kinds("/");
+    } else if (str_eq(what, STR("FIELD"))) {
+        offer_fields(rest);
     } else if (str_eq(what, STR("NAME")) && before.n) {
         offer_objects(c, before, false);
     }
@@ -155,8 +183,7 @@ static void offer_commands(const struct cursor *c)
 
         if (command_is_hidden(k))
             continue;
-        while (n < c->count && str_next(&rest, ' ', &word) &&
-               str_eq(word, str_from(c->words[n])))
+        while (n < c->count && str_next(&rest, ' ', &word) && str_eq(word, str_from(c->words[n])))
             n++;
         if (n < c->count || !str_next(&rest, ' ', &word) || str_eq(word, last))
             continue;
@@ -179,9 +206,8 @@ static const struct flag *flag_of(const struct command *k, const char *word)
     for (size_t i = 0; i < k->flag_count; i++) {
         const struct flag *f = &k->flags[i];
 
-        if (word[0] == '-' &&
-            (word[1] == '-' ? strcmp(word + 2, f->name) == 0
-                            : f->letter && word[1] == f->letter && !word[2]))
+        if (word[0] == '-' && (word[1] == '-' ? strcmp(word + 2, f->name) == 0
+                                              : f->letter && word[1] == f->letter && !word[2]))
             return f;
     }
     return NULL;
@@ -278,46 +304,47 @@ int complete_run(const struct args *a)
 static const struct {
     const char *shell, *script;
 } scripts[] = {
-    {"bash", "# bash completion of weft\n"
-             "_weft() {\n"
-             "    local cur=${COMP_WORDS[COMP_CWORD]} word\n"
-             "    COMPREPLY=()\n"
-             "    [[ $cur != = ]] || cur=\n"
-             "    while IFS=$'\\t' read -r word _; do\n"
-             "        if [[ $word == :files ]]; then\n"
-             "            compopt -o filenames\n"
-             "            mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n"
-             "        elif [[ $word == \"$cur\"* && \" ${COMPREPLY[*]} \" != *\" $word \"* ]]; then\n"
-             "            COMPREPLY+=(\"$word\")\n"
-             "        fi\n"
-             "    done < <(weft complete -- \"${COMP_WORDS[@]:1:COMP_CWORD}\" 2>/dev/null)\n"
-             "    if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == */ ]]; then\n"
-             "        compopt -o nospace\n"
-             "    fi\n"
-             "}\n"
-             "complete -F _weft weft\n"},
+    {"bash",
+     "# bash completion of weft\n"
+     "_weft() {\n"
+     "    local cur=${COMP_WORDS[COMP_CWORD]} word\n"
+     "    COMPREPLY=()\n"
+     "    [[ $cur != = ]] || cur=\n"
+     "    while IFS=$'\\t' read -r word _; do\n"
+     "        if [[ $word == :files ]]; then\n"
+     "            compopt -o filenames\n"
+     "            mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n"
+     "        elif [[ $word == \"$cur\"* && \" ${COMPREPLY[*]} \" != *\" $word \"* ]]; then\n"
+     "            COMPREPLY+=(\"$word\")\n"
+     "        fi\n"
+     "    done < <(weft complete -- \"${COMP_WORDS[@]:1:COMP_CWORD}\" 2>/dev/null)\n"
+     "    if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == */ ]]; then\n"
+     "        compopt -o nospace\n"
+     "    fi\n"
+     "}\n"
+     "complete -F _weft weft\n"                                     },
     {"zsh",  "#compdef weft\n"
-             "# zsh completion of weft\n"
-             "_weft() {\n"
-             "    local value sentence\n"
-             "    local -a items open\n"
-             "    while IFS=$'\\t' read -r value sentence; do\n"
-             "        if [[ $value == :files ]]; then\n"
-             "            _files\n"
-             "        elif [[ $value == */ ]]; then\n"
-             "            open+=(\"$value\")\n"
-             "        else\n"
-             "            items+=(\"${value//:/\\\\:}:$sentence\")\n"
-             "        fi\n"
-             "    done < <(weft complete -- \"${(@)words[2,CURRENT]}\" 2>/dev/null)\n"
-             "    (( $#open )) && compadd -S '' -- $open\n"
-             "    (( $#items )) && _describe weft items\n"
-             "}\n"
-             "if [[ $funcstack[1] == _weft ]]; then\n"
-             "    _weft \"$@\"\n"
-             "else\n"
-             "    compdef _weft weft\n"
-             "fi\n"},
+            "# zsh completion of weft\n"
+            "_weft() {\n"
+            "    local value sentence\n"
+            "    local -a items open\n"
+            "    while IFS=$'\\t' read -r value sentence; do\n"
+            "        if [[ $value == :files ]]; then\n"
+            "            _files\n"
+            "        elif [[ $value == */ ]]; then\n"
+            "            open+=(\"$value\")\n"
+            "        else\n"
+            "            items+=(\"${value//:/\\\\:}:$sentence\")\n"
+            "        fi\n"
+            "    done < <(weft complete -- \"${(@)words[2,CURRENT]}\" 2>/dev/null)\n"
+            "    (( $#open )) && compadd -S '' -- $open\n"
+            "    (( $#items )) && _describe weft items\n"
+            "}\n"
+            "if [[ $funcstack[1] == _weft ]]; then\n"
+            "    _weft \"$@\"\n"
+            "else\n"
+            "    compdef _weft weft\n"
+            "fi\n"                                       },
     {"fish", "# fish completion of weft\n"
              "function __weft_complete\n"
              "    set -l words (commandline -opc) (commandline -ct)\n"

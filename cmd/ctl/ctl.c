@@ -6,6 +6,8 @@
 
 #include "cmd/command.h"
 #include "cmd/ctl/convert.h"
+#include "cmd/ctl/explain_field.h"
+#include "cmd/ctl/reference.h"
 #include "cmd/ctl/files.h"
 #include "cmd/ctl/lint.h"
 #include "cmd/ctl/table.h"
@@ -687,6 +689,10 @@ static const struct flag convert_flags[] = {
      "A file, a folder, or - for standard input; may be given several times."                  },
     {"output", 'o', FLAG_TEXT,     "yaml|json|ini", "The syntax to write (default yaml)."},
 };
+static const struct flag field_flags[] = {
+    {"recursive", 'r', FLAG_SWITCH, NULL, "The members of the members, too."},
+    {"output", 'o', FLAG_TEXT, "text|json", "How to tell it (default text)."},
+};
 static const struct flag get_flags[] = {
     NS_FLAG,
     {"all-namespaces", 'A', FLAG_SWITCH, NULL, "Of all namespaces."},
@@ -735,6 +741,11 @@ const struct command ctl_commands[] = {
      "Documents that are not supported yet are converted, too; with an error, nothing is. No server is needed.\n\n"
      "  weft convert -f rules.yaml -o ini\n  weft convert -f rules/ -o json\n  cat x.ini | weft convert -f -",
      convert_flags, COUNT(convert_flags), 0, 0, convert_run},
+    {"explain-field", "[FIELD] [flags]", "Say what a field of a document means.",
+     "Its sentence, type, default, rules, and whether it works; a kind alone tells its members, nothing at all the kinds.\n\n"
+     "  weft explain-field virtualservice.spec.http.retries\n  weft explain-field dr -r\n  weft explain-field vs.http.match -o json",
+     field_flags, COUNT(field_flags), 0, 1, explain_field_run},
+    {"reference", "DIR", "", NULL, NULL, 0, 1, 1, reference_run},
     {"get",          "KIND [NAME] [flags]",
      "Show documents, or hosts, services, endpoints, certificates, tokens, revisions, audit.",       "Kinds take Istio's names: virtualservices (vs), destinationrules (dr), gateways (gw), "
      "serviceentries (se),\n"

@@ -264,7 +264,7 @@ static SCHEMA(outlier_schema, "OutlierDetection", outlier_detection, outlier_fie
 
 static const struct field client_tls_fields[] = {
     {"mode", FIELD_ENUM, SCHEMA_AT(client_tls, mode), .values = client_tls_values,
-     .meaning = "DISABLE speaks plain text, ISTIO_MUTUAL uses the mesh's certificates."},
+     .meaning = "DISABLE speaks plain text, SIMPLE and MUTUAL are TLS with a server outside of the mesh, ISTIO_MUTUAL uses the mesh's certificates."},
     {"clientCertificate", FIELD_STRING, SCHEMA_AT(client_tls, client_certificate),
      .meaning = "File of the certificate to show."},
     {"privateKey", FIELD_STRING, SCHEMA_AT(client_tls, private_key),
