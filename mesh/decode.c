@@ -28,11 +28,6 @@ static bool has_version(const struct kind *k, struct str api)
     return false;
 }
 
-static const char *api_version(struct arena *a, const struct kind *k)
-{
-    return k->group[0] ? arena_printf(a, "%s/%s", k->group, k->versions[0]).p : k->versions[0];
-}
-
 static void fail_kind(const struct decoder *d, const struct node *n)
 {
     const char *why = kind_refused(n->text), *best = NULL;
@@ -88,7 +83,8 @@ static const struct kind *decode_kind(const struct decoder *d, const struct node
         else
             decode_fail(d, api, FIND_ENVELOPE, "kind %s is not in \"%.*s\"", k->name,
                         STR_ARG(api->text))
-                ->hint = arena_printf(d->f->arena, "write apiVersion: %s", api_version(d->a, k));
+                ->hint = arena_printf(d->f->arena, "write apiVersion: %.*s",
+                                      STR_ARG(kind_api_version(k, d->a)));
         return NULL;
     }
     decode_status(d, kind, k->status, arena_printf(d->f->arena, "kind %s", k->name), NULL);

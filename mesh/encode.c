@@ -328,10 +328,8 @@ struct node *encode_object(const struct object *o, struct arena *a)
 {
     const struct kind *k = o->meta.kind;
     struct node *root = node_new(a, NODE_MAP);
-    struct str api =
-        k->group[0] ? arena_printf(a, "%s/%s", k->group, k->versions[0]) : str_from(k->versions[0]);
 
-    node_set(root, STR("apiVersion"), node_string(a, api));
+    node_set(root, STR("apiVersion"), node_string(a, kind_api_version(k, a)));
     node_set(root, STR("kind"), node_string(a, str_from(k->name)));
     node_set(root, STR("metadata"), encode_metadata(&o->meta, a));
     if (k->spec)

@@ -75,9 +75,7 @@ static void close_document(struct reading *r, size_t end)
     if (r->tree.findings->errors != r->errors_before)
         return;
     if (r->kind && !node_get(d->root, STR("apiVersion"))) {
-        struct node *n = node_string(
-            a, r->kind->group[0] ? arena_printf(a, "%s/%s", r->kind->group, r->kind->versions[0])
-                                 : str_from(r->kind->versions[0]));
+        struct node *n = node_string(a, kind_api_version(r->kind, a));
 
         n->line = d->root->line;
         n->column = d->root->column;

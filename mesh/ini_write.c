@@ -447,15 +447,13 @@ static void put_sections(struct writing *w, const struct pending *p)
 static void put_envelope(struct writing *w, const struct node *root, const struct kind *k)
 {
     struct str api = node_text(root, "apiVersion"), name = node_text(root, "metadata.name");
-    struct str newest = k->group[0] ? arena_printf(w->arena, "%s/%s", k->group, k->versions[0])
-                                    : str_from(k->versions[0]);
     bool is_short = name.n && strlen(k->name) + 1 + name.n <= TITLE_BYTES;
     const struct node *meta = node_get(root, STR("metadata"));
     struct node *envelope = node_new(w->arena, NODE_MAP), *rest;
 
     buf_printf(w->out, "[%s%s%.*s]\n", k->name, is_short ? " " : "",
                STR_ARG(is_short ? name : STR_NONE));
-    if (api.n && !str_eq(api, newest))
+    if (api.n && !str_eq(api, kind_api_version(k, w->arena)))
         node_set(envelope, STR("apiVersion"), node_string(w->arena, api));
     rest = node_new(w->arena, NODE_MAP);
     for (const struct node *c = meta ? meta->first : NULL; c; c = c->next) {

@@ -138,6 +138,12 @@ const struct kind *kind_at(size_t i)
     return i < COUNT(kinds) ? &kinds[i] : NULL;
 }
 
+struct str kind_api_version(const struct kind *k, struct arena *a)
+{
+    return k->group[0] ? arena_printf(a, "%s/%s", k->group, k->versions[0])
+                       : str_from(k->versions[0]);
+}
+
 const struct kind *kind_find(struct str name)
 {
     for (size_t i = 0; i < COUNT(kinds); i++) {

@@ -53,5 +53,8 @@ const struct kind *
 kind_find_any(struct str name);       /* kind, singular, plural or short, any case; NULL if none */
 const struct kind *kind_at(size_t i); /* NULL past the end */
 
+/* "networking.istio.io/v1": what encode writes. It lives in the arena, or for ever. */
+struct str kind_api_version(const struct kind *k, struct arena *a);
+
 /* Kinds that are known and can mean nothing here: why, in a sentence; NULL if it is not known. */
 const char *kind_refused(struct str name);
