@@ -41,6 +41,7 @@ D
 _cert() { install -m 600 "$CERTS/$1.key" "$RUN/dir/certs/$1.key"; cp "$CERTS/$1.crt" "$RUN/dir/certs/"; cp "$CERTS/ca.pem" "$RUN/dir/certs/roots.pem"; }
 
 c_conf() {
+  if [ "${GEN:-0}" != 0 ]; then _routes "$ROUTES" > "$RUN/routes.next"; return; fi
   rm -rf "$RUN/dir"; mkdir -p "$RUN/dir/certs" "$RUN/dir/services.d"
   cat > "$RUN/dir/agent.ini" <<D
 [agent]
@@ -68,10 +69,13 @@ D
 }
 
 _routes() {
-  awk -v n="$1" -v p="$NEXT" 'BEGIN{for(i=0;i<n;i++) {
-    printf "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: svc%d, namespace: default}\n",i
-    printf "spec:\n  hosts: [svc%d.mesh.test]\n  location: MESH_EXTERNAL\n  resolution: STATIC\n",i
+  awk -v n="$1" -v p="$NEXT" -v g="${GEN:-0}" 'BEGIN{for(i=0;i<=n;i++) {
+    name = i<n ? "svc" i : "gen" g
+    printf "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: %s, namespace: default}\n",name
+    printf "spec:\n  hosts: [%s.mesh.test]\n  location: MESH_EXTERNAL\n  resolution: STATIC\n",name
     printf "  ports: [{number: 80, name: main, protocol: HTTP}]\n  endpoints: [{address: 127.0.0.1, ports: {main: %d}}]\n",p}}'
 }
+
+c_reload() { mv "$RUN/routes.next" "$RUN/dir/routes.yaml"; }   # the folder is watched
 
 c_start() { exec "$WEFT_BIN" agent run --standalone "$RUN/dir" --socket "$RUN/agent.sock"; }
