@@ -382,6 +382,41 @@ static int older_first(const void *x, const void *y)
     return d ? d : str_cmp((*a)->meta.ns, (*b)->meta.ns);
 }
 
+/* A view asks for the workloads and rules of each service that it wants: it must not go through all of them for each. */
+static void index_workloads(struct catalog *c)
+{
+    struct workload **room = ARENA_ARRAY(&c->arena, c->workload_count + 1, struct workload *);
+
+    for (size_t i = 0; i < c->workload_count; i++) {
+        struct service *s = map_get(&c->by_service, c->workloads[i]->service);
+
+        if (s)
+            s->workload_count++;
+    }
+    for (size_t i = 0; i < c->service_count; i++) {
+        c->services[i]->workloads = room;
+        room += c->services[i]->workload_count;
+        c->services[i]->workload_count = 0;
+    }
+    for (size_t i = 0; i < c->workload_count; i++) {
+        struct service *s = map_get(&c->by_service, c->workloads[i]->service);
+
+        if (s)
+            s->workloads[s->workload_count++] = c->workloads[i];
+    }
+}
+
+static void index_rules(struct catalog *c)
+{
+    c->rules = ARENA_ARRAY(&c->arena, c->object_count + 1, struct object *);
+    for (size_t i = 0; i < c->object_count; i++) {
+        enum kind_id kind = c->objects[i]->meta.kind->id;
+
+        if (kind == KIND_VIRTUAL_SERVICE || kind == KIND_DESTINATION_RULE)
+            c->rules[c->rule_count++] = c->objects[i];
+    }
+}
+
 void catalog_build(const struct catalog_input *in, struct catalog *c)
 {
     struct build b = {.in = in, .c = c};
@@ -419,6 +454,8 @@ void catalog_build(const struct catalog_input *in, struct catalog *c)
         c->workloads[i] = b.workloads[i];
     mem_free(b.services);
     mem_free(b.workloads);
+    index_workloads(c);
+    index_rules(c);
 }
 
 /* ---- PeerAuthentication ---- */
@@ -488,7 +525,6 @@ struct viewing {
     const struct viewer *v;
     struct resources *out;
     struct map wanted;           /* service keys whose rules and endpoints go along */
-    struct workload **endpoints; /* room for those of one service */
     struct arena arena;
     struct buf text;
 };
@@ -578,15 +614,11 @@ static bool virtual_service_concerns(struct viewing *x, const struct object *o, 
 
 static void put_endpoints(struct viewing *x, const struct service *s)
 {
-    size_t n = 0;
+    size_t n = s->workload_count;
 
-    for (size_t i = 0; i < x->all->workload_count; i++) {
-        if (str_eq(x->all->workloads[i]->service, s->key))
-            x->endpoints[n++] = x->all->workloads[i];
-    }
     do { /* more than one message can carry: fewer endpoints still serve, a cut text does not */
         buf_clear(&x->text);
-        catalog_write_endpoints(x->endpoints, n, &x->text);
+        catalog_write_endpoints(s->workloads, n, &x->text);
         n -= n / 8;
     } while (x->text.failed);
     resources_put(x->out, arena_printf(&x->arena, "endpoints/%.*s", STR_ARG(s->key)),
@@ -595,8 +627,8 @@ static void put_endpoints(struct viewing *x, const struct service *s)
 
 static void put_destination_rules(struct viewing *x, struct str fqdn)
 {
-    for (size_t i = 0; i < x->all->object_count; i++) {
-        const struct object *o = x->all->objects[i];
+    for (size_t i = 0; i < x->all->rule_count; i++) {
+        const struct object *o = x->all->rules[i];
         const struct destination_rule *dr = o->spec;
 
         if (o->meta.kind->id == KIND_DESTINATION_RULE &&
@@ -613,8 +645,8 @@ static void put_service_rules(struct viewing *x, const struct service *s)
 
     put_endpoints(x, s);
     put_destination_rules(x, s->fqdn);
-    for (size_t i = 0; i < all->object_count; i++) {
-        const struct object *o = all->objects[i];
+    for (size_t i = 0; i < all->rule_count; i++) {
+        const struct object *o = all->rules[i];
         const struct virtual_service *vs = o->spec;
 
         if (o->meta.kind->id != KIND_VIRTUAL_SERVICE ||
@@ -742,7 +774,6 @@ void catalog_view(const struct catalog *all, const struct viewer *v, struct reso
     arena_init(&x.arena);
     map_init(&x.wanted);
     buf_init(&x.text, LIMIT_RESOURCE_BYTES);
-    x.endpoints = ARENA_ARRAY(&x.arena, all->workload_count + 1, struct workload *);
     put_mesh(&x);
     put_services(&x);
     put_policies(&x);

@@ -42,6 +42,8 @@ struct service {
     bool is_original_dst; /* resolution NONE: dial where the client was going */
     struct str sans;      /* subjectAltNames, space-separated */
     struct str export_to; /* space-separated as in the document; empty is "*" */
+    struct workload **workloads; /* where it runs; by catalog_build, else none */
+    size_t workload_count;
 };
 
 /* One place where a service runs. */
@@ -105,6 +107,8 @@ struct catalog {
     struct object **objects; /* VirtualService, DestinationRule, Gateway, PeerAuthentication that
                                 this agent may see */
     size_t object_count;
+    struct object **rules; /* the VirtualServices and DestinationRules among the objects; by catalog_build, else none */
+    size_t rule_count;
     struct map by_service; /* key -> struct service * */
     struct map
         subscribed; /* key -> non-NULL: rules and endpoints of this service are complete here */

@@ -273,22 +273,17 @@ static void get_services(struct api_call *c)
 static void get_endpoints(struct api_call *c)
 {
     const struct catalog *all = publish_catalog(c->server->publish);
-    struct workload **list = ARENA_ARRAY(&c->arena, all->workload_count + 1, struct workload *);
     struct buf out;
 
     buf_init(&out, LIMIT_APPLY_BYTES);
     api_list_begin(c, &out);
     for (size_t i = 0; i < all->service_count; i++) {
-        size_t n = 0;
+        const struct service *s = all->services[i];
 
-        for (size_t k = 0; k < all->workload_count; k++) {
-            if (str_eq(all->workloads[k]->service, all->services[i]->key))
-                list[n++] = all->workloads[k];
-        }
         buf_adds(&out, i ? ",{\"service\":" : "{\"service\":");
-        buf_json(&out, all->services[i]->key);
+        buf_json(&out, s->key);
         buf_adds(&out, ",\"endpoints\":");
-        catalog_write_endpoints(list, n, &out);
+        catalog_write_endpoints(s->workloads, s->workload_count, &out);
         buf_addc(&out, '}');
     }
     api_list_end(c, &out);
