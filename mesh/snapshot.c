@@ -337,6 +337,8 @@ static void index_table(struct route_table *t)
 
             if (!map_get(&t->by_host, domain))
                 map_put(&t->by_host, domain, v);
+            if (domain.n > 1 && (domain.p[0] == '.' || domain.p[0] == '*'))
+                t->has_suffixes = true;
         }
     }
 }
@@ -407,7 +409,7 @@ const struct vhost *route_table_find(const struct route_table *t, struct str hos
     }
     if (!v)
         v = map_get(&t->by_host, (struct str){name, n});
-    if (!v)
+    if (!v && t->has_suffixes)
         v = find_suffix(t, name, n);
     return v ? v : map_get(&t->by_host, STR("*"));
 }

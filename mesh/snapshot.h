@@ -283,6 +283,7 @@ struct route_table {
     struct vhost **vhosts; /* parts, referenced */
     size_t vhost_count;
     bool has_ports;     /* some domains are "name:port", tried before the name alone */
+    bool has_suffixes;  /* some are ".example.com" */
     struct map by_host; /* exact domain -> struct vhost *; suffixes as ".example.com"; "*" */
 };
 

@@ -4,7 +4,6 @@
  * bytes once its head was taken. Nothing is held but the replay references. */
 #include "proxy/exchange_parts.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "mesh/base/log.h"
@@ -242,7 +241,7 @@ static void remember_try(struct exchange *x)
     x->upstream_host = a->host;
     x->upstream_local = a->local;
     x->peer_uri = a->peer_uri;
-    snprintf(x->failure, sizeof(x->failure), "%s", a->wait.failure);
+    str_fit(x->failure, sizeof(x->failure), str_from(a->wait.failure));
 }
 
 static void close_try(struct exchange *x, enum outcome why)

@@ -121,9 +121,10 @@ void exchange_pump_request(struct exchange *x)
 void exchange_send_request(struct exchange *x)
 {
     struct attempt *a = x->attempt;
+    char tries[STR_UINT_MAX];
     bool body = x->replay.n > 0 || !exchange_request_complete(x) || x->down->in_trailer_count > 0;
 
-    http_set(&x->request, STR("x-envoy-attempt-count"), arena_printf(&x->arena, "%u", x->tries));
+    http_set(&x->request, STR("x-envoy-attempt-count"), str_of_uint(x->tries, tries));
     stream_send_head(a->stream, &x->request, !body);
     a->head_sent = true;
     x->upstream_sent_ms = exchange_now(x);

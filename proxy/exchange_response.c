@@ -1,6 +1,4 @@
 /* The response on its way to the client: the endpoint's, or an answer of our own. */
-#include <inttypes.h>
-#include <stdio.h>
 #include <time.h>
 
 #include "proxy/edit.h"
@@ -118,11 +116,10 @@ void exchange_start_response(struct exchange *x)
     struct stream *up = x->attempt->stream;
     struct http_head h;
     bool end_now = up->in_ended && up->in.n == 0 && up->in_trailer_count == 0;
-    char ms[24];
+    char ms[STR_UINT_MAX];
 
     http_head_copy(&h, &up->in_head, &x->arena);
-    snprintf(ms, sizeof(ms), "%" PRId64, x->service_time_ms);
-    http_set(&h, STR("x-envoy-upstream-service-time"), str_from(ms));
+    http_set(&h, STR("x-envoy-upstream-service-time"), str_of_uint((uint64_t)MAX(x->service_time_ms, 0), ms));
     edit_response(x, &h);
     filters_response(x, &h);
     http_set(&h, STR("server"), server_name(x));

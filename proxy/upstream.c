@@ -1,6 +1,5 @@
 #include "proxy/upstream_parts.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,7 +49,7 @@ void upstream_answer(struct upstream_wait *wait, struct upstream *up, enum outco
     wait->done = true;
     wait->up = up;
     wait->outcome = why;
-    snprintf(wait->failure, sizeof(wait->failure), "%.*s", STR_ARG(failure));
+    str_fit(wait->failure, sizeof(wait->failure), failure);
     task_note(wait->task, wait->note);
 }
 

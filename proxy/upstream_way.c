@@ -1,4 +1,4 @@
-#include <stdio.h>
+#include <string.h>
 
 #include "mesh/base/mem.h"
 #include "pki/creds.h"
@@ -28,23 +28,60 @@ bool way_is_local(const struct upstream_target *t)
     return t->endpoint && t->endpoint->is_local && t->cluster->tls != CLUSTER_TLS_WEB;
 }
 
+/* Made for every request: no printf. `at` is NULL once something did not fit. */
+static char *put(char *at, const char *end, struct str s)
+{
+    size_t n = s.n ? strnlen(s.p, s.n) : 0; /* the key is a C string, too */
+
+    if (!at || n + 2 > (size_t)(end - at))
+        return NULL;
+    if (n)
+        memcpy(at, s.p, n);
+    at[n] = '|';
+    return at + n + 1;
+}
+
+static char *put_addr(char *at, const char *end, const struct addr *a)
+{
+    static const char digits[] = "0123456789abcdef";
+    size_t ip_bytes = a->family == 6 ? 16 : 4;
+    const uint8_t *ip = a->ip;
+    char hex[2 * sizeof(a->ip)], port[STR_UINT_MAX];
+
+    for (size_t i = 0; i < ip_bytes; i++) {
+        hex[2 * i] = digits[ip[i] >> 4];
+        hex[2 * i + 1] = digits[ip[i] & 15];
+    }
+    at = put(at, end, (struct str){hex, a->family ? 2 * ip_bytes : 0});
+    return put(at, end, str_of_uint(a->port, port));
+}
+
+static struct str transport_of(const struct upstream_target *t, const struct way *way)
+{
+    if (way_is_local(t))
+        return t->cluster->tls == CLUSTER_TLS_OFF ? STR("pair-plain") : STR("pair");
+    return way->is_tls ? STR("tls") : STR("plain");
+}
+
 /* Everything that decides who is at the other end, and as whom we speak to it. Empty: it does not fit. */
 static struct str key_of(const struct upstream_target *t, struct way *way)
 {
-    char addr[ADDR_TEXT_MAX];
-    bool off = t->cluster->tls == CLUSTER_TLS_OFF;
+    const char *end = way->text + sizeof(way->text);
     uint64_t generation = way->id ? creds_generation(way->id->creds) : 0;
-    int n = snprintf(way->text, sizeof(way->text), "%.*s|%.*s|%.*s|%llu|%.*s|%s|%.*s|%s|%s",
-                     STR_ARG(t->cluster->name), STR_ARG(t->identity), STR_ARG(way->creds),
-                     (unsigned long long)generation, STR_ARG(way->expect),
-                     addr_format(&t->addr, addr), STR_ARG(way->sni), t->is_http ? "http" : "tcp",
-                     way_is_local(t) ? (off ? "pair-plain" : "pair")
-                     : way->is_tls   ? "tls"
-                                     : "plain");
+    char number[STR_UINT_MAX], *at = put(way->text, end, t->cluster->name);
 
-    if (n < 0 || (size_t)n >= sizeof(way->text)) /* two long names must not meet in one pool */
+    at = put(at, end, t->identity);
+    at = put(at, end, way->creds);
+    at = put(at, end, str_of_uint(generation, number));
+    at = put(at, end, way->expect);
+    at = put_addr(at, end, &t->addr);
+    at = put(at, end, way->sni);
+    at = put(at, end, t->is_http ? STR("http") : STR("tcp"));
+    at = put(at, end, transport_of(t, way));
+    if (!at) /* two long names must not meet in one pool */
         return STR_NONE;
-    return (struct str){way->text, (size_t)n};
+    *at = '\0';
+    return (struct str){way->text, (size_t)(at - way->text)};
 }
 
 static void into_mesh(const struct upstream_target *t, struct way *way)

@@ -441,6 +441,26 @@ size_t str_distance(struct str a, struct str b, size_t max)
     return row[b.n] > max ? max + 1 : row[b.n];
 }
 
+void str_fit(char *to, size_t bytes, struct str s)
+{
+    size_t n = MIN(s.n, bytes - 1);
+
+    if (n)
+        memcpy(to, s.p, n);
+    to[n] = '\0';
+}
+
+struct str str_of_uint(uint64_t v, char *text)
+{
+    char *at = text + STR_UINT_MAX;
+
+    do {
+        *--at = (char)('0' + v % 10);
+        v /= 10;
+    } while (v);
+    return (struct str){at, (size_t)(text + STR_UINT_MAX - at)};
+}
+
 char *str_dup(struct str s)
 {
     char *p = mem_alloc(s.n + 1);

@@ -27,6 +27,12 @@ bool str_ends(struct str s, struct str suffix);
 bool str_find(struct str s, struct str needle, size_t *at);
 bool str_has(struct str s, char c);
 struct str str_trim(struct str s); /* blanks, tabs, CR, LF at both ends */
+void str_fit(char *to, size_t bytes, struct str s); /* a C string of at most `bytes` with its NUL; the rest is cut */
+
+/* Decimal, in STR_UINT_MAX bytes of `text`, without a NUL. */
+#define STR_UINT_MAX 20
+struct str str_of_uint(uint64_t v, char *text);
+
 uint64_t str_hash(struct str s);   /* 64 bits, keyed once per process: not for disk or wire */
 
 /* Cut `line` at the first `sep`: the part before goes to *head and the rest stays.

@@ -166,6 +166,27 @@ TEST(distance_counts_edits_up_to_its_bound)
     CHECK_INT(str_distance(STR(""), STR("ab"), 5), 2);
 }
 
+TEST(a_copy_that_does_not_fit_is_cut)
+{
+    char text[4];
+
+    str_fit(text, sizeof(text), STR("abc"));
+    CHECK_STR(str_from(text), "abc");
+    str_fit(text, sizeof(text), STR("abcd"));
+    CHECK_STR(str_from(text), "abc");
+    str_fit(text, sizeof(text), STR_NONE);
+    CHECK_STR(str_from(text), "");
+}
+
+TEST(numbers_are_written_in_decimal)
+{
+    char text[STR_UINT_MAX];
+
+    CHECK_STR(str_of_uint(0, text), "0");
+    CHECK_STR(str_of_uint(10, text), "10");
+    CHECK_STR(str_of_uint(UINT64_MAX, text), "18446744073709551615");
+}
+
 TEST(hashes_differ_for_different_texts_and_lengths)
 {
     static const char zeros[64];
