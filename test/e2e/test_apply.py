@@ -256,11 +256,12 @@ def test_acknowledged_changes_survive_kill_9(s):
 
 def test_what_means_nothing_here_is_passed_by_when_asked(empty, tmp_path):
     control, file = empty["control"], tmp_path / "cluster.yaml"
-    file.write_text("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n---\n" + GOOD)
+    own = GOOD.replace("name: web", "name: passed").replace("web.default", "passed.default")
+    file.write_text("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n---\n" + own)
     refused = control.weft("apply", "-f", file)
     assert refused.returncode == 4 and "pass it by with --skip-kinds Deployment" in refused.stderr
     done = control.weft("apply", "-f", file, "--skip-kinds", "Deployment")
-    assert done.returncode == 0 and "ServiceEntry/web created" in done.stdout
+    assert done.returncode == 0 and "ServiceEntry/passed created" in done.stdout
     assert f"{file}:2:7: WEFT2001" in done.stderr and "Deployment web is passed by" in done.stderr
     gone = control.weft("delete", "-f", file, "--skip-kinds", "all")
-    assert gone.returncode == 0 and "ServiceEntry/web deleted" in gone.stdout
+    assert gone.returncode == 0 and "ServiceEntry/passed deleted" in gone.stdout
