@@ -157,3 +157,5 @@ int db_start(struct store *s, struct change *c, struct err *err);
 /* ---- sqlite_watch.c ---- */
 
 void db_deliver(struct store *s);
+/* The log from here on is wanted by a replay, under way or queued. INT64_MAX if by none. */
+int64_t db_replay_floor(const struct store *s);

@@ -38,18 +38,19 @@ static int read_log(struct store *s, int64_t seq, struct batch *b, struct err *e
     return rc;
 }
 
-/* The next transaction in the log at or behind `from`; 0 if there is none. */
-static int64_t next_logged(struct store *s, int64_t from)
+/* *at: the next transaction in the log at or behind it; 0 if there is none. */
+static int next_logged(struct store *s, int64_t *at, struct err *err)
 {
     sqlite3_stmt *st = db_stmt(s, SQL_LOG_NEXT);
-    struct err ignored;
-    int64_t seq = 0;
+    int rc;
 
-    sqlite3_bind_int64(st, 1, from);
-    if (db_next_row(s, st, &ignored) > 0)
-        seq = sqlite3_column_int64(st, 0);
+    sqlite3_bind_int64(st, 1, *at);
+    rc = db_next_row(s, st, err);
+    if (rc < 0)
+        return -1;
+    *at = rc ? sqlite3_column_int64(st, 0) : 0; /* min() of no rows is NULL, which reads as 0 */
     sqlite3_reset(st);
-    return seq;
+    return 0;
 }
 
 /* from_seq..seq of the item for its one watcher. A database that cannot be read now ends the
@@ -58,12 +59,16 @@ static int64_t next_logged(struct store *s, int64_t from)
 static void replay(struct store *s, struct batch *item)
 {
     struct store_watch *w = item->replay;
+    struct err ignored;
 
-    for (int64_t at = item->from_seq; !w->closed && (at = next_logged(s, at)) && at <= item->seq;
-         at++) {
-        struct batch *b = db_batch_new();
-        struct err ignored;
+    for (int64_t at = item->from_seq; !w->closed; at++) {
+        struct batch *b;
 
+        if (next_logged(s, &at, &ignored))
+            w->closed = true;
+        if (w->closed || at == 0 || at > item->seq)
+            break;
+        b = db_batch_new();
         s->replay_seq = at;
         if (read_log(s, at, b, &ignored))
             w->closed = true;
@@ -72,6 +77,17 @@ static void replay(struct store *s, struct batch *item)
         db_batch_free(b);
     }
     s->replay_seq = INT64_MAX;
+}
+
+int64_t db_replay_floor(const struct store *s)
+{
+    int64_t lowest = s->replay_seq;
+
+    for (const struct batch *b = s->queue; b; b = b->next) {
+        if (b->replay)
+            lowest = MIN(lowest, b->from_seq);
+    }
+    return lowest;
 }
 
 static void reap_watches(struct store *s)
@@ -157,7 +173,7 @@ void store_watch_close(struct store_watch *w)
 
 int store_compact(struct store *s, int64_t seq, struct err *err)
 {
-    int64_t upto = MIN(MIN(seq, s->seq), s->replay_seq - 1);
+    int64_t upto = MIN(MIN(seq, s->seq), db_replay_floor(s) - 1);
 
     if (upto <= s->compacted)
         return 0;

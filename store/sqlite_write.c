@@ -192,7 +192,7 @@ int db_finish(struct change *c, int rc, struct err *err)
     if (rc == 0 && c->touched) {
         rc = db_meta_set(s, "seq", c->seq, err);
         if (rc == 0 && c->seq % TRIM_EVERY == 0) {
-            int64_t upto = MIN(c->seq - STORE_LOG_KEEP, s->replay_seq - 1);
+            int64_t upto = MIN(c->seq - STORE_LOG_KEEP, db_replay_floor(s) - 1);
 
             if (upto > compacted) {
                 rc = db_trim_log(s, upto, err);

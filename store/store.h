@@ -143,7 +143,8 @@ struct store_watch *store_watch_open(struct store *s, struct str prefix, int64_t
                                      store_watch_fn *fn, void *arg, struct err *err);
 void store_watch_close(struct store_watch *w); /* NULL is fine; no call after this */
 
-/* Forget the log up to and with `seq`. The store does it by itself beyond STORE_LOG_KEEP. */
+/* Forget the log up to and with `seq`, but not what a watch has still to hear of it. The store does
+ * it by itself beyond STORE_LOG_KEEP. */
 int store_compact(struct store *s, int64_t seq, struct err *err);
 
 /* ------------------------------------------------------------------- leases */
