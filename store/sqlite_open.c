@@ -201,7 +201,7 @@ static int load_leases(struct store *s, struct err *err)
 
 static int load_state(struct store *s, struct err *err)
 {
-    char *copy = s->epoch;
+    int64_t epochs;
 
     for (size_t i = 0; i < SQL_COUNT; i++) {
         int rc = sqlite3_prepare_v3(s->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &s->statements[i],
@@ -212,13 +212,11 @@ static int load_state(struct store *s, struct err *err)
     }
     if (db_meta_get(s, "seq", &s->seq, err) || db_meta_get(s, "compacted", &s->compacted, err))
         return -1;
-    if (db_pragma(s->db, "SELECT count(*) FROM meta WHERE name = 'epoch'", &s->replay_seq, NULL, 0,
-                  err))
+    if (db_pragma(s->db, "SELECT count(*) FROM meta WHERE name = 'epoch'", &epochs, NULL, 0, err))
         return -1;
-    if (s->replay_seq == 0 && db_new_epoch(s->db, err))
+    if (epochs == 0 && db_new_epoch(s->db, err))
         return -1;
-    s->replay_seq = INT64_MAX;
-    if (db_pragma(s->db, "SELECT value FROM meta WHERE name = 'epoch'", NULL, copy,
+    if (db_pragma(s->db, "SELECT value FROM meta WHERE name = 'epoch'", NULL, s->epoch,
                   sizeof(s->epoch), err))
         return -1;
     return load_leases(s, err);
