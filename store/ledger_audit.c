@@ -3,6 +3,10 @@
 
 #include <string.h>
 
+#include "mesh/base/text.h"
+
+#define PAGE 500u
+
 static const char zeros[] = "0000000000000000000000000000000000000000000000000000000000000000";
 
 static struct str hash_hex(struct str text, struct arena *a)
@@ -14,32 +18,6 @@ static struct str hash_hex(struct str text, struct arena *a)
     buf_init(&b, HEX);
     text_hex(&b, hash, sizeof(hash));
     return row_done(&b, a);
-}
-
-bool ledger_is_hash(struct str s)
-{
-    uint8_t hash[HASH_BYTES];
-
-    return text_unhex(s, hash, sizeof(hash));
-}
-
-int ledger_get_row(struct store *s, struct str key, const char *what, struct arena *a,
-                   struct node **out, int64_t *mod_seq, struct err *err)
-{
-    struct store_kv kv;
-
-    if (store_get(s, key, a, &kv, err))
-        return -1;
-    *mod_seq = kv.mod_seq;
-    *out = NULL;
-    return kv.mod_seq ? row_parse(kv.value, what, a, out, err) : 0;
-}
-
-/* -------------------------------------------------------------------- audit */
-
-void ledger_put_text(struct buf *b, const char *name, struct str text)
-{
-    row_opt(b, name, str_sub(text, 0, TEXT_BYTES));
 }
 
 static struct str encode_audit(int64_t n, const struct ledger_audit *audit, struct str previous,
@@ -92,14 +70,6 @@ int ledger_audit_add(struct store *s, struct store_txn *t, const struct ledger_a
                                STR_ARG(hash_hex(row, &t->arena))));
     store_txn_put(t, row_number_key(&t->arena, "/audit/", n), row);
     return 0;
-}
-
-int ledger_write_txn(struct store *s, struct store_txn *t, const struct ledger_audit *audit,
-                     struct err *err)
-{
-    if (audit && ledger_audit_add(s, t, audit, err))
-        return -1;
-    return row_commit(s, t, "somebody else changed it meanwhile: try again", err);
 }
 
 int ledger_audit_write(struct store *s, const struct ledger_audit *audit, struct err *err)

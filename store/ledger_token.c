@@ -1,9 +1,9 @@
 /* Join tokens: made, listed, revoked, swept. */
 #include "store/ledger_parts.h"
 
-#include <string.h>
+#include "mesh/base/mem.h"
 
-/* ------------------------------------------------------------------- tokens */
+#define USES_MAX 1000000
 
 struct str ledger_token_path(struct arena *a, struct str id)
 {
