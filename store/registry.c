@@ -1,10 +1,6 @@
 /* The registry: look-ups. */
 #include "store/registry_parts.h"
 
-#include "mesh/base/mem.h"
-
-/* ---------------------------------------------------------------- look-ups */
-
 const struct host *registry_find_host(const struct registry *r, struct str id)
 {
     return map_get(&r->hosts, id);

@@ -3,8 +3,10 @@
 
 #include <string.h>
 
-#include "mesh/base/mem.h"
 #include "mesh/identity.h"
+
+#define REJOIN_MS  600000 /* a lost answer is given again */
+#define NAME_BYTES 253u
 
 /* -------------------------------------------------------------------- hosts */
 

@@ -2,11 +2,8 @@
 #include "store/registry_parts.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "mesh/base/mem.h"
-
-/* ------------------------------------------------------------------- memory */
 
 static void host_free(struct registry *r, struct host *h)
 {
@@ -287,7 +284,7 @@ static void clean_offers(struct registry *r)
     }
 }
 
-bool registry_under(struct str key, const char *folder, struct str *rest)
+static bool under(struct str key, const char *folder, struct str *rest)
 {
     struct str f = str_from(folder);
 
@@ -301,13 +298,13 @@ static void apply_event(struct registry *r, const struct store_event *e)
 {
     struct str rest;
 
-    if (registry_under(e->key, "/reg/host/", &rest))
+    if (under(e->key, "/reg/host/", &rest))
         apply_host(r, rest, e);
-    else if (registry_under(e->key, "/reg/service/", &rest))
+    else if (under(e->key, "/reg/service/", &rest))
         apply_service(r, rest, e);
-    else if (registry_under(e->key, "/reg/workloads/", &rest))
+    else if (under(e->key, "/reg/workloads/", &rest))
         apply_workloads(r, rest, e);
-    else if (registry_under(e->key, "/reg/vip/", &rest))
+    else if (under(e->key, "/reg/vip/", &rest))
         apply_vip(r, rest, e);
 }
 
@@ -340,7 +337,7 @@ static int load(struct registry *r, struct err *err)
     for (size_t i = 0; rc == 0 && i < n; i++) {
         struct str rest;
 
-        if (!registry_under(rows[i].key, "/reg/vip/", &rest))
+        if (!under(rows[i].key, "/reg/vip/", &rest))
             apply_event(r, &(struct store_event){false, rows[i].key, rows[i].value, rows[i].mod_seq,
                                                  rows[i].create_seq, rows[i].version});
     }

@@ -1,32 +1,22 @@
 /* What the files of the registry share; everybody else wants store/registry.h.
  *
  * Flow:      registry_rows.c turns rows into structs and back; registry_memory.c keeps memory equal
- * to the rows by one watch, the oldest on /reg/, so whoever watches /reg/ later sees memory already
- * changed; registry.c looks up in it. registry_host.c, registry_vip.c and registry_service.c write.
+ *            to the rows by one watch, the oldest on /reg/: who watches it later sees memory
+ *            changed already; registry.c looks up in it. registry_host.c, registry_vip.c and
+ *            registry_service.c write.
+ * Ownership: what a look-up gives lives until its row changes: copy before you commit.
+ * Errors:    as in store/registry.h.
  */
 #pragma once
 
-#include "mesh/base/limits.h"
 #include "mesh/base/map.h"
-#include "mesh/vip.h"
 #include "store/ledger.h"
 #include "store/registry.h"
 #include "store/row.h"
 #include "store/store.h"
 
-#define ROW_BYTES (1u << 20)
-
-#define BATCH_OPS 100u
-
-#define PORTS_MAX 64u /* of one workload */
-
-#define ADDRESS_MAX 16u
-
+#define ROW_BYTES  (1u << 20)
 #define LABELS_MAX 64u
-
-#define REJOIN_MS 600000 /* a lost answer is given again */
-
-#define NAME_BYTES 253u
 
 /* Rows in memory: each with its own arena, so that it can go alone. */
 struct host {
@@ -81,6 +71,7 @@ struct registry {
 struct str registry_service_path(struct arena *a, struct str ns, struct str name);
 /* "NS/NAME", a key of most maps. */
 struct str registry_pair(struct arena *a, struct str ns, struct str name);
+/* STR_NONE: more than ROW_BYTES. */
 struct str registry_encode_workloads(struct arena *a, const struct registry_workload *list,
                                      size_t count);
 struct str registry_encode_service(struct arena *a, const struct registry_service *s);
@@ -93,11 +84,12 @@ void registry_decode_workload(const struct node *m, struct str host, struct aren
 
 /* Ports of a service: those of the workloads that offer it, joined and sorted. */
 bool registry_has_port(const struct registry_port *ports, size_t count, uint16_t service_port);
+/* Adds to the n ports at `out` those of `w` that are new, and gives how many there are then. The
+ * caller has room for all of them. */
 size_t registry_join_ports(struct registry_port *out, size_t n, const struct registry_workload *w);
-int registry_by_port(const void *a, const void *b);
+int registry_by_port(const void *a, const void *b); /* for qsort */
 bool registry_same_ports(const struct registry_port *a, size_t an, const struct registry_port *b,
                          size_t bn);
-bool registry_under(struct str key, const char *folder, struct str *rest);
 
 /* ---- registry.c ---- */
 
@@ -108,8 +100,8 @@ const struct offers *registry_find_offers(const struct registry *r, struct str n
 
 /* ---- registry_host.c ---- */
 
-int registry_no_host(struct str id, struct err *err);
-/* Commit, with the audit line (NULL: none) in the same transaction; `t` stays the caller's. */
+int registry_no_host(struct str id, struct err *err); /* ERR_MISSING, in one wording */
+/* Commit, with the audit row (NULL: none) in the same transaction; `t` stays the caller's. */
 int registry_write_txn(struct registry *r, struct store_txn *t, const struct ledger_audit *audit,
                        struct err *err);
 /* Without a grant a host may take only what nobody has: neither the name of another's service nor

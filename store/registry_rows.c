@@ -10,10 +10,6 @@
  */
 #include "store/registry_parts.h"
 
-#include <stdlib.h>
-
-#include "mesh/base/mem.h"
-
 /* ----------------------------------------------------------------- encoding */
 
 static const char *const state_names[] = {

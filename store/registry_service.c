@@ -1,14 +1,15 @@
 /* Registration: a host says all that it offers. */
 #include "store/registry_parts.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "mesh/base/limits.h"
 #include "mesh/base/mem.h"
 #include "mesh/identity.h"
 
-/* ------------------------------------------------------------- registration */
+#define BATCH_OPS   100u
+#define PORTS_MAX   64u /* of one workload */
+#define ADDRESS_MAX 16u
 
 /* One registration under way. */
 struct registration {

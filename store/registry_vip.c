@@ -2,9 +2,7 @@
 #include "store/registry_parts.h"
 
 #include "mesh/base/hash.h"
-#include "mesh/base/mem.h"
-
-/* --------------------------------------------------------- virtual addresses */
+#include "mesh/vip.h"
 
 static bool is_used(const struct registry *r, const struct addr *a)
 {

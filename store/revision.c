@@ -1,8 +1,8 @@
-/* How a configuration lies in the store:
+/* The head in memory, and how a configuration lies in the store:
  *
  *     /head               {"revision": N}: the one key that makes a commit happen
- *     /rev/N              manifest: who, when, what changed in number, and a reference for each
- * page /tx/TXID            the commit of this id happened; without it /obj/TXID/ is an orphan
+ *     /rev/N              manifest: who, when, what changed in number, a reference for each page
+ *     /tx/TXID            the commit of this id happened; without it /obj/TXID/ is an orphan
  *     /obj/TXID/pXX       page XX of 256: where each object is whose key hashes to XX
  *     /obj/TXID/I         record I of that commit: names, source bytes, canonical JSON
  *     /obj/TXID/I/P       its parts, if it is larger than a transaction should be

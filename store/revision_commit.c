@@ -5,10 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "mesh/base/hash.h"
 #include "mesh/base/text.h"
 
-/* ------------------------------------------------------------------ writing */
+#define BATCH_BYTES (1u << 20)
+#define RECORD_BYTES (900u << 10) /* a larger record is cut into parts */
+/* At most doubled by escaping: a record has no raw control bytes. */
+#define PART_BYTES (400u << 10)
 
 /* Immutable records on their way to the store, in batches. */
 struct writer {

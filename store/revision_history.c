@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ------------------------------------------------------------------ history */
-
 static void read_entry(const struct node *m, struct arena *a, struct revision_entry *out)
 {
     *out = (struct revision_entry){

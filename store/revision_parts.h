@@ -1,7 +1,8 @@
 /* What the files of the configuration's revisions share; everybody else wants store/revision.h.
  *
  * Flow:      revision.c holds the head in memory and reads; revision_commit.c makes a new one;
- * revision_history.c tells of old ones; revision_trim.c removes what nothing reaches.
+ *            revision_history.c tells of old ones; revision_trim.c removes what nothing reaches.
+ * Errors:    as in store/revision.h; a row that is missing or cannot be read is ERR_IO.
  */
 #pragma once
 
@@ -14,25 +15,10 @@
 #include "store/row.h"
 #include "store/store.h"
 
-#define PAGES 256u
-
-#define BATCH_OPS 100u
-
-#define BATCH_BYTES (1u << 20)
-
-#define RECORD_BYTES (900u << 10) /* a larger record is cut into parts */
-
-#define PART_BYTES                                                                                 \
-    (400u << 10) /* at most doubled by escaping: a record has no raw control bytes                 \
-                  */
-
+#define PAGES      256u
+#define BATCH_OPS  100u
 #define RECORD_MAX (1u << 29)
-
-#define REF_MAX 64
-
-#define OBJ 5u /* bytes of "/obj/" */
-
-#define TX 4u /* bytes of "/tx/" */
+#define REF_MAX    64
 
 struct revisions {
     struct store *store;
@@ -47,19 +33,24 @@ struct revisions {
 
 /* ---- revision.c ---- */
 
-unsigned revision_page_of(struct str key);
+unsigned revision_page_of(struct str key); /* 0 to PAGES - 1 */
+/* A copy of it, in place of the one of that name. */
 void revision_put_object(struct revision_head *head, const struct object *from);
-int revision_compare_objects(const void *a, const void *b);
+int revision_compare_objects(const void *a, const void *b); /* for qsort */
 struct str revision_obj_key(struct arena *a, struct str ref);
 /* The text of a record, put together from its parts if it has any. */
 int revision_read_record(struct store *s, const struct object *o, struct arena *a, struct str *out,
                          struct err *err);
+/* ERR_MISSING: there is no such revision, or not any more. */
 int revision_read_manifest(struct store *s, int64_t revision, struct arena *a, struct node **out,
                            struct err *err);
 /* Every object of a revision; what fn sees is valid during the call. */
 int revision_each_object(struct store *s, const struct node *manifest, object_fn *fn, void *arg,
                          struct err *err);
+/* Memory as the store has it. On failure the old objects stay in view, but the pages may not:
+ * nothing is committed until it has succeeded. */
 int revision_load_head(struct revisions *r, struct err *err);
+/* In the head; NULL if it is not there. */
 struct object *revision_find_object(const struct revisions *r, struct str kind, struct str ns,
                                     struct str name);
 
@@ -68,11 +59,14 @@ struct object *revision_find_object(const struct revisions *r, struct str kind, 
 /* /head changed. Our own watch is the oldest on it, so that the head in memory is new before any
  * other watcher is called. */
 void revision_on_head(void *arg, const struct store_event *events, size_t count, int64_t seq);
+/* ERR_CONFLICT: the head is another. Reads it again first if it is stale. */
 int revision_check_expected(struct revisions *r, int64_t expect_revision, struct err *err);
+/* revision_commit without its limits, for what was within them once. `results` may be NULL. */
 int revision_commit_any(struct revisions *r, const struct revision_change *changes, size_t count,
                         int64_t expect_revision, const struct ledger_audit *audit,
                         int64_t *revision, enum revision_result *results, struct err *err);
 
 /* ---- revision_trim.c ---- */
 
+/* Removes the records of commits that did not happen. */
 int revision_sweep(struct store *s, struct err *err);

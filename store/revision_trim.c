@@ -1,9 +1,8 @@
 /* What nothing reaches any more goes: commits that did not happen, and old revisions. */
 #include "store/revision_parts.h"
 
-#include <string.h>
-
-/* ----------------------------------------------------------------- cleaning */
+#define OBJ 5u /* bytes of "/obj/" */
+#define TX 4u /* bytes of "/tx/" */
 
 /* "/obj/TXID/I/P" without its prefix, cut to so many parts: 1 is TXID, 2 is TXID/I. */
 static struct str key_part(struct str key, size_t prefix, unsigned parts)

@@ -177,7 +177,9 @@ int store_get(struct store *s, struct str key, struct arena *a, struct store_kv 
     return 0;
 }
 
-struct str db_behind(struct str prefix, char *last)
+/* The first key behind everything that starts with `prefix`. `last` has STORE_KEY_BYTES + 1 bytes.
+ */
+static struct str behind(struct str prefix, char *last)
 {
     size_t n = MIN(prefix.n, STORE_KEY_BYTES);
 
@@ -201,7 +203,7 @@ static sqlite3_stmt *range_statement(struct store *s, const struct store_range *
         {SQL_KEYS, SQL_KEYS_DOWN}
     };
     sqlite3_stmt *st = db_stmt(s, which[r->keys_only][r->descending]);
-    struct str low = r->prefix, high = db_behind(r->prefix, last);
+    struct str low = r->prefix, high = behind(r->prefix, last);
     size_t n = MIN(r->after.n, STORE_KEY_BYTES);
 
     if (n && !r->descending && str_cmp(r->after, low) >= 0) {

@@ -1,7 +1,6 @@
 /* Whole copies: backup, restore, and the limit of size. */
 #include "store/sqlite_parts.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,8 +8,6 @@
 
 #include "mesh/base/file.h"
 #include "store/migrate.h"
-
-/* -------------------------------------------------------------- maintenance */
 
 static int copy_db(sqlite3 *from, sqlite3 *to, struct err *err)
 {

@@ -1,10 +1,6 @@
 /* Leases: keys that go when nobody keeps them. */
 #include "store/sqlite_parts.h"
 
-#include <string.h>
-
-/* ------------------------------------------------------------------- leases */
-
 int store_lease_grant(struct store *s, int64_t ttl_ms, int64_t now_ms, int64_t *id, struct err *err)
 {
     struct lease l = {0, ttl_ms, now_ms + ttl_ms};

@@ -9,11 +9,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "mesh/base/file.h"
 #include "store/migrate.h"
 
-#define ROW "key, value, create_seq, mod_seq, version, lease"
-#define KEY "key, '', create_seq, mod_seq, version, lease"
+#define ROW             "key, value, create_seq, mod_seq, version, lease"
+#define KEY             "key, '', create_seq, mod_seq, version, lease"
+#define APPLICATION_ID  0x77656674 /* "weft" */
+#define BUSY_TIMEOUT_MS 2000       /* a person's sqlite3 shell may hold a lock for a moment */
+#define QUICK           "PRAGMA quick_check(1)" /* pages and rows; the other looks at indexes too */
 
 static const char *const sql[SQL_COUNT] = {
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
@@ -48,8 +50,6 @@ static const char *const sql[SQL_COUNT] = {
     [SQL_LEASE_ADD] = "INSERT INTO lease (id, ttl_ms) VALUES (?1, ?2)",
     [SQL_LEASE_DEL] = "DELETE FROM lease WHERE id = ?1",
 };
-
-/* --------------------------------------------------------------------- open */
 
 int db_exec(sqlite3 *db, const char *text, struct err *err)
 {

@@ -1,8 +1,10 @@
 /* What the files of the embedded engine share; everybody else wants store/store.h.
  *
  * Flow:      sqlite_open.c opens and checks; sqlite.c runs statements and reads; sqlite_txn.c
- * collects what a transaction is to do and sqlite_write.c does it, with events for sqlite_watch.c.
- * Leases and copies have files of their own. Threads:   one, the control thread.
+ *            collects what a transaction is to do and sqlite_write.c does it, with events for
+ *            sqlite_watch.c; sqlite_lease.c ends keys, sqlite_copy.c makes and takes backups.
+ * Errors:    from SQLite by db_failed, which tells a full disk, a lock and damage apart.
+ * Threads:   one, the control thread.
  */
 #pragma once
 
@@ -12,17 +14,8 @@
 #include "mesh/base/text.h"
 #include "store/store.h"
 
-#define APPLICATION_ID 0x77656674 /* "weft" */
-
-#define BUSY_TIMEOUT_MS 2000 /* a person's sqlite3 shell may hold a lock for a moment */
-
-#define TRIM_EVERY 64 /* transactions between two trims of the log */
-
 #define PATH_BYTES 4096
-
-#define QUICK "PRAGMA quick_check(1)" /* pages and rows; the other looks at indexes too */
-
-#define THOROUGH "PRAGMA integrity_check(1)"
+#define THOROUGH   "PRAGMA integrity_check(1)"
 
 enum statement {
     SQL_BEGIN,
@@ -94,6 +87,7 @@ struct store {
     bool delivering;
 };
 
+/* A write transaction under way. */
 struct change {
     struct store *s;
     struct batch *batch;
@@ -103,29 +97,28 @@ struct change {
 
 /* ---- sqlite.c ---- */
 
+/* The sentence for a result of SQLite that is no success. Always -1. */
 int db_failed(sqlite3 *db, int rc, struct err *err);
+/* Reset and without bindings: one use at a time. */
 sqlite3_stmt *db_stmt(struct store *s, enum statement which);
 /* Binding cannot fail but for lack of memory and for sizes that were bounded before. */
 void db_bind_key(sqlite3_stmt *st, int at, struct str key);
 void db_bind_value(sqlite3_stmt *st, int at, struct str value);
-struct str db_column(sqlite3_stmt *st, int at);
+struct str db_column(sqlite3_stmt *st, int at); /* valid until the next step */
 /* Run a statement that gives no rows. */
 int db_run(struct store *s, sqlite3_stmt *st, struct err *err);
 /* 1 row, 0 end, -1 failed. The end resets the statement. */
 int db_next_row(struct store *s, sqlite3_stmt *st, struct err *err);
 int db_begin(struct store *s, struct err *err);
-void db_rollback(struct store *s);
+void db_rollback(struct store *s); /* resets every statement */
 int db_meta_set(struct store *s, const char *name, int64_t value, struct err *err);
 int db_meta_get(struct store *s, const char *name, int64_t *out, struct err *err);
 void db_take_row(sqlite3_stmt *st, struct arena *a, struct store_kv *out);
-/* The first key behind everything that starts with `prefix`. `last` has STORE_KEY_BYTES + 1 bytes.
- */
-struct str db_behind(struct str prefix, char *last);
 
 /* ---- sqlite_open.c ---- */
 
 int db_exec(sqlite3 *db, const char *text, struct err *err);
-/* The first column of the first row of a PRAGMA, as a number; `text` (may be NULL) as text. */
+/* The first column of the first row: as a number, and copied as text. Both may be NULL. */
 int db_pragma(sqlite3 *db, const char *text, int64_t *out, char *copy, size_t copy_bytes,
               struct err *err);
 /* The file is 0600 before SQLite sees it; SQLite gives its -wal and -shm the same mode. */
@@ -133,6 +126,7 @@ int db_make_file(const char *path, int flags, struct err *err);
 int db_open(const char *path, int flags, sqlite3 **db, struct err *err);
 /* Is it ours, and whole, as far as this PRAGMA looks? *version 0: an empty file. */
 int db_check(sqlite3 *db, const char *how, int64_t *version, struct err *err);
+/* As if it were another database: who watched the old one has to list again. */
 int db_new_epoch(sqlite3 *db, struct err *err);
 
 /* ---- sqlite_txn.c ---- */
@@ -144,18 +138,21 @@ int db_test_compare(struct store *s, const struct store_compare *c, bool *held, 
 
 /* ---- sqlite_write.c ---- */
 
+/* Texts are copied into the batch. */
 void db_note_event(struct batch *b, struct store_event e);
 struct batch *db_batch_new(void);
 void db_batch_free(struct batch *b);
 int db_delete_all(struct change *c, const struct store_kv *rows, size_t count, struct err *err);
+/* Within a transaction of the caller's, who sets s->compacted when it is committed. */
 int db_trim_log(struct store *s, int64_t upto, struct err *err);
-void db_enqueue(struct store *s, struct batch *b);
+void db_enqueue(struct store *s, struct batch *b); /* takes the batch */
 /* Commit what the change did, or (rc not 0) undo it; tell the watchers. Takes the batch. */
 int db_finish(struct change *c, int rc, struct err *err);
-int db_start(struct store *s, struct change *c, struct err *err);
+int db_start(struct store *s, struct change *c, struct err *err); /* ends with db_finish */
 
 /* ---- sqlite_watch.c ---- */
 
+/* Calls the watchers for all that is queued; from within one, nothing: the call above goes on. */
 void db_deliver(struct store *s);
 /* The log from here on is wanted by a replay, under way or queued. INT64_MAX if by none. */
 int64_t db_replay_floor(const struct store *s);

@@ -1,10 +1,6 @@
 /* What a transaction asks for: collected, checked, compared. */
 #include "store/sqlite_parts.h"
 
-#include <string.h>
-
-/* ------------------------------------------------------------- transactions */
-
 void store_txn_init(struct store_txn *t)
 {
     arena_init(&t->arena);

@@ -2,10 +2,6 @@
  * gets to it. Replays queue the same way, which is what keeps every watcher's events in order. */
 #include "store/sqlite_parts.h"
 
-#include <string.h>
-
-/* ----------------------------------------------------------------- watching */
-
 static void call_watch(struct store_watch *w, struct batch *b)
 {
     struct store_event *mine = mem_array(b->count, sizeof(*mine));

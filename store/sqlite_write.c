@@ -1,7 +1,7 @@
 /* Changes: events are noted in a batch, which is queued and delivered after COMMIT. */
 #include "store/sqlite_parts.h"
 
-#include <string.h>
+#define TRIM_EVERY 64 /* transactions between two trims of the log */
 
 /* ------------------------------------------------------------------- events */
 
