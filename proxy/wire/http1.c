@@ -2,12 +2,14 @@
  * more if the state has use for it. `parse` says where the incoming message stands; the outgoing
  * one is written by the owner's calls, which only append to the io and note the driver.
  *
- *   idle ---- head complete | open_stream ----> exchange ---- both messages ended, reusable ---->
- * idle |                                            |-------- server: answered, not reusable ----->
- * linger ---> over
- *     |---- bad head: answered by ourselves -------+-------- 101 went through -------------------->
- * upgraded
- *     +---- end, idle too long ----> over <--------+-------- reset, client: not reusable
+ *   idle      head complete, open_stream ...... exchange
+ *             bad head: answered by ourselves . linger
+ *             end, idle too long .............. over
+ *   exchange  both messages ended, reusable ... idle
+ *             server: answered, not reusable .. linger
+ *             101 went through ................ upgraded
+ *             reset, client: not reusable ..... over
+ *   upgraded, linger .......................... over
  *
  * A peer that closes its side during an exchange is gone, as Envoy has it: HTTP knows no half-close
  * worth keeping. After our last answer we shut down and drop what still arrives, for a moment:
@@ -24,8 +26,8 @@
 
 enum { N_TIMER = 1 << IO_NOTE_BITS, N_KICK = 2 << IO_NOTE_BITS };
 
-#define READ_BYTES        (64u << 10)
-#define LINGER_POLL_MS    20   /* the peer has ended, our last bytes are not out yet */
+#define READ_BYTES     (64u << 10)
+#define LINGER_POLL_MS 20 /* the peer has ended, our last bytes are not out yet */
 
 typedef enum state step_fn(struct http1 *c);
 static step_fn on_idle_step, on_exchange_step, on_upgraded_step, on_linger_step, on_over_step;

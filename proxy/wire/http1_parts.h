@@ -1,7 +1,8 @@
 /* What the files of HTTP/1.1 share; everybody else wants proxy/wire/http1.h.
  *
- * Flow:      http1.c is the driver: states, deadlines, the end. http1_in.c takes what arrives
- * apart, http1_out.c writes what the owner sends, into the io.
+ * Flow:      http1.c is the driver: states, deadlines, the end. http1_in.c takes apart what
+ *            arrives; http1_out.c writes what the owner sends, into the io.
+ * Threads:   all of a connection belongs to its worker.
  */
 #pragma once
 
