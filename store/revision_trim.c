@@ -1,9 +1,6 @@
 /* What nothing reaches any more goes: commits that did not happen, and old revisions. */
 #include "store/revision_parts.h"
 
-#define OBJ 5u /* bytes of "/obj/" */
-#define TX 4u /* bytes of "/tx/" */
-
 /* "/obj/TXID/I/P" without its prefix, cut to so many parts: 1 is TXID, 2 is TXID/I. */
 static struct str key_part(struct str key, size_t prefix, unsigned parts)
 {
@@ -48,7 +45,7 @@ int revision_orphan_each(struct store *s, orphan_fn *fn, void *arg, struct err *
         rc = store_list(s, &range, &a, &row, &n, NULL, err);
         if (rc || n == 0)
             break;
-        txid = key_part(row[0].key, OBJ, 1);
+        txid = key_part(row[0].key, range.prefix.n, 1);
         rc = store_get(s, arena_printf(&a, "/tx/%.*s", STR_ARG(txid)), &a, &mark, err);
         if (rc == 0 && !mark.mod_seq)
             rc = fn(s, txid, arg, err);
@@ -136,7 +133,7 @@ static int drop_revisions(struct store *s, int64_t below, struct arena *a, struc
     map_init(&none);
     rc = store_list(s, &range, a, &rows, &n, NULL, err);
     if (rc == 0)
-        rc = delete_others(s, rows, n, OBJ, 1, &none, err);
+        rc = delete_others(s, rows, n, range.prefix.n, 1, &none, err);
     map_done(&none);
     return rc;
 }
@@ -153,15 +150,15 @@ static int drop_unreachable(struct store *s, struct map *live, struct arena *a, 
     map_init(&left);
     rc = store_list(s, &objects, a, &rows, &n, NULL, err);
     for (size_t i = 0; rc == 0 && i < n; i++) {
-        if (map_get(live, key_part(rows[i].key, OBJ, 2)))
-            map_put(&left, key_part(rows[i].key, OBJ, 1), &left);
+        if (map_get(live, key_part(rows[i].key, objects.prefix.n, 2)))
+            map_put(&left, key_part(rows[i].key, objects.prefix.n, 1), &left);
     }
     if (rc == 0)
-        rc = delete_others(s, rows, n, OBJ, 2, live, err);
+        rc = delete_others(s, rows, n, objects.prefix.n, 2, live, err);
     if (rc == 0)
         rc = store_list(s, &marks, a, &rows, &n, NULL, err);
     if (rc == 0)
-        rc = delete_others(s, rows, n, TX, 1, &left, err);
+        rc = delete_others(s, rows, n, marks.prefix.n, 1, &left, err);
     map_done(&left);
     return rc;
 }
