@@ -49,6 +49,21 @@ struct service *registry_find_service(const struct registry *r, struct str ns, s
     return s;
 }
 
+struct service *registry_service_at(const struct registry *r, struct str vip_key)
+{
+    struct str rest = vip_key, ns, name;
+    struct service *s = NULL;
+    struct arena a;
+
+    arena_init(&a);
+    if (str_cut(&rest, '/', &ns) && str_cut(&rest, '.', &name))
+        s = registry_find_service(r, ns, name);
+    if (s && !str_eq(registry_pair(&a, s->seen.ns, s->seen.fqdn), vip_key))
+        s = NULL;
+    arena_done(&a);
+    return s;
+}
+
 const struct registry_service *registry_service(const struct registry *r, struct str ns,
                                                 struct str name)
 {

@@ -169,8 +169,8 @@ static void apply_vip(struct registry *r, struct str key, const struct store_eve
 {
     struct vip *v = map_del(&r->vips, key);
     char text[ADDR_TEXT_MAX];
-    struct map_entry *entry;
     struct err ignored; /* as for hosts */
+    struct service *s;
     struct arena a;
     struct node *m;
 
@@ -190,12 +190,9 @@ static void apply_vip(struct registry *r, struct str key, const struct store_eve
         } else {
             mem_free(v);
         }
-        for (size_t i = 0; (entry = map_each(&r->services, &i));) {
-            struct service *s = entry->value;
-
-            if (str_eq(registry_pair(&a, s->seen.ns, s->seen.fqdn), key))
-                fill_vip(r, s);
-        }
+        s = registry_service_at(r, key);
+        if (s)
+            fill_vip(r, s);
     }
     arena_done(&a);
 }

@@ -96,6 +96,10 @@ bool registry_same_ports(const struct registry_port *a, size_t an, const struct 
 /* NULL: there is none. */
 const struct host *registry_find_host(const struct registry *r, struct str id);
 struct service *registry_find_service(const struct registry *r, struct str ns, struct str name);
+/* Whose virtual address lies at /reg/vip/KEY, KEY being "NS/FQDN". NULL too for an address that was
+ * given to a name without a service. */
+struct service *registry_service_at(const struct registry *r, struct str vip_key);
+/* Never NULL: it may have none in it. */
 const struct offers *registry_find_offers(const struct registry *r, struct str ns, struct str name);
 
 /* ---- registry_host.c ---- */

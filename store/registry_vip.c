@@ -117,31 +117,25 @@ int registry_vip_forget(struct registry *r, struct str ns, struct str fqdn, stru
 {
     char text[ADDR_TEXT_MAX];
     const struct vip *v;
-    struct map_entry *e;
     struct store_txn t;
     struct str key;
-    int rc;
+    int rc = 0;
 
-    for (size_t i = 0; (e = map_each(&r->services, &i));) {
-        const struct service *s = e->value;
-
-        if (str_eq(s->seen.ns, ns) && str_eq(s->seen.fqdn, fqdn))
-            return err_set(err, ERR_CONFLICT,
-                           "service %.*s still needs its virtual address: "
-                           "delete the service first",
-                           STR_ARG(fqdn));
-    }
     store_txn_init(&t);
     key = registry_pair(&t.arena, ns, fqdn);
     v = map_get(&r->vips, key);
-    if (!v) {
-        store_txn_done(&t);
-        return err_set(err, ERR_MISSING, "%.*s has no virtual address", STR_ARG(fqdn));
+    if (registry_service_at(r, key))
+        rc = err_set(err, ERR_CONFLICT,
+                     "service %.*s still needs its virtual address: delete the service first",
+                     STR_ARG(fqdn));
+    else if (!v)
+        rc = err_set(err, ERR_MISSING, "%.*s has no virtual address", STR_ARG(fqdn));
+    if (rc == 0) {
+        store_txn_delete(&t, arena_printf(&t.arena, "/reg/vip/%.*s", STR_ARG(key)));
+        store_txn_delete(&t, arena_printf(&t.arena, "/reg/vip4/%s", addr_format_ip(&v->v4, text)));
+        store_txn_delete(&t, arena_printf(&t.arena, "/reg/vip6/%s", addr_format_ip(&v->v6, text)));
+        rc = registry_write_txn(r, &t, NULL, err);
     }
-    store_txn_delete(&t, arena_printf(&t.arena, "/reg/vip/%.*s", STR_ARG(key)));
-    store_txn_delete(&t, arena_printf(&t.arena, "/reg/vip4/%s", addr_format_ip(&v->v4, text)));
-    store_txn_delete(&t, arena_printf(&t.arena, "/reg/vip6/%s", addr_format_ip(&v->v6, text)));
-    rc = registry_write_txn(r, &t, NULL, err);
     store_txn_done(&t);
     return rc;
 }

@@ -363,6 +363,29 @@ TEST(an_address_stays_with_its_name_until_it_is_forgotten)
     world_close(&w);
 }
 
+/* Rows as another server's registration, or a restore, would bring them. */
+TEST(an_address_that_changes_reaches_its_service_and_no_other)
+{
+    struct world w = world_open();
+    struct registry *r = open_registry(&w);
+    struct str host = join(&w, "b", PIN_A, NULL);
+    struct registry_workload both[2] = {offer("shop", "web"), offer("shop", "api")};
+    struct addr api;
+
+    OK(registry_register(r, host, both, 2, NOW, NULL, NULL, &w.err));
+    api = registry_service(r, STR("shop"), STR("api"))->vip4;
+    world_put(&w, "/reg/vip/shop/web.shop.svc.other",
+              "{\"v4\":\"240.9.9.8\",\"v6\":\"2001:2::8\"}");
+    world_put(&w, "/reg/vip/shop/web.shop.svc.cluster.local",
+              "{\"v4\":\"240.9.9.9\",\"v6\":\"2001:2::9\"}");
+    CHECK_INT(registry_service(r, STR("shop"), STR("web"))->vip4.ip[3], 9);
+    CHECK(addr_eq(&api, &registry_service(r, STR("shop"), STR("api"))->vip4));
+    OK(registry_vip_forget(r, STR("shop"), STR("web.shop.svc.other"), &w.err));
+    CHECK_INT(registry_service(r, STR("shop"), STR("web"))->vip4.ip[3], 9);
+    registry_close(r);
+    world_close(&w);
+}
+
 /* The address that the hash gives is taken by another name: the next one is given. */
 TEST(a_collision_moves_on)
 {
