@@ -87,7 +87,8 @@ int ledger_token_find(struct store *s, struct str id, struct arena *a, struct le
                       struct err *err);
 int ledger_token_revoke(struct store *s, struct str id, const struct ledger_audit *audit,
                         struct err *err);
-/* Remove tokens that ran out, were used up or revoked more than keep_ms ago. Returns how many. */
+/* Remove tokens that ran out more than keep_ms ago, and those used up or revoked as soon as they
+ * would have run out. *removed (may be NULL): how many. */
 int ledger_token_sweep(struct store *s, int64_t now_ms, int64_t keep_ms, size_t *removed,
                        struct err *err);
 
