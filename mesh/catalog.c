@@ -583,7 +583,7 @@ static void want_host(struct viewing *x, struct str host, struct str ns)
     }
 }
 
-static void want_destinations(struct viewing *x, const struct object *o)
+static void want_routes(struct viewing *x, const struct object *o)
 {
     const struct virtual_service *vs = o->spec;
 
@@ -598,6 +598,34 @@ static void want_destinations(struct viewing *x, const struct object *o)
     for (size_t i = 0; i < vs->tcp_count; i++) {
         for (size_t k = 0; k < vs->tcp[i].route_count; k++)
             want_host(x, vs->tcp[i].route[k].destination.host, o->meta.ns);
+    }
+}
+
+/* Delegates come along with the rule that names them. */
+static void want_delegate(struct viewing *x, const struct object *root,
+                          const struct http_delegate *d)
+{
+    struct str ns = d->ns.n ? d->ns : root->meta.ns;
+
+    for (size_t i = 0; i < x->all->object_count; i++) {
+        const struct object *o = x->all->objects[i];
+
+        if (o->meta.kind->id != KIND_VIRTUAL_SERVICE || !str_eq(o->meta.ns, ns) ||
+            !str_eq(o->meta.name, d->name))
+            continue;
+        put_object(x, o);
+        want_routes(x, o);
+    }
+}
+
+static void want_destinations(struct viewing *x, const struct object *o)
+{
+    const struct virtual_service *vs = o->spec;
+
+    want_routes(x, o);
+    for (size_t i = 0; i < vs->http_count; i++) {
+        if (vs->http[i].delegate)
+            want_delegate(x, o, vs->http[i].delegate);
     }
 }
 

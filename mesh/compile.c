@@ -260,6 +260,7 @@ static void add_virtual_service(struct build *b, const struct object *o)
     r->hosts = ARENA_ARRAY(&b->tmp, r->spec->hosts_count + 1, struct str);
     for (size_t k = 0; k < r->spec->hosts_count; k++)
         r->hosts[k] = model_fqdn(&b->tmp, r->spec->hosts[k], o->meta.ns, b->c->domain);
+    compile_expand(b, r);
 }
 
 /* Client workloads that a rule is for: those of its own namespace that the selector matches. */

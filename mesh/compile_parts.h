@@ -29,11 +29,19 @@ struct who {
     struct str workload, ns, app, version, canonical_service, canonical_revision;
 };
 
-/* A VirtualService with its hosts completed. */
+/* An HTTP rule and whose it is: names of destinations belong to the namespace of that one. */
+struct sourced_rule {
+    const struct http_rule *rule;
+    const struct object *from;
+};
+
+/* A VirtualService with its hosts completed, and delegates replaced by their rules. */
 struct rules {
     const struct object *object;
     const struct virtual_service *spec;
     struct str *hosts;
+    struct sourced_rule *http;
+    size_t http_count, http_cap;
     int group; /* of visibility: 0 own namespace only, 1 exported to it by name, 2 public */
 };
 
@@ -107,6 +115,10 @@ typedef void compile_form_fn(void *arg, struct str form);
 
 void compile_each_form(struct build *b, const struct service *s, compile_form_fn *fn, void *arg);
 size_t compile_service_addresses(struct build *b, const struct service *s, struct addr **out);
+
+/* ---- compile_delegate.c ---- */
+
+void compile_expand(struct build *b, struct rules *r); /* fills r->http */
 
 /* ---- compile_route.c: what VirtualServices say, as routes ---- */
 

@@ -229,11 +229,12 @@ bool compile_is_catch_all(const struct route *r)
  * is dead. */
 void compile_add_routes(struct filling *v, const struct rules *rules, const struct place *p)
 {
-    for (size_t i = 0; i < rules->spec->http_count; i++) {
-        const struct http_rule *rule = &rules->spec->http[i];
+    for (size_t i = 0; i < rules->http_count; i++) {
+        const struct http_rule *rule = rules->http[i].rule;
+        const struct object *from = rules->http[i].from;
 
         if (rule->match_count == 0) {
-            add_route(v, rules->object, rule, NULL, p);
+            add_route(v, from, rule, NULL, p);
             return;
         }
         for (size_t k = 0; k < rule->match_count; k++) {
@@ -242,7 +243,7 @@ void compile_add_routes(struct filling *v, const struct rules *rules, const stru
             if (!holds_here(v->b, p, rules->object, m->port, &m->source_labels, m->source_namespace,
                             m->gateways, m->gateways_count))
                 continue;
-            add_route(v, rules->object, rule, m, p);
+            add_route(v, from, rule, m, p);
             if (compile_is_catch_all(&v->routes[v->count - 1]))
                 return;
         }

@@ -335,7 +335,7 @@ static const struct field http_fields[] = {
     {"directResponse", FIELD_MESSAGE, SCHEMA_AT(http_rule, direct_response),
      .message = &direct_schema, .meaning = "Answer here."},
     {"delegate", FIELD_MESSAGE, SCHEMA_AT(http_rule, delegate), .message = &delegate_schema,
-     SCHEMA_NOT_YET, .meaning = "Take the rules from another VirtualService."},
+     .meaning = "Take the rules of another VirtualService, which has no hosts, as far as the match of this one allows."},
     {"rewrite", FIELD_MESSAGE, SCHEMA_AT(http_rule, rewrite), .message = &rewrite_schema, .meaning = "Change path or host on the way."},
     {"timeout", FIELD_DURATION, SCHEMA_AT(http_rule, timeout_ns),
      .meaning = "Whole request with its retries; none when not given."},

@@ -136,7 +136,7 @@ struct http_rule {
     struct http_retry *retries; /* NULL: the mesh's default, which is 2 attempts, not none */
     struct http_redirect *redirect;
     struct http_direct_response *direct_response;
-    struct http_delegate *delegate; /* not yet */
+    struct http_delegate *delegate; /* whose rules take the place of this one */
     struct http_rewrite *rewrite;
     struct http_fault *fault;
     struct destination *mirror;

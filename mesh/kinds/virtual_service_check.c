@@ -122,12 +122,10 @@ void virtual_service_validate(const struct check *c, const void *spec)
     const struct virtual_service *vs = spec;
     bool no_hosts = vs->hosts_count == 0 && check_absent(vs->node, "hosts");
 
-    if (no_hosts && vs->gateways_count == 0 && vs->tls_count == 0 && vs->tcp_count == 0)
-        FAIL(c, check_member(vs->node, "hosts"), FIND_NOT_YET,
-             "a VirtualService without hosts (a delegate) is not supported yet");
-    else if (no_hosts)
+    if (no_hosts && (vs->gateways_count || vs->tls_count || vs->tcp_count))
         FAIL(c, check_member(vs->node, "hosts"), FIND_REQUIRED,
-             "hosts is required: the names that the rules are for");
+             "hosts is required: the names that the rules are for; a delegate, which has none, has "
+             "http rules alone, and no gateways");
     if (check_absent(vs->node, "http") && check_absent(vs->node, "tcp") && check_absent(vs->node, "tls"))
         FAIL(c, vs->node, FIND_REQUIRED,
              "http or tcp is required: a VirtualService without rules has no effect");

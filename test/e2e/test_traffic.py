@@ -102,6 +102,18 @@ def test_a_subset_has_a_policy_of_its_own(m, clean):
     assert all(a.status == 200 for a in m["client"].many("http://web:8080/", 20, threads=4))
 
 
+def test_a_delegate_of_another_namespace_has_the_rules(m, clean):
+    m.apply(virtual_service("- match:\n  - uri: {prefix: /api}\n  delegate: {name: api, namespace: team}\n" + "-" + ROUTE[1:]) +
+            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata:\n  name: api\n  namespace: team\nspec:\n  http:\n"
+            "  - match:\n    - uri: {prefix: /api/bank}\n    route:\n    - destination: {host: bank.default.svc.cluster.local, port: {number: 8081}}\n"
+            "  - directResponse: {status: 418}\n")
+    m.wait_service(m["client"], "http://web:8080/")
+    wait_until("the bank answers", lambda: m["client"].http("http://web:8080/api/bank/x").status == 200, 10)
+    assert m["client"].http("http://web:8080/api/bank/x").json()["app"] == "bank"
+    assert m["client"].http("http://web:8080/api/else").status == 418
+    assert m["client"].http("http://web:8080/").json()["app"].startswith("web-")
+
+
 @pytest.mark.parametrize("http,says", [
     ("- headers: {request: {set: {':path': /x}}}\n" + ROUTE, "pseudo header"),
     ("- headers: {request: {set: {x-a: '50%'}}}\n" + ROUTE, "single '%'"),

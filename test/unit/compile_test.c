@@ -427,6 +427,71 @@ static struct route first_route(struct world *w, const char *http)
 
 #define ROUTE_B "    route: [{destination: {host: b}}]\n"
 
+/* B36 and fields.md 4.6. `root` and `leaf` are rules of HTTP. */
+static const char *delegated(const char *root, const char *leaf)
+{
+    static char text[4096];
+    struct world w;
+
+    start(&w);
+    snprintf(text, sizeof(text),
+             "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: d, namespace: "
+             "client}\nspec:\n  http:\n%s",
+             leaf);
+    world_apply(&w, text);
+    rules(&w, root);
+    world_compile(&w);
+    snprintf(text, sizeof(text), "%s", world_routes(&w, "10.1.0.1:80", B_HOST));
+    world_done(&w);
+    return text;
+}
+
+#define DELEGATE "    delegate: {name: d, namespace: client}\n"
+
+#define ROUTE_TO_B "    route: [{destination: {host: b.default.svc.cluster.local}}]\n"
+
+TEST(a_delegates_rules_take_the_place_of_the_rule_that_names_it)
+{
+    CHECK_TEXT(delegated("  - match: [{uri: {prefix: /first}}]\n    route: [{destination: {host: b}}]\n"
+                         "  - name: root\n    match: [{uri: {prefix: /a}}]\n" DELEGATE
+                         "  - route: [{destination: {host: b}}]\n",
+                         "  - name: leaf\n    match: [{uri: {prefix: /a/x}}]\n" ROUTE_TO_B
+                         "  - match: [{uri: {prefix: /b}}]\n" ROUTE_TO_B    /* outside of the root's match */
+                         "  - match: [{uri: {regex: /a/y}}]\n" ROUTE_TO_B   /* who can tell? */
+                         "  - match: [{method: {exact: GET}}]\n" ROUTE_TO_B /* has the root's path */),
+               "path^/first 80||b.default; path^/a/x 80||b.default; path^/a method=GET 80||b.default; "
+               "80||b.default");
+}
+
+TEST(a_delegate_keeps_its_own_settings_and_takes_the_others_from_the_root)
+{
+    const struct vhost *v;
+    struct world w;
+
+    start(&w);
+    world_apply(&w, "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: d, namespace: "
+                    "client}\nspec:\n  http:\n  - name: leaf\n    timeout: 3s\n" ROUTE_TO_B "  - " "route: [{destination: {host: "
+                    "b.default.svc.cluster.local}}]\n");
+    rules(&w, "  - name: root\n    timeout: 9s\n    retries: {attempts: 7}\n" DELEGATE);
+    world_compile(&w);
+    v = world_vhost(&w, "10.1.0.1:80", B_HOST);
+    CHECK_INT(v->route_count, 1); /* the first takes all */
+    CHECK_STR(v->routes[0].name, "root-leaf");
+    CHECK_INT(v->routes[0].timeout_ms, 3000);
+    CHECK_INT(v->routes[0].retry.attempts, 7);
+    world_done(&w);
+}
+
+TEST(a_delegate_that_is_not_there_or_not_exported_leaves_nothing)
+{
+    CHECK_TEXT(delegated("  - match: [{uri: {prefix: /a}}]\n    delegate: {name: other}\n"
+                         "  - route: [{destination: {host: b}}]\n", "  - match: [{uri: {prefix: /a}}]\n" ROUTE_TO_B),
+               "80||b.default");
+    CHECK_TEXT(delegated("  - match: [{uri: {prefix: /a}}]\n" DELEGATE "  - route: [{destination: {host: b}}]\n",
+                         "  - match: [{uri: {prefix: /a}}]\n" ROUTE_TO_B "  exportTo: ['.']\n"),
+               "80||b.default");
+}
+
 TEST(timeouts_retries_and_names_are_carried)
 {
     struct world w;
