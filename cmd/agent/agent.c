@@ -1,5 +1,5 @@
 /* `weft agent run`: assemble the parts, put every commit into force, stop without a trace. */
-#include "cmd/agent/agent.h"
+#include "cmd/agent/agent_parts.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,24 +14,16 @@
 
 #include "cmd/agent/capture.h"
 #include "cmd/agent/dns.h"
-#include "cmd/agent/guard.h"
-#include "cmd/agent/join.h"
 #include "cmd/agent/tls_files.h"
 #include "cmd/command.h"
-#include "cmd/owner.h"
 #include "mesh/base/file.h"
 #include "mesh/base/limits.h"
 #include "mesh/base/log.h"
 #include "mesh/base/mem.h"
 #include "mesh/base/text.h"
 #include "mesh/compile.h"
-#include "mesh/dns.h"
-#include "mesh/identity.h"
 #include "proxy/proxy.h"
 
-#define CONFIG_DIR     "/etc/weft"
-#define STATE_DIR      "/var/lib/weft"
-#define SOCKET_PATH    "/run/weft/agent.sock"
 #define SAVE_MS        100 /* after a change, so that a burst is written once */
 #define SAVE_AGAIN_MS  5000
 #define CHECK_MS       5000 /* capture rules still there? resolv.conf changed? */
@@ -40,8 +32,6 @@
 #define DRAIN_LOOK_MS  20
 #define CRYPTO_THREADS 1
 
-enum { NOTE_SIGNAL = 1, NOTE_SAVE = 2, NOTE_CHECK = 4, NOTE_DRAIN = 8, NOTE_CAPTURE = 16 };
-
 /* What only the running program needs. */
 struct running {
     struct agent agent;
@@ -49,278 +39,6 @@ struct running {
     struct timer drain_timer;
     int64_t drain_until_ms; /* 0: not stopping */
 };
-
-/* ---- who we are ---- */
-
-static struct str service_identity(const struct agent *a, struct str ns, struct str account, struct arena *arena)
-{
-    struct buf b;
-    struct str out;
-
-    buf_init(&b, 4096);
-    identity_service(&b, str_from(a->member.trust_domain), ns, account);
-    out = arena_str(arena, buf_str(&b));
-    buf_done(&b);
-    return out;
-}
-
-static void service_name(struct str ns, struct str name, struct buf *out)
-{
-    buf_init(out, 2048);
-    buf_add(out, ns);
-    buf_addc(out, '/');
-    buf_add(out, name);
-}
-
-bool agent_is_refused(const struct agent *a, const struct local_service *s)
-{
-    struct buf name;
-    bool refused;
-
-    service_name(s->ns, s->name, &name);
-    refused = map_get(&a->refused, buf_str(&name));
-    buf_done(&name);
-    return refused;
-}
-
-void agent_build_self(struct agent *a, const struct local_set *local, struct arena *arena)
-{
-    size_t n = 0;
-
-    a->self.services = ARENA_ARRAY(arena, local->service_count + 1, struct local_service);
-    for (size_t i = 0; i < local->service_count; i++) {
-        struct local_service s = local->services[i];
-
-        if (agent_is_refused(a, &s))
-            continue;
-        s.fqdn = model_fqdn(arena, s.name, s.ns, str_from(a->member.domain));
-        s.key = model_service_key(arena, s.ns, s.fqdn);
-        s.identity = service_identity(a, s.ns, s.account, arena);
-        a->self.services[n++] = s;
-    }
-    a->self.service_count = n;
-    a->self.listeners = local->listeners;
-    a->self.listener_count = local->listener_count;
-    a->self.is_uncaptured = !a->settings.capture;
-}
-
-static void rebuild_self(struct agent *a)
-{
-    agent_build_self(a, &a->local, &a->services_arena);
-}
-
-/* Read services.d into a fresh arena; on a problem the services in force stay. */
-static int read_services(struct agent *a, struct err *err)
-{
-    struct local_set local;
-    struct findings f;
-    struct arena arena;
-
-    arena_init(&arena);
-    findings_init(&f, &arena);
-    if (services_read(a->settings.config_dir, &a->settings, &a->self.address, &arena, &local, &f)) {
-        (void)command_findings(&f, err);
-        arena_done(&arena);
-        return -1;
-    }
-    arena_done(&a->services_arena);
-    a->services_arena = arena;
-    a->local = local;
-    map_done(&a->refused); /* a changed file may be acceptable now */
-    rebuild_self(a);
-    return 0;
-}
-
-/* The address that the kernel would use towards the server; nothing is sent. */
-static int own_address(const struct addr *server, struct addr *out)
-{
-    struct sockaddr_storage to, from;
-    socklen_t n = addr_to_sockaddr(server, &to), from_n = sizeof(from);
-    int fd = socket(server->family == 6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    bool good;
-
-    good = fd >= 0 && connect(fd, (struct sockaddr *)&to, n) == 0 &&
-           getsockname(fd, (struct sockaddr *)&from, &from_n) == 0 &&
-           addr_from_sockaddr((struct sockaddr *)&from, out);
-    if (fd >= 0)
-        (void)close(fd); /* it carried nothing */
-    out->port = 0;
-    return good ? 0 : -1;
-}
-
-static int find_address(struct agent *a, struct err *err)
-{
-    struct addr server;
-
-    a->self.address = a->settings.address;
-    if (a->self.address.family || (a->member.address && addr_parse_ip(str_from(a->member.address), &a->self.address)))
-        return 0;
-    if (a->standalone) /* nobody else dials it */
-        return addr_parse_ip(STR("127.0.0.1"), &a->self.address) ? 0 : -1;
-    if (addr_parse(str_from(a->member.servers[0]), &server) && own_address(&server, &a->self.address) == 0)
-        return 0;
-    return err_set(err, ERR_INVALID,
-                   "this host's address is not clear: set address = IP in %s/agent.ini",
-                   a->settings.config_dir);
-}
-
-static int init_self(struct agent *a, struct err *err)
-{
-    a->self.host_id = str_from(a->member.host_id);
-    a->self.host = str_from(a->member.name);
-    a->self.ns = STR("default");
-    return find_address(a, err);
-}
-
-/* Of callers that belong to no service. */
-static void name_callers(struct agent *a)
-{
-    char name[64];
-    struct buf b;
-    int n = snprintf(name, sizeof(name), "host-%s", a->member.host_id);
-
-    for (int i = 0; i < n; i++)
-        name[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] + 32 : name[i]);
-    buf_init(&b, 4096);
-    identity_service(&b, str_from(a->member.trust_domain), a->self.ns, str_from(name));
-    a->identity = str_dup(buf_str(&b));
-    a->self.identity = str_from(a->identity);
-    buf_done(&b);
-}
-
-/* ---- capture and names ---- */
-
-static size_t fixed_addresses(const struct catalog *c, struct addr *out, size_t max)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < c->service_count; i++) {
-        const struct service *s = c->services[i];
-
-        for (size_t k = 0; k < s->address_count; k++) {
-            for (size_t p = 0; p < s->port_count && n < max; p++) {
-                out[n] = s->addresses[k];
-                out[n++].port = s->ports[p].number;
-            }
-        }
-    }
-    return n;
-}
-
-/* Hear of the end of a plan that is under way. Its descriptor is another one after a call. */
-static void watch_capture(struct agent *a)
-{
-    int fd = capture_fd(a->capture);
-
-    if (fd < 0)
-        return;
-    watch_init(&a->capture_watch, &a->task, fd, NOTE_CAPTURE, 0);
-    watch_want(&a->capture_watch, true, false);
-}
-
-static void unwatch_capture(struct agent *a)
-{
-    if (a->capture_watch.fd >= 0)
-        (void)watch_detach(&a->capture_watch); /* it is capture's */
-}
-
-static int give_plan(struct agent *a, const struct capture_plan *p, struct err *err)
-{
-    int rc;
-
-    unwatch_capture(a);
-    rc = capture_apply(a->capture, p, err);
-    watch_capture(a);
-    return rc;
-}
-
-/* For the next boot. */
-static void store_guard(const struct agent *a, const struct capture_plan *p)
-{
-    struct err err;
-
-    if (guard_store(a->settings.state_dir, p, &err))
-        log_warn("which ports are STRICT is not on the disk, will try again with the next rules; "
-                 "a boot closes those of before: %s",
-                 err.text);
-}
-
-static int apply_capture(struct agent *a, struct err *err)
-{
-    struct capture_plan plan;
-    struct capture_inbound *inbound = mem_alloc((a->self.service_count + 1) * sizeof(*inbound));
-    struct addr *pairs = mem_alloc(CAPTURE_SERVICE_MAX * sizeof(*pairs));
-    struct capture_dns dns[CAPTURE_DNS_MAX];
-    int rc;
-
-    capture_plan_init(&plan);
-    plan.mark = CAPTURE_MARK;
-    plan.outbound_port = a->settings.outbound.port;
-    plan.inbound_port = a->settings.inbound.port;
-    plan.services = pairs;
-    plan.service_count = fixed_addresses(&a->catalog, pairs, CAPTURE_SERVICE_MAX);
-    plan.inbound = inbound;
-    for (size_t i = 0; i < a->self.service_count; i++) {
-        const struct local_service *s = &a->self.services[i];
-        const struct listener *l = s->is_gateway ? NULL : snapshot_inbound(a->snapshot, s->port);
-
-        if (l)
-            inbound[plan.inbound_count++] =
-                (struct capture_inbound){s->port, l->mtls == MTLS_STRICT};
-    }
-    plan.dns = dns;
-    for (size_t i = 0; a->dns && i < a->nameserver_count && i < CAPTURE_DNS_MAX; i++)
-        dns[plan.dns_count++] =
-            (struct capture_dns){a->nameservers[i], (uint16_t)(a->settings.dns_port + i)};
-    rc = give_plan(a, &plan, err);
-    if (rc == 0 && !a->standalone)
-        store_guard(a, &plan);
-    mem_free(inbound);
-    mem_free(pairs);
-    return rc;
-}
-
-struct naming {
-    struct dns_table *table;
-    bool has_ipv6; /* a virtual IPv6 address is of no use to a host without IPv6 */
-};
-
-static void add_name(void *arg, struct str name, const struct addr *vip4, const struct addr *vip6,
-                     struct str key)
-{
-    const struct naming *to = arg;
-    struct addr addrs[2];
-    size_t n = 0;
-
-    if (vip4 && vip4->family)
-        addrs[n++] = *vip4;
-    if (to->has_ipv6 && vip6 && vip6->family)
-        addrs[n++] = *vip6;
-    if (n)
-        (void)dns_table_add(to->table, name, key, addrs,
-                            n); /* false: an older entry has the name */
-}
-
-static void apply_names(struct agent *a)
-{
-    struct naming to = {dns_table_new(), !a->capture || capture_has_ipv6(a->capture)};
-
-    compile_names(&a->catalog, &a->self, add_name, &to);
-    dns_server_apply(a->dns, to.table);
-}
-
-/* After a snapshot is in force; failing here is not a nack: the proxy serves, and the check tries
- * again. */
-static void apply_host(struct agent *a)
-{
-    struct err err;
-
-    if (a->capture && !a->is_stopping && apply_capture(a, &err))
-        log_error("capture rules were not changed, will try again: %s", err.text);
-    if (a->dns)
-        apply_names(a);
-    report_soon(a->report);
-}
 
 /* ---- putting configuration into force ---- */
 
@@ -354,7 +72,7 @@ static void adopt(struct agent *a, struct snapshot *s)
 {
     snapshot_unref(a->snapshot);
     a->snapshot = s;
-    apply_host(a);
+    agent_apply_host(a);
     timer_in(&a->save_timer, SAVE_MS);
 }
 
@@ -418,7 +136,7 @@ void agent_refused(struct agent *a, struct str ns, struct str service, struct st
 {
     struct buf name;
 
-    service_name(ns, service, &name);
+    agent_service_name(ns, service, &name);
     if (!map_get(&a->refused, buf_str(&name)))
         log_error("service is not offered name=%.*s: %.*s", STR_ARG(buf_str(&name)), STR_ARG(why));
     map_put(&a->refusing, buf_str(&name), a);
@@ -444,7 +162,7 @@ void agent_registered(struct agent *a)
     map_init(&a->refusing);
     if (same)
         return;
-    rebuild_self(a);
+    agent_rebuild_self(a);
     agent_recompile(a);
 }
 
@@ -465,10 +183,10 @@ static void settle_capture(struct agent *a)
 {
     struct err err;
 
-    unwatch_capture(a);
+    agent_unwatch_capture(a);
     if (capture_settle(a->capture, 0, &err) == CAPTURE_REFUSED)
         log_error("capture rules were not changed, will try again: %s", err.text);
-    watch_capture(a);
+    agent_watch_capture(a);
     note_ready(a);
     report_soon(a->report);
 }
@@ -478,15 +196,15 @@ static void reload_services(struct agent *a)
     struct err err;
 
     report_reloading(a->report);
-    if (read_services(a, &err)) {
+    if (agent_read_services(a, &err)) {
         log_error("services.d was not reloaded, keeping what runs: %s", err.text);
         return;
     }
     agent_recompile(a);
     link_register(a->link);
     certs_want(a->certs);
-    log_info("services.d reloaded services=%zu listeners=%zu",
-             a->local.service_count, a->local.listener_count);
+    log_info("services.d reloaded services=%zu listeners=%zu", a->local.service_count,
+             a->local.listener_count);
 }
 
 static int open_access_log(const struct agent_settings *s, struct err *err)
@@ -535,7 +253,7 @@ static void check(struct agent *a)
         memcpy(a->nameservers, now, n * sizeof(now[0]));
         a->nameserver_count = n;
     }
-    if ((changed || !capture_is_whole(a->capture)) && apply_capture(a, &err))
+    if ((changed || !capture_is_whole(a->capture)) && agent_apply_capture(a, &err))
         log_error("capture rules are not as wanted, will try again: %s", err.text);
 }
 
@@ -553,7 +271,7 @@ static void stop_capture(struct agent *a)
     timer_stop(&a->check_timer); /* it would put the rules back */
     capture_plan_init(&none);
     none.range4 = none.range6 = (struct cidr){0};
-    if (give_plan(a, &none, &err))
+    if (agent_give_plan(a, &none, &err))
         log_warn("redirects stay until the end of the drain: %s", err.text);
 }
 
@@ -670,8 +388,8 @@ static int open_proxy(struct agent *a, struct err *err)
         o.outbound4 = a->settings.outbound;
         o.inbound4 = a->settings.inbound;
     }
-    if (a->settings.capture && host_has_ipv6()) { /* redirects of the OUTPUT hook go to the loopback address of the
-                                                     family */
+    if (a->settings.capture && host_has_ipv6()) { /* redirects of the OUTPUT hook go to the loopback
+                                                     address of the family */
         o.outbound6 = (struct addr){.family = 6, .port = a->settings.outbound.port};
         o.outbound6.ip[15] = 1;
         o.inbound6 = (struct addr){.family = 6, .port = a->settings.inbound.port};
@@ -750,10 +468,10 @@ static int open_host(struct agent *a, struct err *err)
 
 static int open_member(struct agent *a, struct err *err)
 {
-    if (init_self(a, err))
+    if (agent_init_self(a, err))
         return -1;
-    name_callers(a);
-    if (read_services(a, err) || open_proxy(a, err))
+    agent_name_callers(a);
+    if (agent_read_services(a, err) || open_proxy(a, err))
         return -1;
     a->certs = certs_new(a, err);
     if (!a->certs || open_host(a, err))
@@ -766,7 +484,7 @@ static int open_member(struct agent *a, struct err *err)
 static int open_standalone(struct agent *a, struct err *err)
 {
     a->standalone = standalone_new(a, err);
-    if (!a->standalone || init_self(a, err) || open_proxy(a, err) || open_host(a, err))
+    if (!a->standalone || agent_init_self(a, err) || open_proxy(a, err) || open_host(a, err))
         return -1;
     return standalone_start(a->standalone, err);
 }
@@ -784,7 +502,7 @@ static void close_parts(struct agent *a)
     struct err err;
 
     report_free(a->report);
-    unwatch_capture(a);
+    agent_unwatch_capture(a);
     capture_close(a->capture, true);
     admin_free(a->admin);
     link_free(a->link);
@@ -859,7 +577,7 @@ static int serve_until_stopped(struct running *r, struct err *err)
     return err->code ? -1 : 0;
 }
 
-static int agent_run(const struct args *args)
+int agent_run(const struct args *args)
 {
     struct running r = {0};
     struct agent *a = &r.agent;
@@ -897,105 +615,3 @@ static int agent_run(const struct args *args)
     agent_settings_done(&a->settings);
     return rc ? command_failed(&err) : EXIT_DONE;
 }
-
-static int release_run(const struct args *args)
-{
-    bool all = args_has(args, "all"), removed;
-    struct err err = {0};
-
-    if (capture_release(all, &removed, &err) < 0)
-        return err.code == ERR_CONFLICT && args_has(args, "unless-alive") ? EXIT_DONE
-                                                                         : command_failed(&err);
-    if (removed)
-        printf("removed what a dead agent left: %s\n",
-               all ? "redirects, guard, routes" : "redirects; the guard stays");
-    return EXIT_DONE;
-}
-
-/* With settings that cannot be read the agent will not start: all the more the ports are closed. */
-static int guard_run(const struct args *args)
-{
-    struct agent_settings s = {.capture = CAPTURE_AUTO};
-    struct capture_plan plan;
-    struct err err = {0};
-    char dir[4096];
-    int rc;
-
-    (void)snprintf(dir, sizeof(dir), "%s/agent",
-                   args_path(args, "state-dir", "WEFT_STATE_DIR", STATE_DIR));
-    capture_plan_init(&plan);
-    if (agent_settings_read(args_path(args, "config-dir", "WEFT_CONFIG_DIR", CONFIG_DIR), dir,
-                            SOCKET_PATH, NULL, &s, &err)) {
-        log_warn("the guard goes by defaults: %s", err.text);
-    } else {
-        plan.outbound_port = s.outbound.port;
-        plan.inbound_port = s.inbound.port;
-    }
-    rc = guard_restore(dir, s.capture, &plan, &err);
-    agent_settings_done(&s);
-    if (rc < 0)
-        return err.code == ERR_CONFLICT ? EXIT_DONE : command_failed(&err);
-    if (plan.inbound_count)
-        printf("STRICT ports closed until an agent serves: %zu\n", plan.inbound_count);
-    return EXIT_DONE;
-}
-
-/* ---- commands ---- */
-
-static const struct flag join_flags[] = {
-    {"token-file", 'f', FLAG_TEXT,   "FILE",
-     "Read the token from a file, or - for standard input (argv shows in ps)."                            },
-    {"name",       0,   FLAG_TEXT,   "NAME", "Name of this host in the mesh (default: its host name)."    },
-    {"address",    0,   FLAG_TEXT,   "IP",   "How others reach this host (default: what the server sees)."},
-    {"state-dir",  0,   FLAG_TEXT,   "DIR",
-     "Key and certificates go to DIR/agent (default /var/lib/weft, or $WEFT_STATE_DIR)."                  },
-    OWNER_FLAG,
-    {"again",      0,   FLAG_SWITCH, NULL,   "Join although this host is a member already."               },
-};
-
-static const struct flag agent_flags[] = {
-    {"config-dir", 0, FLAG_TEXT,   "DIR",
-     "agent.ini and services.d/ (default /etc/weft, or $WEFT_CONFIG_DIR)."            },
-    {"state-dir",  0, FLAG_TEXT,   "DIR",
-     "Key, certificates, last good state (default /var/lib/weft, or $WEFT_STATE_DIR)."},
-    {"socket",     0, FLAG_TEXT,   "PATH",
-     "Local pages (default /run/weft/agent.sock, or $WEFT_AGENT_SOCKET)."             },
-    {"standalone", 0, FLAG_TEXT,   "DIR",
-     "No server and no join: documents (*.yaml, *.json, *.ini), certs/, agent.ini and services.d/ are in DIR."},
-    {"debug",      0, FLAG_SWITCH, NULL,   "Log every step."                          },
-};
-
-static const struct flag guard_flags[] = {
-    {"config-dir", 0, FLAG_TEXT, "DIR",
-     "agent.ini says how to capture (default /etc/weft, or $WEFT_CONFIG_DIR)."},
-    {"state-dir", 0, FLAG_TEXT, "DIR",
-     "DIR/agent/guard.json says which ports (default /var/lib/weft, or $WEFT_STATE_DIR)."},
-};
-
-static const struct flag release_flags[] = {
-    {"all", 0, FLAG_SWITCH, NULL,
-     "Remove the guard and the routes too: STRICT ports are then open to plaintext."},
-    {"unless-alive", 0, FLAG_SWITCH, NULL,
-     "An agent that is alive is no conflict: say nothing, exit code 0."},
-};
-
-const struct command agent_commands[] = {
-    {"join",          "[flags] [TOKEN]", "Make this host a member of the mesh.",
-     "The server prints a token: weft token create. The host trusts nothing but the pin in it.\n\n"
-     "  weft join weft1....\n  weft join --token-file /etc/weft/join-token",  join_flags,    COUNT(join_flags),    0, 1, join_run   },
-    {"agent run",     "[flags]",         "Run the data plane of this host in the foreground.",
-     "Services are read from CONFIG/services.d/NAME.ini, again on SIGHUP:\n\n"
-     "  [service reviews]\n  port = 9080\n  protocol = http\n  version = v1\n\n"
-     "From files alone, loaded again when they change (a set with an error is refused, what runs stays):\n\n"
-     "  weft agent run --standalone /etc/weft/edge",                             agent_flags,   COUNT(agent_flags),   0, 0, agent_run  },
-    {"agent guard",   "[flags]",         "Close the STRICT ports of this host until an agent serves.",
-     "weft-guard-boot.service runs it at boot, before the network is up: ports that were STRICT when "
-     "an agent\nlast ran refuse connections from other hosts. Once an agent is alive nothing is touched.",
-     guard_flags,   COUNT(guard_flags),   0, 0, guard_run  },
-    {"agent release", "[flags]",         "Remove the redirects that a dead agent left on this host.",
-     "The agent's unit runs it after every end of the agent, weft-guard.service at boot, each "
-     "minute, and\nwhen the agent's unit has failed for good. Nothing there is fine; while an agent "
-     "is alive nothing is\ntouched (exit code 5). Without --all, STRICT ports stay closed to "
-     "plaintext and virtual addresses\nrefused.",                                                    release_flags, COUNT(release_flags), 0, 0, release_run},
-};
-const size_t agent_command_count = COUNT(agent_commands);
