@@ -118,6 +118,8 @@ int header_format_next(struct str *rest, struct header_piece *out, struct err *e
 int header_format_check(struct str value, struct err *err)
 {
     struct header_piece piece;
+    struct err found;
+    bool is_unsupported = false;
     int step;
 
     for (size_t i = 0; i < value.n; i++) {
@@ -127,8 +129,13 @@ int header_format_check(struct str value, struct err *err)
             return err_set(err, ERR_INVALID,
                            "the value of a header may not hold control characters or line ends");
     }
-    do
-        step = header_format_next(&value, &piece, err);
-    while (step > 0);
-    return step;
+    while ((step = header_format_next(&value, &piece, &found))) {
+        if (step > 0)
+            continue;
+        *err = found;
+        if (found.code != ERR_UNSUPPORTED)
+            return -1;
+        is_unsupported = true; /* what is wrong behind it comes first */
+    }
+    return is_unsupported ? -1 : 0;
 }

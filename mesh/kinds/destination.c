@@ -30,8 +30,10 @@ SCHEMA(destination_schema, "Destination", destination, destination_fields);
 
 static const struct field operation_fields[] = {
     {"set", FIELD_LABELS, SCHEMA_AT(header_operations, set), .flags = FIELD_FREE_KEYS,
+     .partly = "other variables than those of docs/istio.md",
      .meaning = "Headers to overwrite, or to add where absent."},
     {"add", FIELD_LABELS, SCHEMA_AT(header_operations, add), .flags = FIELD_FREE_KEYS,
+     .partly = "other variables than those of docs/istio.md",
      .meaning = "Values to append to headers."},
     {"remove", FIELD_STRINGS, SCHEMA_LIST(header_operations, remove),
      .meaning = "Headers to delete."},

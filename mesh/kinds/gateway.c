@@ -55,6 +55,7 @@ static const struct field server_fields[] = {
     {"port", FIELD_EMBED, SCHEMA_AT(gateway_server, port), .message = &port_schema,
      .flags = FIELD_REQUIRED, .meaning = "Where it listens."},
     {"bind", FIELD_STRING, SCHEMA_AT(gateway_server, bind), .check = check_bind,
+     .partly = "a unix socket",
      .meaning = "Address to listen on; all when not given."},
     {"hosts", FIELD_STRINGS, SCHEMA_LIST(gateway_server, hosts), .flags = FIELD_REQUIRED,
      .check = check_gateway_host,

@@ -69,6 +69,7 @@ static const struct field service_entry_fields[] = {
     {"hosts", FIELD_STRINGS, SCHEMA_LIST(service_entry, hosts), .flags = FIELD_REQUIRED,
      .check = check_entry_host, .meaning = "Names of the service."},
     {"addresses", FIELD_STRINGS, SCHEMA_LIST(service_entry, addresses), .check = check_entry_address,
+     .partly = "a block of addresses",
      .meaning = "Addresses that stand for it; one is allocated when none is given."},
     {"ports", FIELD_MESSAGES, SCHEMA_LIST(service_entry, ports), .message = &port_schema,
      .meaning = "Its ports."},

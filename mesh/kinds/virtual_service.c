@@ -118,7 +118,8 @@ static const struct field http_match_fields[] = {
     {"authority", FIELD_MATCH, SCHEMA_AT(http_rule_match, authority),
      .meaning = "The Host or :authority value, with its port if it has one."},
     {"headers", FIELD_MATCH_MAP, SCHEMA_LIST(http_rule_match, headers), .flags = FIELD_PRESENT,
-     .check = common_check_header_name, .meaning = "Headers that must match; {} means present."},
+     .check = common_check_header_name, .partly = "claims of a token (@request.auth.claims)",
+     .meaning = "Headers that must match; {} means present."},
     {"port", FIELD_UINT32, SCHEMA_AT(http_rule_match, port), SCHEMA_BOUNDS(0, 65535),
      .flags = FIELD_BOUNDED, .meaning = "Port that the client addressed."},
     {"sourceLabels", FIELD_LABELS, SCHEMA_AT(http_rule_match, source_labels),
@@ -133,6 +134,7 @@ static const struct field http_match_fields[] = {
      .meaning = "Compare the path without case (not for regex)."},
     {"withoutHeaders", FIELD_MATCH_MAP, SCHEMA_LIST(http_rule_match, without_headers),
      .flags = FIELD_PRESENT, .check = common_check_header_name,
+     .partly = "claims of a token (@request.auth.claims)",
      .meaning = "Headers that must not match; {} means absent."},
     {"sourceNamespace", FIELD_STRING, SCHEMA_AT(http_rule_match, source_namespace),
      .meaning = "Namespace of the clients that get the rule."},
@@ -246,6 +248,7 @@ static const struct field retry_fields[] = {
     {"perTryTimeout", FIELD_DURATION, SCHEMA_AT(http_retry, per_try_timeout_ns),
      .meaning = "Timeout of each try."},
     {"retryOn", FIELD_STRING, SCHEMA_AT(http_retry, retry_on), .check = check_retry_on,
+     .partly = "retriable-headers; http3-post-connect-failure",
      .meaning = "Conditions and statuses that are tried again, joined by commas."},
     {"retryRemoteLocalities", FIELD_BOOL, SCHEMA_HAS(http_retry, retry_remote_localities),
      SCHEMA_NOT_YET, .meaning = "Let retries leave the locality."},
@@ -375,6 +378,7 @@ static SCHEMA(tcp_schema, "TCPRoute", l4_rule, tcp_fields);
 
 static const struct field virtual_service_fields[] = {
     {"hosts", FIELD_STRINGS, SCHEMA_LIST(virtual_service, hosts), .check = check_rule_host,
+     .partly = "none at all (the VirtualService is a delegate)",
      .meaning = "Hosts that the rules are for."},
     {"gateways", FIELD_STRINGS, SCHEMA_LIST(virtual_service, gateways),
      .check = common_check_gateway_name,

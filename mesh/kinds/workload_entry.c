@@ -27,6 +27,7 @@ static int check_address(struct str s, struct err *err)
 
 static const struct field workload_entry_fields[] = {
     {"address", FIELD_STRING, SCHEMA_AT(workload_entry, address), .check = check_address,
+     .partly = "a host name; a unix socket",
      .meaning = "Where it listens, an IP."},
     {"ports", FIELD_NUMBERS, SCHEMA_LIST(workload_entry, ports), SCHEMA_BOUNDS(1, 65535),
      .flags = FIELD_BOUNDED, .check = common_check_label,
