@@ -337,26 +337,50 @@ struct node *encode_object(const struct object *o, struct arena *a)
     return root;
 }
 
-static void redact_field(const struct field *f, struct node *n)
+static bool redact(const struct schema *s, struct node *message);
+
+static bool redact_field(const struct field *f, struct node *n)
 {
-    if ((f->flags & FIELD_SECRET) && n->text.n)
-        n->text = STR(ENCODE_REDACTED);
+    bool found = (f->flags & FIELD_SECRET) && n->text.n;
+
+    if (found)
+        n->text = STR(SCHEMA_REDACTED);
     if (!f->message)
-        return;
-    if (f->type == FIELD_MESSAGE || f->type == FIELD_EMBED) {
-        encode_redact(f->message, n);
-        return;
-    }
+        return found;
+    if (f->type == FIELD_MESSAGE || f->type == FIELD_EMBED)
+        return redact(f->message, n);
     for (struct node *c = n->first; c; c = c->next)
-        encode_redact(f->message, c);
+        found = redact(f->message, c) || found;
+    return found;
+}
+
+static bool redact(const struct schema *s, struct node *message)
+{
+    bool found = false;
+
+    for (struct node *c = message->first; s && c; c = c->next) {
+        const struct field *f = schema_find(s, c->key);
+
+        found = (f && redact_field(f, c)) || found;
+    }
+    return found;
 }
 
 void encode_redact(const struct schema *s, struct node *message)
 {
-    for (struct node *c = message->first; s && c; c = c->next) {
-        const struct field *f = schema_find(s, c->key);
+    (void)redact(s, message); /* whether there was a secret: no matter here */
+}
 
-        if (f)
-            redact_field(f, c);
-    }
+bool encode_redact_document(struct node *root)
+{
+    const struct kind *k = kind_find(node_text(root, "kind"));
+    struct node *spec = node_get(root, STR("spec"));
+
+    if (!spec)
+        return false;
+    if (k)
+        return redact(k->spec, spec);
+    spec->first = spec->last = NULL; /* nobody knows which of it is secret */
+    spec->count = 0;
+    return true;
 }

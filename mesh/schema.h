@@ -67,6 +67,8 @@ enum field_flag {
     FIELD_MAY_BE_OFF = 4096, /* an address may be "off": family 0 */
 };
 
+#define SCHEMA_REDACTED "(redacted)" /* what stands in the place of a secret that is shown */
+
 struct field_value {
     const char *name; /* NULL ends the table */
     int value;

@@ -357,7 +357,7 @@ static const struct kind *find_kind(struct api_call *c, struct str name)
     return k;
 }
 
-/* The stored document with what the store knows of it. */
+/* The stored document with what the store knows of it, and without its secrets. */
 static struct node *stored_node(struct arena *a, const struct revision_object *o)
 {
     struct node *root, *meta;
@@ -366,6 +366,7 @@ static struct node *stored_node(struct arena *a, const struct revision_object *o
 
     if (json_read(o->object, a, &root, &err)) /* cannot be: the store wrote it */
         return node_new(a, NODE_MAP);
+    (void)encode_redact_document(root); /* the same answer either way */
     meta = node_get(root, STR("metadata"));
     if (meta) {
         buf_init(&time, 64);

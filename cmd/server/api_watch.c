@@ -9,6 +9,7 @@
 #include "mesh/base/json.h"
 #include "mesh/base/limits.h"
 #include "mesh/base/mem.h"
+#include "mesh/encode.h"
 #include "mesh/kinds/kinds.h"
 #include "store/revision.h"
 
@@ -195,6 +196,23 @@ static void drop_oldest(struct watches *ws)
     *e = (struct event){0};
 }
 
+/* What was stored, without its secrets. */
+static void add_object(struct buf *b, struct str object)
+{
+    struct arena a;
+    struct node *root;
+    struct err err;
+
+    arena_init(&a);
+    if (json_read(object, &a, &root, &err) == 0) { /* else: cannot be, we wrote it */
+        if (encode_redact_document(root))
+            json_write(root, 0, b);
+        else
+            buf_add(b, object);
+    }
+    arena_done(&a);
+}
+
 static void log_event(struct watches *ws, int64_t revision, const struct kind *k,
                       const struct revision_change *c)
 {
@@ -214,7 +232,7 @@ static void log_event(struct watches *ws, int64_t revision, const struct kind *k
         buf_json(&b, c->name);
         buf_adds(&b, "}}");
     } else {
-        buf_add(&b, c->object);
+        add_object(&b, c->object);
     }
     buf_adds(&b, "\n\n");
     ws->event_bytes += b.n;
