@@ -43,6 +43,8 @@ SCHEMA(peer_authentication_schema, "PeerAuthentication", peer_authentication,
 void peer_authentication_validate(const struct check *c, const void *spec)
 {
     const struct peer_authentication *p = spec;
+
+    check_selector(c, &p->selector);
     if (p->port_level_count && p->selector.labels.count == 0)
         FAIL(c, check_member(p->node, "portLevelMtls"), FIND_VALUE,
              "portLevelMtls needs a selector: a rule for a namespace or the mesh has no ports");

@@ -87,6 +87,7 @@ static const struct field consistent_hash_fields[] = {
     {"maglev", FIELD_MESSAGE, SCHEMA_AT(consistent_hash, maglev), .message = &maglev_schema,
      .oneof = "hash_algorithm", .meaning = "Use a Maglev table."},
     {"minimumRingSize", FIELD_UINT64, SCHEMA_AT(consistent_hash, minimum_ring_size),
+     .status = FIELD_DEPRECATED, .reason = "use ringHash.minimumRingSize",
      .meaning = "Deprecated place of ringHash.minimumRingSize."},
 };
 static SCHEMA(consistent_hash_schema, "ConsistentHashLB", consistent_hash, consistent_hash_fields);

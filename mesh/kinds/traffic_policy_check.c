@@ -133,6 +133,14 @@ void check_pool(const struct check *c, const struct connection_pool *p)
         FAIL(c, p->http->node, FIND_ONEOF, "useClientProtocol excludes h2UpgradePolicy UPGRADE");
 }
 
+/* What has failed is known by outlier detection only. */
+static void warn_failover(const struct check *c, const struct locality_lb *l,
+                          const struct outlier_detection *outlier)
+{
+    if (l && !outlier && (l->failover_count || l->failover_priority_count))
+        WARN(c, l->node, "failover has no effect without outlierDetection, which tells what has failed");
+}
+
 static void check_blocks(const struct check *c, const struct load_balancer *lb,
                          const struct connection_pool *pool,
                          const struct outlier_detection *outlier, const struct client_tls *tls)
@@ -146,6 +154,8 @@ static void check_blocks(const struct check *c, const struct load_balancer *lb,
         if (!lb->zone_aware->failover_count)
             check_failover_labels(c, lb->zone_aware);
     }
+    warn_failover(c, lb ? lb->locality : NULL, outlier);
+    warn_failover(c, lb ? lb->zone_aware : NULL, outlier);
     if (pool)
         check_pool(c, pool);
     if (outlier)

@@ -117,11 +117,22 @@ static void check_sni(const struct check *c, const struct virtual_service *vs,
     }
 }
 
+static void warn_gateway_names(const struct check *c, const struct virtual_service *vs)
+{
+    for (size_t i = 0; i < vs->gateways_count; i++) {
+        if (str_has(vs->gateways[i], '.') && !str_has(vs->gateways[i], '/'))
+            WARN(c, check_element(vs->node, "gateways", i),
+                 "the gateway \"%.*s\" is written like a host: write namespace/name",
+                 STR_ARG(vs->gateways[i]));
+    }
+}
+
 void virtual_service_validate(const struct check *c, const void *spec)
 {
     const struct virtual_service *vs = spec;
     bool no_hosts = vs->hosts_count == 0 && check_absent(vs->node, "hosts");
 
+    warn_gateway_names(c, vs);
     if (no_hosts && (vs->gateways_count || vs->tls_count || vs->tcp_count))
         FAIL(c, check_member(vs->node, "hosts"), FIND_REQUIRED,
              "hosts is required: the names that the rules are for; a delegate, which has none, has "

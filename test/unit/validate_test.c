@@ -177,6 +177,31 @@ TEST(a_twin_in_one_apply_is_an_error_at_the_second)
     arena_done(&a);
 }
 
+static void check_warned(const char *text, unsigned line, const char *detail)
+{
+    const struct finding *x;
+    struct docs d;
+
+    docs_parse_all(&d, str_from(text), SYNTAX_YAML);
+    x = docs_find(&d, FIND_WARNING);
+    CHECK_INT(findings_errors_besides(&d.findings, FIND_NOT_YET), 0);
+    CHECK_INT(d.findings.warnings, 1);
+    CHECK_INT(x->line, line);
+    CHECK(str_find(x->detail, str_from(detail), &(size_t){0}));
+    docs_done(&d);
+}
+
+TEST(what_is_right_and_surely_not_meant_is_warned_about)
+{
+    check_warned(PA("  selector: {}\n"), 7, "an empty selector takes every workload of the namespace");
+    check_warned(VS(HTTP_TO_A "  gateways: [edge.shop.svc.cluster.local]\n"), 11,
+                 "the gateway \"edge.shop.svc.cluster.local\" is written like a host: write namespace/name");
+    check_warned(DR("  host: a\n  trafficPolicy:\n    loadBalancer:\n      localityLbSetting:\n"
+                    "        failover: [{from: x, to: y}]\n"), 11, "failover has no effect without outlierDetection");
+    check_warned(DR("  host: a\n  trafficPolicy:\n    loadBalancer:\n      consistentHash:\n"
+                    "        useSourceIp: true\n        minimumRingSize: 9\n"), 12, "use ringHash.minimumRingSize");
+}
+
 /* ---- Istio's cases ---- */
 
 /* A finding "not supported yet" alone is no refusal: the document is one that Istio takes. */
@@ -264,4 +289,5 @@ TEST(istios_own_validation_cases_agree)
                   s.cases, s.too_strict, s.too_lax, s.unwarned);
     CHECK_INT(s.cases, 701);
     CHECK((s.too_strict + s.too_lax) * 100 <= s.cases);
+    CHECK(s.unwarned <= 5);
 }
