@@ -378,8 +378,7 @@ static SCHEMA(tcp_schema, "TCPRoute", l4_rule, tcp_fields);
 
 static const struct field virtual_service_fields[] = {
     {"hosts", FIELD_STRINGS, SCHEMA_LIST(virtual_service, hosts), .check = check_rule_host,
-     .partly = "none at all (the VirtualService is a delegate)",
-     .meaning = "Hosts that the rules are for."},
+     .meaning = "Hosts that the rules are for; none at all makes it a delegate."},
     {"gateways", FIELD_STRINGS, SCHEMA_LIST(virtual_service, gateways),
      .check = common_check_gateway_name,
      .meaning = "Gateways that obey; \"mesh\" is every other proxy, and the default."},
