@@ -1,6 +1,6 @@
 #!/bin/bash
 # make bench: weft beside HAProxy and nginx on the same work, in one run; about 20 minutes. Installs what it compares with.
-# BENCH_ROUNDS, BENCH_SECONDS, BENCH_ONLY="rps idle ..." choose. Tables and raw results go to build/bench; rows that are
+# BENCH_ROUNDS, BENCH_SECONDS, BENCH_ONLY="rps idle ..." choose; BENCH_NICE=-10 goes ahead of other work (for latency). Tables and raw results go to build/bench; rows that are
 # not run again keep theirs, and the summary at the end is of all of them.
 set -u
 cd "$(dirname "$0")" || exit 1
@@ -30,7 +30,8 @@ row() { # row NAME SCENARIO ARGUMENT...
 }
 tls13="haproxy nginx weft"
 tls12="haproxy@tls12 nginx@tls12 weft@tls12"
-t="--rounds $rounds --dur $seconds"
+nice="--nice ${BENCH_NICE:-0}"
+t="--rounds $rounds --dur $seconds $nice"
 # shellcheck disable=SC2086
 {
     row rps rps $tls13 $t
@@ -49,8 +50,8 @@ t="--rounds $rounds --dur $seconds"
     [ "$(id -u)" != 0 ] || before=(env -u BENCH_PORT ./in-netns) # an agent of a mesh captures; its ports are fixed
     row memory memory $tls13 $([ "$(id -u)" != 0 ] || echo weft@member) --rounds "$rounds"
     before=()
-    row scale scale $tls13 --rounds "$rounds" --dur 2 --routes 1000,10000 --reload
-    row push push $tls13 --rounds "$rounds" --dur 16 --rates 1000 --routes 10000
+    row scale scale $tls13 --rounds "$rounds" --dur 2 --routes 1000,10000 --reload $nice
+    row push push $tls13 --rounds "$rounds" --dur 16 --rates 1000 --routes 10000 $nice
 }
 files=()
 for r in "${rows[@]}"; do

@@ -76,6 +76,6 @@ _routes() {
     printf "  ports: [{number: 80, name: main, protocol: HTTP}]\n  endpoints: [{address: 127.0.0.1, ports: {main: %d}}]\n",p}}'
 }
 
-c_reload() { mv "$RUN/routes.next" "$RUN/dir/routes.yaml"; }   # the folder is watched
+c_reload() { [ ! -e "$RUN/routes.next" ] || mv "$RUN/routes.next" "$RUN/dir/routes.yaml"; }   # the folder is watched
 
 c_start() { exec "$WEFT_BIN" agent run --standalone "$RUN/dir" --socket "$RUN/agent.sock"; }

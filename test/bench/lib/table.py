@@ -21,11 +21,12 @@ def medians(results):
     return {k: statistics.median(r["row"][k] for r in results if k in r["row"]) for k in keys}
 
 
-def ratios(results, case, contender, base):
-    """Of the headline metric, round by round: both were measured within the same minute."""
-    b = {r["round"]: r["row"].get(r["key"]) for r in of(results, case, base)}
-    return [r["row"][r["key"]] / b[r["round"]] for r in of(results, case, contender)
-            if r["row"].get(r["key"]) is not None and b.get(r["round"])]
+def ratios(results, case, contender, base, key=None):
+    """Of the headline metric, or another, round by round: both were measured within the same minutes."""
+    def of_round(name):
+        return {r["round"]: r["row"].get(key or r["key"]) for r in of(results, case, name)}
+    b = of_round(base)
+    return [v / b[n] for n, v in of_round(contender).items() if v is not None and b.get(n)]
 
 
 def span(v):
@@ -54,17 +55,35 @@ def table(title, results, base=None):
         print(flush=True)
 
 
+MORE = {"scale": ("start_s", "rss_MB", "reload_s", "reload_cpu_s", "reload_peak_MB"), "push": ("p50_us", "max_us", "in_force_s"),
+        "latency": ("p99_us",)}      # metrics of a summary besides the headline
+
+
 def summary(named):
-    """[(row of the bench, results)]: only headline metrics, for people."""
-    print("| row | case | metric | contender | min | median | max | ratio, median (min..max) | rounds | noise, cores |")
+    """For people; named: [(row of the bench, results)]. Features that all contenders of a case have are left out."""
+    print("| row | case | metric | HAProxy | nginx | nginx / HAProxy | weft | weft / HAProxy | rounds | noise |")
     print("|---" * 10 + "|")
     for name, results in named:
         base = pick_base(results, None)
         for case in unique(r["case"] for r in results):
-            for who in unique(r["contender"] for r in results if r["case"] == case):
-                rs = of(results, case, who)
-                v = [r["row"][r["key"]] for r in rs if r["row"].get(r["key"]) is not None]
-                noise = [r["row"]["noise_cores"] for r in rs if "noise_cores" in r["row"]]
-                if v:
-                    print(f"| {name} | {case} | {rs[0]['key']} | {who} | {fmt(min(v))} | {fmt(statistics.median(v))} | {fmt(max(v))} | "
-                          f"{span(ratios(results, case, who, base))} | {len(v)} | {fmt(statistics.median(noise)) if noise else '-'} |")
+            mine = [r for r in results if r["case"] == case]
+            names = {n.split("@")[0]: n for n in reversed(unique(r["contender"] for r in mine))}
+            for extra in [None] + [n for n in unique(r["contender"] for r in mine) if n not in names.values()]:
+                for key in [mine[0]["key"], *MORE.get(mine[0]["scenario"], ())]:
+                    summary_line(name, case, results, base, names if not extra else names | {"weft": extra}, key)
+
+
+def summary_line(name, case, results, base, names, key):
+    cells = []
+    for who in ("haproxy", "nginx", "weft"):
+        v = [r["row"][key] for r in of(results, case, names.get(who)) if r["row"].get(key) is not None]
+        cells.append(fmt(statistics.median(v)) if v else "-")
+        if who != "haproxy":
+            cells.append(span(ratios(results, case, names.get(who), base, key)))
+    if cells[0] == "0.00" and cells[3] == "0.00":
+        return
+    mine = of(results, case, names["weft"])
+    noise = [r["row"]["noise_cores"] for r in mine if "noise_cores" in r["row"]]
+    who = "" if "@" not in names["weft"] or "member" not in names["weft"] else ", member of a mesh"
+    print(f"| {name} | {case}{who} | {key} | " + " | ".join(cells) + f" | {len(mine)} | "
+          f"{fmt(statistics.median(noise)) if noise else '-'} |")
