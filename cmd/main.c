@@ -33,6 +33,11 @@ static int usage(FILE *to, int code)
     return code;
 }
 
+static bool is_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
 static int unknown(int argc, char **argv)
 {
     bool is_group = false;
@@ -47,10 +52,26 @@ static int unknown(int argc, char **argv)
         fprintf(stderr, "weft: unknown command \"%s\" (weft help lists them)\n", argv[0]);
         return EXIT_USAGE;
     }
-    if (argc > 1 && strcmp(argv[1], "--help") != 0 && strcmp(argv[1], "-h") != 0)
+    if (argc > 1 && !is_help(argv[1]))
         fprintf(stderr, "weft: unknown command \"%s %s\"; there are:\n", argv[0], argv[1]);
     print_commands(stderr, argv[0]);
-    return argc > 1 && argv[1][0] == '-' ? EXIT_DONE : EXIT_USAGE;
+    return argc > 1 && is_help(argv[1]) ? EXIT_DONE : EXIT_USAGE;
+}
+
+/* "weft agent --standalone DIR": a group with flags alone is its `run`. NULL: there is none. */
+static const struct command *run_of_group(int argc, char **argv)
+{
+    const struct command *c;
+
+    if (argc < 2 || argv[1][0] != '-' || is_help(argv[1]))
+        return NULL;
+    for (size_t i = 0; (c = command_at(i)); i++) {
+        size_t n = strlen(argv[0]);
+
+        if (strncmp(c->name, argv[0], n) == 0 && strcmp(c->name + n, " run") == 0)
+            return c;
+    }
+    return NULL;
 }
 
 int main(int argc, char **argv)
@@ -78,8 +99,7 @@ int main(int argc, char **argv)
     }
     if (argc == 0)
         return usage(stderr, EXIT_USAGE);
-    if (strcmp(argv[0], "help") == 0 || strcmp(argv[0], "--help") == 0 ||
-        strcmp(argv[0], "-h") == 0)
+    if (strcmp(argv[0], "help") == 0 || is_help(argv[0]))
         return usage(stdout, EXIT_DONE);
     for (size_t i = 0; (c = command_at(i)); i++) {
         int n = command_match(c->name, argc, argv);
@@ -88,6 +108,10 @@ int main(int argc, char **argv)
             words = n;
             best = c;
         }
+    }
+    if (!best) {
+        best = run_of_group(argc, argv);
+        words = 1;
     }
     if (!best)
         return unknown(argc, argv);

@@ -80,7 +80,7 @@ class Edge:
         os.replace(self.dir / ".tmp", self.dir / name)
 
     def argv(self):
-        return [binary(), "agent", "run", "--standalone", str(self.dir), "--socket", str(self.socket)]
+        return [binary(), "agent", "--standalone", str(self.dir), "--socket", str(self.socket)]
 
     def start(self):
         self.process = subprocess.Popen(self.argv(), stdout=subprocess.DEVNULL, stderr=open(self.log, "ab"))
