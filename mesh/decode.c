@@ -30,9 +30,9 @@ static bool has_version(const struct kind *k, struct str api)
 
 static void fail_kind(const struct decoder *d, const struct node *n)
 {
-    const char *why = kind_refused(n->text), *best = NULL;
+    const char *why = kind_refused(n->text);
+    const struct kind *meant;
     struct finding *x;
-    size_t closest = 4;
 
     if (why) {
         decode_fail(d, n, FIND_UNSUPPORTED, "kind %.*s is not supported: %s", STR_ARG(n->text), why)
@@ -41,16 +41,9 @@ static void fail_kind(const struct decoder *d, const struct node *n)
         return;
     }
     x = decode_fail(d, n, FIND_ENVELOPE, "unknown kind \"%.*s\"", STR_ARG(n->text));
-    for (size_t i = 0; n->text.n < 64 && kind_at(i); i++) {
-        size_t distance = str_distance(n->text, str_from(kind_at(i)->name), 3);
-
-        if (distance < closest) {
-            closest = distance;
-            best = kind_at(i)->name;
-        }
-    }
-    if (best)
-        x->hint = arena_printf(d->f->arena, "did you mean \"%s\"?", best);
+    meant = kind_closest(n->text);
+    if (meant)
+        x->hint = arena_printf(d->f->arena, "did you mean \"%s\"?", meant->name);
 }
 
 /* NULL with findings if the document is not of a kind that is taken. */

@@ -205,6 +205,17 @@ static int no_member(const struct field_place *p, const struct schema *s, struct
                    STR_ARG(part), hint.n ? "; " : "", STR_ARG(hint));
 }
 
+static int no_kind(struct str name, struct err *err)
+{
+    const struct kind *meant = kind_closest(name);
+
+    if (meant)
+        return err_set(err, ERR_MISSING, "there is no kind \"%.*s\"; did you mean \"%s\"?",
+                       STR_ARG(name), meant->singular);
+    return err_set(err, ERR_MISSING, "there is no kind \"%.*s\"; weft explain-field lists them",
+                   STR_ARG(name));
+}
+
 const struct schema *field_place_members(const struct field_place *p)
 {
     return p->field ? field_members(p->field) : p->kind->spec;
@@ -219,8 +230,7 @@ int field_place_find(struct str path, struct arena *a, struct field_place *out, 
     (void)str_next(&rest, '.', &part); /* an empty path is an unknown kind */
     out->kind = kind_find_any(part);
     if (!out->kind)
-        return err_set(err, ERR_MISSING, "there is no kind \"%.*s\"; weft explain-field lists them",
-                       STR_ARG(part));
+        return no_kind(part, err);
     out->path = arena_printf(a, "%s.spec", out->kind->name);
     for (; str_next(&rest, '.', &part); first = false) {
         const struct schema *s = field_place_members(out);

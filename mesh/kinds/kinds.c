@@ -171,6 +171,30 @@ const struct kind *kind_find_any(struct str name)
     return NULL;
 }
 
+static size_t distance_to(const struct kind *k, struct str name)
+{
+    size_t as_document = str_distance(name, str_from(k->name), 3);
+    size_t as_argument = str_distance(name, str_from(k->singular), 3);
+
+    return as_document < as_argument ? as_document : as_argument;
+}
+
+const struct kind *kind_closest(struct str name)
+{
+    const struct kind *best = NULL;
+    size_t closest = 4;
+
+    for (size_t i = 0; i < COUNT(kinds); i++) {
+        size_t distance = distance_to(&kinds[i], name);
+
+        if (distance < closest) {
+            closest = distance;
+            best = &kinds[i];
+        }
+    }
+    return best;
+}
+
 #define NO_CLUSTER "weft is not a cluster: it runs beside programs that you start yourself"
 
 const char *kind_refused(struct str name)

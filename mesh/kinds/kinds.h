@@ -53,6 +53,9 @@ const struct kind *
 kind_find_any(struct str name);       /* kind, singular, plural or short, any case; NULL if none */
 const struct kind *kind_at(size_t i); /* NULL past the end */
 
+/* What was probably meant by an unknown name; NULL if nothing is near. */
+const struct kind *kind_closest(struct str name);
+
 /* "networking.istio.io/v1": what encode writes. It lives in the arena, or for ever. */
 struct str kind_api_version(const struct kind *k, struct arena *a);
 

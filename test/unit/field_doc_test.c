@@ -51,7 +51,9 @@ TEST(an_unknown_path_says_where_it_ends)
 {
     arena_init(&arena);
     expect_refusal("virtualservise",
-                   "there is no kind \"virtualservise\"; weft explain-field lists them");
+                   "there is no kind \"virtualservise\"; did you mean \"virtualservice\"?");
+    expect_refusal("GateWay2.servers", "there is no kind \"GateWay2\"; did you mean \"gateway\"?");
+    expect_refusal("nonsense", "there is no kind \"nonsense\"; weft explain-field lists them");
     expect_refusal("vs.htp", "VirtualService.spec has no member \"htp\"; did you mean \"http\"?");
     expect_refusal("vs.hosts.x", "VirtualService.spec.hosts has no members");
     expect_refusal("namespace.x", "Namespace.spec has no members");
