@@ -382,7 +382,8 @@ static int older_first(const void *x, const void *y)
     return d ? d : str_cmp((*a)->meta.ns, (*b)->meta.ns);
 }
 
-/* A view asks for the workloads and rules of each service that it wants: it must not go through all of them for each. */
+/* A view asks for the workloads and rules of each service that it wants: it must not go through all
+ * of them for each. */
 static void index_workloads(struct catalog *c)
 {
     struct workload **room = ARENA_ARRAY(&c->arena, c->workload_count + 1, struct workload *);
@@ -406,14 +407,51 @@ static void index_workloads(struct catalog *c)
     }
 }
 
+static void add_rule(struct catalog *c, struct str host, size_t number)
+{
+    struct arena *a = &c->arena;
+    struct host_rules *list = c->wild_rules;
+    struct host_rule *r = ARENA_NEW(a, struct host_rule);
+
+    *r = (struct host_rule){.object = c->objects[number], .number = number, .host = host};
+    if (!str_has(host, '*')) {
+        list = map_get(&c->rules_by_host, host);
+        if (!list) {
+            list = ARENA_NEW(a, struct host_rules);
+            map_put(&c->rules_by_host, host, list);
+        }
+    }
+    if (list->last)
+        list->last->next = r;
+    else
+        list->first = r;
+    list->last = r;
+}
+
 static void index_rules(struct catalog *c)
 {
-    c->rules = ARENA_ARRAY(&c->arena, c->object_count + 1, struct object *);
+    c->wild_rules = ARENA_NEW(&c->arena, struct host_rules);
     for (size_t i = 0; i < c->object_count; i++) {
-        enum kind_id kind = c->objects[i]->meta.kind->id;
+        const struct object *o = c->objects[i];
+        const struct virtual_service *vs = o->spec;
+        const struct destination_rule *dr = o->spec;
 
-        if (kind == KIND_VIRTUAL_SERVICE || kind == KIND_DESTINATION_RULE)
-            c->rules[c->rule_count++] = c->objects[i];
+        if (o->meta.kind->id == KIND_DESTINATION_RULE)
+            add_rule(c, model_fqdn(&c->arena, dr->host, o->meta.ns, c->domain), i);
+        for (size_t k = 0; o->meta.kind->id == KIND_VIRTUAL_SERVICE && k < vs->hosts_count; k++)
+            add_rule(c, model_fqdn(&c->arena, vs->hosts[k], o->meta.ns, c->domain), i);
+    }
+}
+
+/* Services of one name stand in one list, in their order. */
+static void index_names(struct catalog *c)
+{
+    for (size_t i = c->service_count; i > 0; i--) {
+        struct service *s = c->services[i - 1];
+        struct str name = model_fqdn(&c->arena, s->fqdn, s->ns, c->domain);
+
+        s->same_name = map_get(&c->services_by_fqdn, name);
+        map_put(&c->services_by_fqdn, name, s);
     }
 }
 
@@ -456,6 +494,7 @@ void catalog_build(const struct catalog_input *in, struct catalog *c)
     mem_free(b.workloads);
     index_workloads(c);
     index_rules(c);
+    index_names(c);
 }
 
 /* ---- PeerAuthentication ---- */
@@ -524,7 +563,7 @@ struct viewing {
     const struct catalog *all;
     const struct viewer *v;
     struct resources *out;
-    struct map wanted;           /* service keys whose rules and endpoints go along */
+    struct map wanted; /* service keys whose rules and endpoints go along */
     struct arena arena;
     struct buf text;
 };
@@ -574,11 +613,10 @@ static void put_object(struct viewing *x, const struct object *o)
 static void want_host(struct viewing *x, struct str host, struct str ns)
 {
     struct str fqdn = model_fqdn(&x->arena, host, ns, x->all->domain);
+    const struct service *s = map_get(&x->all->services_by_fqdn, fqdn);
 
-    for (size_t i = 0; i < x->all->service_count; i++) {
-        const struct service *s = x->all->services[i];
-
-        if (str_eq_nocase(s->fqdn, fqdn) && service_visible(x, s) && !map_get(&x->wanted, s->key))
+    for (; s; s = s->same_name) {
+        if (service_visible(x, s) && !map_get(&x->wanted, s->key))
             map_put(&x->wanted, s->key, x->out);
     }
 }
@@ -629,17 +667,6 @@ static void want_destinations(struct viewing *x, const struct object *o)
     }
 }
 
-static bool virtual_service_concerns(struct viewing *x, const struct object *o, struct str fqdn)
-{
-    const struct virtual_service *vs = o->spec;
-
-    for (size_t i = 0; i < vs->hosts_count; i++) {
-        if (match_host(model_fqdn(&x->arena, vs->hosts[i], o->meta.ns, x->all->domain), fqdn))
-            return true;
-    }
-    return false;
-}
-
 static void put_endpoints(struct viewing *x, const struct service *s)
 {
     size_t n = s->workload_count;
@@ -653,15 +680,45 @@ static void put_endpoints(struct viewing *x, const struct service *s)
                   buf_str(&x->text));
 }
 
+/* The rules that concern a host, in the order of the objects; each once. */
+struct concerned {
+    const struct host_rule *exact, *wild;
+    struct str fqdn;
+    size_t next; /* numbers below were given */
+};
+
+static struct concerned rules_of(const struct catalog *all, struct str fqdn)
+{
+    const struct host_rules *exact = map_get(&all->rules_by_host, fqdn);
+
+    return (struct concerned){exact ? exact->first : NULL, all->wild_rules->first, fqdn, 0};
+}
+
+static const struct object *next_rule(struct concerned *c)
+{
+    const struct host_rule *r;
+
+    while (c->exact && c->exact->number < c->next)
+        c->exact = c->exact->next;
+    while (c->wild && (c->wild->number < c->next || !match_host(c->wild->host, c->fqdn)))
+        c->wild = c->wild->next;
+    r = c->exact && (!c->wild || c->exact->number <= c->wild->number) ? c->exact : c->wild;
+    if (!r)
+        return NULL;
+    c->next = r->number + 1;
+    return r->object;
+}
+
 static void put_destination_rules(struct viewing *x, struct str fqdn)
 {
-    for (size_t i = 0; i < x->all->rule_count; i++) {
-        const struct object *o = x->all->rules[i];
+    struct concerned c = rules_of(x->all, model_fqdn(&x->arena, fqdn, STR_NONE, x->all->domain));
+    const struct object *o;
+
+    while ((o = next_rule(&c))) {
         const struct destination_rule *dr = o->spec;
 
         if (o->meta.kind->id == KIND_DESTINATION_RULE &&
-            exported(x, dr->export_to, dr->export_to_count, o->meta.ns) &&
-            match_host(model_fqdn(&x->arena, dr->host, o->meta.ns, x->all->domain), fqdn))
+            exported(x, dr->export_to, dr->export_to_count, o->meta.ns))
             put_object(x, o);
     }
 }
@@ -669,17 +726,16 @@ static void put_destination_rules(struct viewing *x, struct str fqdn)
 /* Everything about one wanted service; may want more services. */
 static void put_service_rules(struct viewing *x, const struct service *s)
 {
-    const struct catalog *all = x->all;
+    struct concerned c = rules_of(x->all, model_fqdn(&x->arena, s->fqdn, s->ns, x->all->domain));
+    const struct object *o;
 
     put_endpoints(x, s);
     put_destination_rules(x, s->fqdn);
-    for (size_t i = 0; i < all->rule_count; i++) {
-        const struct object *o = all->rules[i];
+    while ((o = next_rule(&c))) {
         const struct virtual_service *vs = o->spec;
 
         if (o->meta.kind->id != KIND_VIRTUAL_SERVICE ||
-            !exported(x, vs->export_to, vs->export_to_count, o->meta.ns) ||
-            !virtual_service_concerns(x, o, s->fqdn))
+            !exported(x, vs->export_to, vs->export_to_count, o->meta.ns))
             continue;
         put_object(x, o);
         want_destinations(x, o);

@@ -295,6 +295,13 @@ static void find_rules(struct build *b)
     }
     index_rules(b);
     qsort(b->policies, b->policy_count, sizeof(struct policy_rule), compare_policies);
+    for (size_t i = b->policy_count; i > 0; i--) {
+        struct policy_rule *p = &b->policies[i - 1];
+
+        b->has_wild_policies = b->has_wild_policies || str_has(p->host, '*');
+        p->next = map_get(&b->policies_by_host, p->host);
+        map_put(&b->policies_by_host, p->host, p);
+    }
     qsort(b->gateways, b->gateway_count, sizeof(struct object *), compare_objects);
 }
 
@@ -365,6 +372,7 @@ static void build_init(struct build *b, const struct catalog *c, const struct se
     map_init(&b->mesh_names);
     map_init(&b->exact_rules);
     map_init(&b->wild_rules);
+    map_init(&b->policies_by_host);
     map_init(&b->tables);
     map_init(&b->listeners);
     find_caller(b);
@@ -377,6 +385,7 @@ static void build_done(struct build *b)
     map_done(&b->mesh_names);
     map_done(&b->exact_rules);
     map_done(&b->wild_rules);
+    map_done(&b->policies_by_host);
     map_done(&b->tables);
     map_done(&b->listeners);
     arena_done(&b->tmp);

@@ -2,6 +2,8 @@
  * each port and subset, and the workloads behind it as endpoints. */
 #include "mesh/compile_parts.h"
 
+#include <string.h>
+
 #include "mesh/base/limits.h"
 #include "mesh/kinds/destination_rule.h"
 
@@ -39,24 +41,35 @@ static bool rule_usable(const struct build *b, const struct policy_rule *r, stru
     return str_eq(caller, b->c->root_namespace) ? group == 0 : true;
 }
 
+static bool any_usable(const struct build *b, struct str host, struct str caller, struct str ns)
+{
+    const struct policy_rule *r = map_get(&b->policies_by_host, host);
+
+    while (r && !rule_usable(b, r, caller, ns))
+        r = r->next;
+    return r != NULL;
+}
+
 /* The most specific host among the rules of one namespace, or empty. */
-static struct str best_policy_host(const struct build *b, struct str fqdn, struct str caller,
+static struct str best_policy_host(struct build *b, struct str fqdn, struct str caller,
                                    struct str ns)
 {
-    struct str best = STR_NONE;
+    char *text;
 
-    for (size_t i = 0; i < b->policy_count; i++) {
-        struct str host = b->policies[i].host;
-        bool exact = !str_has(host, '*');
+    if (any_usable(b, fqdn, caller, ns))
+        return fqdn;
+    if (!b->has_wild_policies || fqdn.n == 0)
+        return STR_NONE;
+    text = arena_alloc(&b->tmp, fqdn.n);
+    memcpy(text, fqdn.p, fqdn.n);
+    for (size_t i = 0; i + 1 < fqdn.n; i++) { /* "*.b.c" of "a.b.c", "*b.c", "*.c", ... */
+        struct str wild = {text + i, fqdn.n - i};
 
-        if (!match_host(host, fqdn) || !rule_usable(b, &b->policies[i], caller, ns))
-            continue;
-        if (exact)
-            return host;
-        if (host.n > best.n)
-            best = host;
+        text[i] = '*';
+        if (any_usable(b, wild, caller, ns))
+            return wild;
     }
-    return best;
+    return any_usable(b, STR("*"), caller, ns) ? STR("*") : STR_NONE;
 }
 
 /* Is what `a` exports to within what `b` exports to? */
@@ -94,14 +107,11 @@ static void merge_policies(struct build *b, struct str host, struct str caller, 
     const struct policy_rule *first = NULL;
     size_t room_for = 0;
 
-    for (size_t i = 0; i < b->policy_count; i++)
-        room_for += b->policies[i].spec->subsets_count;
+    for (const struct policy_rule *r = map_get(&b->policies_by_host, host); r; r = r->next)
+        room_for += r->spec->subsets_count;
     out->subsets = ARENA_ARRAY(&b->tmp, room_for + 1, const struct subset *);
-    for (size_t i = 0; i < b->policy_count; i++) {
-        const struct policy_rule *r = &b->policies[i];
-
-        if (!str_eq(r->host, host) || !rule_usable(b, r, caller, ns) ||
-            (first && !exports_within(first, r)))
+    for (const struct policy_rule *r = map_get(&b->policies_by_host, host); r; r = r->next) {
+        if (!rule_usable(b, r, caller, ns) || (first && !exports_within(first, r)))
             continue;
         if (!first)
             first = r;
@@ -149,8 +159,8 @@ static const struct port_traffic_policy *port_entry(const struct traffic_policy 
     return NULL;
 }
 
-/* A policy's blocks go over those of the one before; an entry for the port counts alone, and what it omits is the
- * default. A retry budget is not among what it replaces. */
+/* A policy's blocks go over those of the one before; an entry for the port counts alone, and what
+ * it omits is the default. A retry budget is not among what it replaces. */
 static void lay_over(const struct traffic_policy *p, uint16_t port, struct blocks *out)
 {
     const struct port_traffic_policy *l;
@@ -197,9 +207,9 @@ static void apply_balance(struct cluster *c, const struct load_balancer *lb)
     }
 }
 
-#define BUDGET_PERCENT  20
-#define BUDGET_RETRIES  3
-#define SHARE_PER_CENT  10000
+#define BUDGET_PERCENT 20
+#define BUDGET_RETRIES 3
+#define SHARE_PER_CENT 10000
 
 static uint32_t limit_of(int32_t n)
 {
@@ -271,8 +281,8 @@ static struct str names_of(struct arena *a, const struct client_tls *t)
     return names;
 }
 
-/* Without a name that is expected, the server must have that of the request; but one who asks for another name by `sni`
- * has the chain checked only (fields.md 4.11). */
+/* Without a name that is expected, the server must have that of the request; but one who asks for
+ * another name by `sni` has the chain checked only (fields.md 4.11). */
 static void originate(struct cluster *c, const struct client_tls *t)
 {
     struct arena *a = &c->part.arena;

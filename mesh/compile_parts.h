@@ -48,7 +48,8 @@ struct rules {
 struct policy_rule {
     const struct object *object;
     const struct destination_rule *spec;
-    struct str host; /* completed */
+    struct str host;          /* completed */
+    struct policy_rule *next; /* of this host */
 };
 
 /* A route table that is being filled. */
@@ -81,6 +82,8 @@ struct build {
     struct map wild_rules;  /* the same for wildcards */
     struct policy_rule *policies;
     size_t policy_count;
+    bool has_wild_policies;
+    struct map policies_by_host; /* -> the best struct policy_rule * of that host, wildcards too */
     struct object **gateways; /* oldest first */
     size_t gateway_count;
     struct map tables;    /* name -> struct table * */

@@ -44,6 +44,7 @@ struct service {
     struct str export_to; /* space-separated as in the document; empty is "*" */
     struct workload **workloads; /* where it runs; by catalog_build, else none */
     size_t workload_count;
+    struct service *same_name; /* the next one of this fqdn; by catalog_build, else NULL */
 };
 
 /* One place where a service runs. */
@@ -95,6 +96,18 @@ struct self {
     size_t listener_count;
 };
 
+/* Rules in the order of the objects. */
+struct host_rule {
+    struct host_rule *next;
+    const struct object *object;
+    size_t number; /* of the object */
+    struct str host;
+};
+
+struct host_rules {
+    struct host_rule *first, *last;
+};
+
 struct catalog {
     struct arena arena;
     uint64_t revision;
@@ -107,8 +120,11 @@ struct catalog {
     struct object **objects; /* VirtualService, DestinationRule, Gateway, PeerAuthentication that
                                 this agent may see */
     size_t object_count;
-    struct object **rules; /* the VirtualServices and DestinationRules among the objects; by catalog_build, else none */
-    size_t rule_count;
+    /* By catalog_build, else empty: the VirtualServices and DestinationRules among the objects by
+     * their completed hosts, wildcards apart. */
+    struct map rules_by_host; /* host -> struct host_rules * */
+    struct host_rules *wild_rules;
+    struct map services_by_fqdn; /* in lower case -> the first struct service * of that name */
     struct map by_service; /* key -> struct service * */
     struct map
         subscribed; /* key -> non-NULL: rules and endpoints of this service are complete here */

@@ -300,12 +300,16 @@ void catalog_init(struct catalog *c)
     arena_init(&c->arena);
     map_init(&c->by_service);
     map_init(&c->subscribed);
+    map_init(&c->rules_by_host);
+    map_init(&c->services_by_fqdn);
 }
 
 void catalog_done(struct catalog *c)
 {
     map_done(&c->by_service);
     map_done(&c->subscribed);
+    map_done(&c->rules_by_host);
+    map_done(&c->services_by_fqdn);
     arena_done(&c->arena);
     *c = (struct catalog){0};
 }
