@@ -207,8 +207,6 @@ static void apply_balance(struct cluster *c, const struct load_balancer *lb)
     }
 }
 
-#define BUDGET_PERCENT 20
-#define BUDGET_RETRIES 3
 #define SHARE_PER_CENT 10000
 
 static uint32_t limit_of(int32_t n)
@@ -255,13 +253,10 @@ static void apply_pool(struct cluster *c, const struct connection_pool *p)
 /* It takes the place of maxRetries. */
 static void apply_budget(struct cluster *c, const struct retry_budget *b)
 {
-    double percent;
-
     if (!b)
         return;
-    percent = b->has_percent ? b->percent : BUDGET_PERCENT;
     c->limits.has_retry_budget = true;
-    c->limits.retry_share = (uint32_t)(percent * SHARE_PER_CENT);
+    c->limits.retry_share = (uint32_t)(b->percent * SHARE_PER_CENT);
     c->limits.retries = b->min_retry_concurrency;
 }
 
@@ -279,6 +274,26 @@ static struct str names_of(struct arena *a, const struct client_tls *t)
     names = arena_str(a, buf_str(&text));
     buf_done(&text);
     return names;
+}
+
+/* Other files, another key: a ':' within a path is not one between two. */
+static struct str creds_key(struct arena *a, const struct origination *o)
+{
+    const struct str files[] = {o->ca_file, o->cert_file, o->key_file};
+    struct str key;
+    struct buf text;
+
+    buf_init(&text, NAMES_BYTES);
+    buf_adds(&text, o->skip_verify ? "files:any" : "files:web");
+    for (size_t i = 0; i < COUNT(files); i++) {
+        buf_addc(&text, ':');
+        for (size_t k = 0; k < files[i].n; k++)
+            buf_printf(&text, strchr(":%", files[i].p[k]) ? "%%%02X" : "%c",
+                       (unsigned char)files[i].p[k]);
+    }
+    key = arena_str(a, buf_str(&text));
+    buf_done(&text);
+    return key;
 }
 
 /* Without a name that is expected, the server must have that of the request; but one who asks for
@@ -300,8 +315,7 @@ static void originate(struct cluster *c, const struct client_tls *t)
     o->names = names_of(a, t);
     if (o->names.n == 0)
         o->names = c->sans.n ? c->sans : t->sni.n ? STR("*") : STR_NONE;
-    o->creds = arena_printf(a, "files:%s:%.*s:%.*s:%.*s", o->skip_verify ? "any" : "web",
-                            STR_ARG(o->ca_file), STR_ARG(o->cert_file), STR_ARG(o->key_file));
+    o->creds = creds_key(a, o);
 }
 
 static void apply_tls(struct cluster *c, const struct client_tls *t)

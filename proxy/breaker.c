@@ -17,7 +17,7 @@ struct breaker *breaker_new(struct str name)
         abort();
     memset(b, 0, sizeof(*b));
     b->refs = 1;
-    b->name = (struct str){str_dup(name), name.n};
+    b->name = str_copy(name);
     return b;
 }
 
@@ -31,7 +31,7 @@ void breaker_unref(struct breaker *b)
 {
     if (!b || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
         return;
-    free((void *)(uintptr_t)b->name.p);
+    str_free(b->name);
     free(b);
 }
 

@@ -1,7 +1,7 @@
 /* How much is under way to one cluster over all workers, and whether there is room for more: a
  * circuit breaker in Envoy's sense. Limits are the snapshot's, numbers live here and outlive it.
  *
- * Flow:      upstream_queue.c takes connections and pending requests, attempt.c requests,
+ * Flow:      upstream_queue.c takes connections and pending requests, upstream_open requests,
  *            exchange.c retries. Whoever took gives back, once.
  * Ownership: refcounted (atomic); the table of cluster.h finds it by the cluster's name.
  * Threads:   any. A limit holds exactly, however many workers there are.

@@ -358,7 +358,7 @@ static void close_conn(struct conn *c)
     task_forget(&c->task);
     link_del(&c->link);
     snap_unref(c->snap);
-    free((void *)(uintptr_t)c->peer_uri.p);
+    str_free(c->peer_uri);
     live_sub(&w->live.conns, 1);
     atomic_fetch_sub_explicit(&w->load, 1, memory_order_relaxed);
     loop_reap(w->loop, &c->reap, free_conn);

@@ -122,7 +122,7 @@ static void do_need(struct post *p)
     if (!n->box->gone)
         n->box->need(n->box->arg, n->service);
     box_unref(n->box);
-    free((void *)(uintptr_t)n->service.p);
+    str_free(n->service);
     mem_free(n);
 }
 

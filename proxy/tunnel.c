@@ -179,7 +179,7 @@ static enum tunnel_state on_connect(struct tunnel *t)
     if (!u)
         return connect_failed(t);
     t->upstream_local = u->local;
-    t->peer_uri = (struct str){str_dup(u->peer_uri), u->peer_uri.n};
+    t->peer_uri = str_copy(u->peer_uri);
     t->view = upstream_take(&t->wait, &t->up, &t->task, UP_SHIFT);
     t->received += t->first.n;
     io_write(&t->up, &t->first); /* a dead one shows in on_relay */
@@ -414,7 +414,7 @@ void tunnel_close(struct tunnel *t)
     timer_stop(&t->timer);
     task_forget(&t->task);
     link_del(&t->link);
-    free((void *)(uintptr_t)t->peer_uri.p);
+    str_free(t->peer_uri);
     t->conn->tunnel = NULL;
     live_sub(&t->worker->live.tunnels, 1);
     loop_reap(t->worker->loop, &t->reap, free_tunnel);

@@ -120,7 +120,7 @@ void worker_set_creds(struct worker *w, struct str uri, struct creds *c, struct 
 
     if (!id) {
         id = MEM_NEW(struct worker_identity);
-        id->uri = (struct str){str_dup(uri), uri.n};
+        id->uri = str_copy(uri);
         map_put(&w->identities, uri, id);
     }
     drop_contexts(id);
@@ -206,7 +206,7 @@ static void identities_done(struct map *m)
         drop_contexts(id);
         creds_unref(id->creds);
         tls_tickets_unref(id->tickets);
-        free((void *)(uintptr_t)id->uri.p);
+        str_free(id->uri);
         mem_free(id);
     }
     map_done(m);

@@ -263,6 +263,19 @@ static const struct field outlier_fields[] = {
 };
 static SCHEMA(outlier_schema, "OutlierDetection", outlier_detection, outlier_fields);
 
+/* Accepted names travel as one text, in which "*" alone stands for no check at all. */
+static int check_san(struct str s, struct err *err)
+{
+    bool has_blank = str_has(s, ' ') || str_has(s, '\t') || str_has(s, '\n');
+
+    if (s.n == 0 || has_blank || str_eq(s, STR("*")))
+        return err_set(err, ERR_INVALID,
+                       "\"%.*s\" is no name of a server: a DNS name, an IP address or a URI; "
+                       "insecureSkipVerify takes any server",
+                       STR_ARG(s));
+    return 0;
+}
+
 static const struct field client_tls_fields[] = {
     {"mode", FIELD_ENUM, SCHEMA_AT(client_tls, mode), .values = client_tls_values,
      .meaning = "DISABLE speaks plain text, SIMPLE and MUTUAL are TLS with a server outside of the mesh, ISTIO_MUTUAL uses the mesh's certificates."},
@@ -274,7 +287,7 @@ static const struct field client_tls_fields[] = {
      .meaning = "File of the authorities to trust; the system's when not given."},
     {"credentialName", FIELD_STRING, SCHEMA_AT(client_tls, credential_name), SCHEMA_NOT_YET,
      .meaning = "Named credential to use in place of files."},
-    {"subjectAltNames", FIELD_STRINGS, SCHEMA_LIST(client_tls, subject_alt_names),
+    {"subjectAltNames", FIELD_STRINGS, SCHEMA_LIST(client_tls, subject_alt_names), .check = check_san,
      .meaning = "Names of the server that are accepted; without them and sni, that of the request."},
     {"sni", FIELD_STRING, SCHEMA_AT(client_tls, sni),
      .meaning = "Server name to ask for; the host of the request when not given."},

@@ -821,6 +821,7 @@ TEST(tls_with_a_server_outside_of_the_mesh)
                      "{host: b, trafficPolicy: {tls: {mode: SIMPLE}}, subsets: "
                      "[{name: v1, trafficPolicy: {tls: {mode: MUTUAL, clientCertificate: /c, privateKey: "
                      "/k, caCertificates: /a, sni: x.test, subjectAltNames: [one, two]}}}, "
+                     "{name: colon, trafficPolicy: {tls: {mode: SIMPLE, caCertificates: '/a:/c%'}}}, "
                      "{name: v2, trafficPolicy: {tls: {mode: SIMPLE, sni: x.test, insecureSkipVerify: "
                      "true}}}]}");
     world_compile(&w);
@@ -833,6 +834,8 @@ TEST(tls_with_a_server_outside_of_the_mesh)
     CHECK_STR(o->creds, "files:web:/a:/c:/k");
     CHECK_STR(o->sni, "x.test");
     CHECK_STR(o->names, "one two");
+    o = world_cluster(&w, "80|colon|b.default")->origination;
+    CHECK_STR(o->creds, "files:web:/a%3A/c%25::"); /* one file, not two */
     o = world_cluster(&w, "80|v2|b.default")->origination;
     CHECK_STR(o->creds, "files:any:::");
     CHECK_STR(o->names, "*"); /* the chain alone is checked */

@@ -70,6 +70,10 @@ TEST(a_rule_behind_a_catch_all_is_warned_about)
 TEST(destination_rules_have_no_empty_policies_and_unique_subsets)
 {
     CHECK_REFUSED(DR("  host: a\n  trafficPolicy: {}\n"), FIND_VALUE, 8, "empty");
+    CHECK_REFUSED(DR("  host: a\n  trafficPolicy: {tls: {mode: SIMPLE, subjectAltNames: ['*']}}\n"),
+                  FIND_VALUE, 8, "insecureSkipVerify takes any");
+    CHECK_REFUSED(DR("  host: a\n  trafficPolicy: {tls: {mode: SIMPLE, subjectAltNames: ['a b']}}\n"),
+                  FIND_VALUE, 8, "is no name of a server");
     CHECK_REFUSED(DR("  host: a\n  trafficPolicy: {connectionPool: {}}\n"), FIND_VALUE, 8,
                   "connectionPool is empty");
     CHECK_REFUSED(DR("  host: a\n  subsets: [{name: v1}, {name: v1}]\n"), FIND_VALUE, 8,
