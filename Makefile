@@ -50,7 +50,7 @@ WARN   := -Wall -Wextra -Wformat=2 -Wshadow -Wconversion -Wcast-qual -Wwrite-str
           -Wold-style-definition -Wnull-dereference -Wimplicit-fallthrough $(if $(CI),-Werror)
 HARDEN := -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=3 -fPIE
 LINK   := -pie -Wl,-z,relro,-z,now,-z,noexecstack
-LDLIBS += $(MBEDLIBS) -levent_core -lsqlite3 -lyaml -linih -lpcre2-8 -lnftables -lmnl $(if $(STOCK),,-Wl$(comma)-Bstatic -lhogweed -lnettle -Wl$(comma)-Bdynamic -lgmp) -lpthread -lm
+LDLIBS += $(MBEDLIBS) -levent_core -lsqlite3 -lyaml -lnghttp2 -linih -lpcre2-8 -lnftables -lmnl $(if $(STOCK),,-Wl$(comma)-Bstatic -lhogweed -lnettle -Wl$(comma)-Bdynamic -lgmp) -lpthread -lm
 
 FLAGS_release := -O2 -g $(HARDEN)
 FLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all

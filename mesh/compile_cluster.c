@@ -237,6 +237,15 @@ static void apply_http_pool(struct cluster *c, const struct http_pool *p)
 {
     c->http_idle_ms = compile_ms_or(p->idle_timeout_ns, HOUR_MS);
     c->requests_per_connection = limit_of(p->max_requests_per_connection);
+    c->streams_per_connection = limit_of(p->max_concurrent_streams);
+    if (p->use_client_protocol)
+        c->http = CLUSTER_HTTP_SAME;
+    if (p->h2_upgrade == H2_UPGRADE_ALWAYS)
+        c->http = CLUSTER_HTTP2;
+    if (p->http2_keepalive) {
+        c->http2_probe_every_ms = compile_ms_or(p->http2_keepalive->interval_ns, 0);
+        c->http2_probe_within_ms = compile_ms_or(p->http2_keepalive->timeout_ns, 0);
+    }
     c->limits.pending = limit_of(p->max_pending_requests);
     c->limits.requests = limit_of(p->max_requests);
     c->limits.retries = limit_of(p->max_retries);
@@ -439,6 +448,7 @@ static void service_cluster(struct build *b, const struct member *m,
     struct blocks blocks = {0};
 
     c->protocol = compile_protocol_of(port->protocol);
+    c->http = compile_http_of(port->protocol);
     lay_over(m->policy.top, port->number, &blocks);
     lay_over(subset ? subset->traffic_policy : NULL, port->number, &blocks);
     c->sni = arena_printf(&c->part.arena, "outbound_.%u_._.%.*s_.%.*s", port->number,
@@ -494,6 +504,7 @@ void compile_clusters(struct build *b)
     }
     map_done(&by_key);
     passthrough->protocol = APP_TCP;
+    passthrough->http = CLUSTER_HTTP_SAME;
     passthrough->tls = CLUSTER_TLS_OFF;
     passthrough->http_idle_ms = PASSTHROUGH_IDLE_MS;
     name_service(passthrough, STR("unknown"), STR("PassthroughCluster"), STR("unknown"));
@@ -520,6 +531,7 @@ void compile_inbound_cluster(struct build *b, const struct local_service *s, str
 
     c->tls = CLUSTER_TLS_OFF;
     c->protocol = compile_protocol_of(s->protocol);
+    c->http = compile_http_of(s->protocol);
     c->local = s->app;
     apply_own_pool(b, s, c);
     name_service(c, s->fqdn, s->name, s->ns);

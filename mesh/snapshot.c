@@ -126,6 +126,7 @@ static void print_cluster(struct buf *b, const struct cluster *c)
     static const char *const kinds[] = {"endpoints", "originalDst", "local"};
     static const char *const tls[] = {"auto", "off", "mutual", "web"};
     static const char *const balance[] = {"leastRequest", "roundRobin", "random", "passthrough"};
+    static const char *const http[] = {"1", "2", "asClient"};
 
     comma(b);
     buf_addc(b, '{');
@@ -138,7 +139,11 @@ static void print_cluster(struct buf *b, const struct cluster *c)
     put_number(b, "tcpIdleMs", c->tcp_idle_ms);
     put_number(b, "httpIdleMs", c->http_idle_ms);
     put_number(b, "maxAgeMs", c->age_ms_max);
+    put_cstr(b, "http", http[c->http]);
     put_number(b, "requestsPerConnection", c->requests_per_connection);
+    put_number(b, "streamsPerConnection", c->streams_per_connection);
+    put_number(b, "probeEveryMs", c->http2_probe_every_ms);
+    put_number(b, "probeWithinMs", c->http2_probe_within_ms);
     print_limits(b, &c->limits);
     print_probes(b, &c->probes);
     put_text(b, "sni", c->sni);

@@ -32,7 +32,7 @@ void part_unref(void *part);  /* NULL is fine */
 
 enum app_protocol {
     APP_SNIFF, /* not declared: decided by the first bytes */
-    APP_HTTP,  /* HTTP/1.1 here; HTTP/2 is a later issue */
+    APP_HTTP,  /* HTTP/1.1 or HTTP/2, as the client has it */
     APP_TCP,   /* opaque; server may speak first */
 };
 
@@ -99,6 +99,8 @@ struct tcp_probes {
     int64_t after_s, every_s;
 };
 
+enum cluster_http { CLUSTER_HTTP1, CLUSTER_HTTP2, CLUSTER_HTTP_SAME /* as the client does */ };
+
 struct cluster {
     struct part part;
     struct str name; /* outbound|9080|v1|reviews.default.svc.cluster.local, inbound|9080||, PassthroughCluster */
@@ -110,7 +112,10 @@ struct cluster {
     int64_t tcp_idle_ms;  /* tunnels; 0 is never */
     int64_t http_idle_ms; /* pooled connections */
     int64_t age_ms_max;   /* of a connection: then no new request, a tunnel is cut; 0 is none */
+    enum cluster_http http;           /* what its endpoints speak */
     uint32_t requests_per_connection; /* 0 is no limit */
+    uint32_t streams_per_connection;  /* HTTP/2: at a time; 0 is no limit of ours */
+    int64_t http2_probe_every_ms, http2_probe_within_ms; /* pings of idle connections; 0 is none */
     struct cluster_limits limits;
     struct tcp_probes probes;
     struct str sni;       /* outbound_.PORT_._.SUBSET_.HOST */

@@ -12,7 +12,8 @@ static void free_attempt(struct reap *r)
 enum outcome attempt_open(struct exchange *x, bool fresh)
 {
     struct attempt *a = MEM_NEW(struct attempt);
-    struct upstream_target target = {.cluster = x->cluster, .is_http = true, .fresh = fresh};
+    struct upstream_target target = {
+        .cluster = x->cluster, .protocol = exchange_protocol(x, x->cluster), .fresh = fresh};
     const struct listener *l = x->listener;
     struct picked to;
 

@@ -156,7 +156,7 @@ static enum conn_state on_park(struct conn *c)
 
 static bool is_mesh_hello(const struct sniff_result *r)
 {
-    return sniff_has_alpn(r, STR("istio-http/1.1")) || sniff_has_alpn(r, STR("istio")) ||
+    return sniff_has_alpn(r, STR("istio-h2")) || sniff_has_alpn(r, STR("istio-http/1.1")) || sniff_has_alpn(r, STR("istio")) ||
            sniff_has_alpn(r, STR("istio-peer-exchange"));
 }
 
@@ -183,7 +183,7 @@ static enum conn_state sniffed_plain(struct conn *c, enum sniff_verdict v)
         return refuse(c, OUTCOME_STRICT_PLAINTEXT);
     if (v == SNIFF_TLS && c->kind == LISTENER_INBOUND && !c->is_tls)
         return CONN_TUNNEL; /* PERMISSIVE: TLS of others is the application's */
-    return by_protocol(c, v == SNIFF_HTTP1 ? CONN_HTTP : CONN_TUNNEL);
+    return by_protocol(c, v == SNIFF_HTTP1 || v == SNIFF_HTTP2_PREFACE ? CONN_HTTP : CONN_TUNNEL);
 }
 
 static enum conn_state on_sniff(struct conn *c)
@@ -256,8 +256,9 @@ static enum conn_state on_handshake(struct conn *c)
     }
     keep_peer(c);
     alpn = tls_alpn(c->io.tls);
-    if (str_eq(alpn, STR("istio-http/1.1")) || str_eq(alpn, STR("http/1.1")))
-        return CONN_HTTP;
+    if (str_eq(alpn, STR("istio-h2")) || str_eq(alpn, STR("istio-http/1.1")) ||
+        str_eq(alpn, STR("h2")) || str_eq(alpn, STR("http/1.1")))
+        return CONN_HTTP; /* its preface tells an HTTP/2 client */
     if (str_eq(alpn, STR("istio-peer-exchange")))
         return CONN_TUNNEL;
     return by_protocol(c, CONN_SNIFF);
@@ -275,7 +276,15 @@ static void on_idle(void *owner)
     struct conn *c = owner;
 
     if (c->worker->draining)
-        http1_drain(&c->http);
+        codec_drain(c->codec);
+}
+
+static void on_http2(void *owner)
+{
+    struct conn *c = owner;
+
+    c->speaks_http2 = true;
+    task_note(&c->task, N_GO);
 }
 
 static void on_end(void *owner)
@@ -283,23 +292,40 @@ static void on_end(void *owner)
     task_note(&((struct conn *)owner)->task, N_CHILD);
 }
 
-static const struct http1_owner_ops codec_ops = {
-    .on_stream = on_stream, .on_idle = on_idle, .on_end = on_end};
+static const struct codec_owner_ops codec_ops = {
+    .on_stream = on_stream, .on_idle = on_idle, .on_end = on_end, .on_http2 = on_http2};
+
+static void codec_begin(struct conn *c, struct codec *codec)
+{
+    c->codec = codec;
+    codec->tunnels = true;
+    codec->server_name = c->kind == LISTENER_OUTBOUND ? STR("envoy") : STR("istio-envoy");
+    if (c->worker->draining)
+        codec_drain(codec);
+}
 
 static void start_http(struct conn *c)
 {
-    c->has_codec = true;
-    http1_server_init(&c->http, c->worker->loop, &c->io, &c->first, &codec_ops, c);
-    c->http.server_name = c->kind == LISTENER_OUTBOUND ? STR("envoy") : STR("istio-envoy");
-    if (c->worker->draining)
-        http1_drain(&c->http);
+    http1_server_init(&c->http1, c->worker->loop, &c->io, &c->first, &codec_ops, c);
+    codec_begin(c, &c->http1.codec);
+}
+
+static void change_to_http2(struct conn *c)
+{
+    c->speaks_http2 = false;
+    http1_take_io(&c->http1, &c->io, &c->task, 0, &c->first);
+    http1_close(&c->http1);
+    c->http2 = http2_server_new(c->worker->loop, &c->io, &c->first, &codec_ops, c);
+    codec_begin(c, http2_codec(c->http2));
 }
 
 static enum conn_state on_http(struct conn *c)
 {
+    if (c->speaks_http2)
+        change_to_http2(c);
     if (!c->child_done)
         return CONN_HTTP;
-    return end(c, c->http.failure ? OUTCOME_CLIENT_PROTOCOL : OUTCOME_TUNNEL_DONE);
+    return end(c, c->codec->failure ? OUTCOME_CLIENT_PROTOCOL : OUTCOME_TUNNEL_DONE);
 }
 
 static enum conn_state on_tunnel(struct conn *c)
@@ -326,7 +352,7 @@ static void log_refusal(struct conn *c)
     struct access_line line = {.start_wall_ms = c->started_wall_ms, .service_time_ms = -1};
 
     line.flags = outcome_flag(c->outcome);
-    line.code = c->has_codec ? c->http.failure_status : 0;
+    line.code = c->codec ? c->codec->failure_status : 0;
     line.details = outcome_details(c->outcome);
     line.duration_ms = loop_now_ms(c->worker->loop) - c->started_ms;
     line.downstream_local = c->original;
@@ -341,8 +367,8 @@ static void close_conn(struct conn *c)
 
     log_debug("connection ended in %s: %s", steps[c->state].name, outcome_text(c->outcome));
     worker_unpark(&c->park);
-    if (c->has_codec)
-        http1_close(&c->http);
+    if (c->codec)
+        codec_close(c->codec);
     while (!link_is_empty(&c->exchanges))
         exchange_abort(CONTAINER(c->exchanges.next, struct exchange, link),
                        c->outcome == OUTCOME_STRICT_PLAINTEXT ? c->outcome : OUTCOME_CLIENT_GONE);
@@ -471,5 +497,5 @@ void conn_abort(struct conn *c, enum outcome why)
 void conn_drain(struct conn *c)
 {
     if (c->state == CONN_HTTP)
-        http1_drain(&c->http);
+        codec_drain(c->codec);
 }

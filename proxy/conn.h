@@ -11,6 +11,7 @@
 
 #include "proxy/outcome.h"
 #include "proxy/wire/http1.h"
+#include "proxy/wire/http2.h"
 #include "proxy/wire/sniff.h"
 #include "proxy/worker.h"
 
@@ -50,9 +51,12 @@ struct conn {
     char sni[SNIFF_NAME_MAX + 1];
     bool is_mutual, is_tls;  /* identity proven; a TLS session of ours */
     bool is_pair, pair_http; /* from this very worker's upstream; it speaks HTTP */
-    bool timed_out, woken, child_done, has_codec, first_eof;
+    bool timed_out, woken, child_done, first_eof;
+    bool speaks_http2; /* its preface has come */
     bool aborted;
-    struct http1 http;
+    struct codec *codec; /* of the two below, or NULL */
+    struct http1 http1;
+    struct http2 *http2;
     struct tunnel *tunnel;
     struct link exchanges; /* under way */
     int64_t started_ms, started_wall_ms;

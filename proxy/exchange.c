@@ -222,7 +222,7 @@ static void arm_timers(struct exchange *x)
 {
     const struct retry_policy *retry = &x->route->retry;
 
-    if (!x->down->in_ended)
+    if (!x->down->in_ended && !exchange_is_tunnel(x))
         return;
     if (!x->armed && x->route->timeout_ms > 0)
         timer_in(&x->timer, x->route->timeout_ms);
@@ -384,6 +384,8 @@ static enum outcome outcome_of_reset(enum stream_reset r)
         return OUTCOME_UPSTREAM_REFUSED;
     case STREAM_RESET_PROTOCOL:
         return OUTCOME_UPSTREAM_PROTOCOL;
+    case STREAM_RESET_PEER:
+        return OUTCOME_UPSTREAM_RESET;
     case STREAM_RESET_NONE:
     case STREAM_RESET_CLOSED:
     case STREAM_RESET_TIMEOUT:
@@ -427,6 +429,9 @@ static bool awaits_rest(struct exchange *x)
 {
     const struct stream *up = x->attempt->stream;
 
+    if (exchange_is_tunnel(x)) /* each way ends by itself */
+        return !x->down->in_ended && up->reset == STREAM_RESET_NONE &&
+               x->down->reset == STREAM_RESET_NONE;
     if (exchange_request_complete(x) || up->reset != STREAM_RESET_NONE ||
         x->down->reset != STREAM_RESET_NONE || x->timed_out)
         return false;
@@ -437,11 +442,24 @@ static bool awaits_rest(struct exchange *x)
     return true;
 }
 
+static void arm_tunnel(struct exchange *x)
+{
+    int64_t idle = x->cluster->tcp_idle_ms > 0 ? x->cluster->tcp_idle_ms : x->listener->tcp_idle_ms;
+
+    timer_in(&x->timer, idle > 0 ? idle : LIMIT_IDLE_MS);
+}
+
 static enum exchange_state on_relay(struct exchange *x)
 {
     struct stream *up = x->attempt->stream;
 
-    arm_timers(x);
+    if (exchange_is_tunnel(x) && up->in_head.framing == HTTP_BODY_TUNNEL) {
+        if (x->timed_out && x->responded)
+            return end(x, OUTCOME_IDLE_TIMEOUT);
+        arm_tunnel(x);
+    } else {
+        arm_timers(x);
+    }
     if (!x->responded)
         exchange_start_response(x);
     if (!up->out_ended)
@@ -502,7 +520,7 @@ static void close_exchange(struct exchange *x)
 static enum exchange_state down_reset(struct exchange *x)
 {
     if (x->down->reset == STREAM_RESET_PROTOCOL && !x->responded) {
-        x->status = x->conn->http.failure_status; /* the codec answered */
+        x->status = x->conn->codec->failure_status; /* the codec answered */
         return end(x, OUTCOME_CLIENT_PROTOCOL);
     }
     return end(x, OUTCOME_CLIENT_GONE);

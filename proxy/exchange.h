@@ -81,5 +81,7 @@ struct exchange {
 };
 
 void exchange_open(struct conn *c, struct stream *s);
+/* How the request is sent on to a cluster. */
+enum upstream_protocol exchange_protocol(const struct exchange *x, const struct cluster *c);
 /* Its connection goes away: end at once. */
 void exchange_abort(struct exchange *x, enum outcome why);

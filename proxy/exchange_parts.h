@@ -16,6 +16,10 @@ static inline int64_t exchange_now(const struct exchange *x)
 
 /* The head as it will be sent on: the route's edits and rewrites are made. OUTCOME_NONE, or why it cannot be. */
 enum outcome exchange_prepare(struct exchange *x);
+static inline bool exchange_is_tunnel(const struct exchange *x)
+{
+    return x->down->in_head.framing == HTTP_BODY_TUNNEL;
+}
 bool exchange_request_complete(const struct exchange *x); /* all of its body was moved on */
 void exchange_send_request(struct exchange *x);
 void exchange_pump_request(struct exchange *x);

@@ -55,7 +55,8 @@ enum outcome exchange_prepare(struct exchange *x)
 
     http_head_copy(&x->request, &x->down->in_head, &x->arena);
     http_remove(&x->request, STR("expect")); /* answered here */
-    x->request.upgrade = STR_NONE;
+    if (!exchange_is_tunnel(x))
+        x->request.upgrade = STR_NONE;
     if (!http_get(&x->request, STR("x-request-id"), &value) || value.n == 0)
         new_request_id(x);
     if (!http_get(&x->request, STR("x-forwarded-proto"), &value))
@@ -63,6 +64,19 @@ enum outcome exchange_prepare(struct exchange *x)
     set_client_cert(x);
     set_timeout(x);
     return edit_request(x);
+}
+
+enum upstream_protocol exchange_protocol(const struct exchange *x, const struct cluster *c)
+{
+    switch (c->http) {
+    case CLUSTER_HTTP2:
+        return UPSTREAM_HTTP2;
+    case CLUSTER_HTTP_SAME:
+        return x->down->in_head.version == 20 ? UPSTREAM_HTTP2 : UPSTREAM_HTTP1;
+    case CLUSTER_HTTP1:
+        break;
+    }
+    return UPSTREAM_HTTP1;
 }
 
 /* ---- sending ---- */

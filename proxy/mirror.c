@@ -123,7 +123,7 @@ static struct str shadow_of(struct arena *a, struct str authority)
 static void start(struct exchange *x, const struct cluster *c)
 {
     struct worker *w = x->worker;
-    struct upstream_target target = {.cluster = c, .is_http = true};
+    struct upstream_target target = {.cluster = c, .protocol = exchange_protocol(x, c)};
     struct mirror *m;
     struct picked to;
     struct str host;
@@ -159,7 +159,7 @@ static void start(struct exchange *x, const struct cluster *c)
 
 void mirrors_start(struct exchange *x)
 {
-    for (size_t i = 0; i < x->route->mirror_count; i++) {
+    for (size_t i = 0; i < x->route->mirror_count && x->request.framing != HTTP_BODY_TUNNEL; i++) {
         const struct route_mirror *r = &x->route->mirrors[i];
         const struct cluster *c = snapshot_cluster(x->snap->root, r->cluster);
 

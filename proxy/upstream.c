@@ -53,23 +53,46 @@ void upstream_answer(struct upstream_wait *wait, struct upstream *up, enum outco
     task_note(wait->task, wait->note);
 }
 
-static void tell(struct upstream *u, struct upstream *up, enum outcome why, struct str failure)
+static void expect(struct upstream *u, struct upstream_wait *wait)
 {
-    struct upstream_wait *wait = u->wait;
+    wait->up = u;
+    link_push(&u->waits, &wait->link);
+    u->waiting++;
+}
 
-    if (!wait)
-        return;
-    if (!up)
-        u->wait = NULL; /* else until it is taken: it may still die before that */
-    upstream_answer(wait, up, why, failure);
+static void part(struct upstream *u, struct upstream_wait *wait)
+{
+    link_del(&wait->link);
+    wait->up = NULL;
+    u->waiting--;
+}
+
+/* It is ready. Waiters stay in the list until they begin: it may still die before that. */
+static void tell_ready(struct upstream *u)
+{
+    for (struct link *at = u->waits.next; at != &u->waits; at = at->next)
+        upstream_answer(CONTAINER(at, struct upstream_wait, link), u, OUTCOME_NONE, STR_NONE);
+}
+
+static void tell_failed(struct upstream *u, enum outcome why, struct str failure)
+{
+    while (!link_is_empty(&u->waits)) {
+        struct upstream_wait *wait = CONTAINER(u->waits.next, struct upstream_wait, link);
+
+        part(u, wait);
+        upstream_answer(wait, NULL, why, failure);
+    }
 }
 
 void upstream_give(struct upstream *u, struct upstream_wait *wait)
 {
+    expect(u, wait);
+    pool_settle(u);
+    if (u->state != UPSTREAM_READY)
+        return; /* answered with the one who dials */
     live_add(&u->worker->live.reused, 1);
     wait->reused = true;
-    u->wait = wait;
-    tell(u, u, OUTCOME_NONE, STR_NONE);
+    upstream_answer(wait, u, OUTCOME_NONE, STR_NONE);
 }
 
 void upstream_close(struct upstream *u)
@@ -77,13 +100,13 @@ void upstream_close(struct upstream *u)
     struct worker *w = u->worker;
 
     u->state = UPSTREAM_CLOSED;
-    tell(u, NULL, OUTCOME_UPSTREAM_CLOSED, STR_NONE);
+    tell_failed(u, OUTCOME_UPSTREAM_CLOSED, STR_NONE);
     if (u->pool) {
         pool_leave(u);
         u->pool->count--;
     }
-    if (u->has_codec)
-        http1_close(&u->http);
+    if (u->codec)
+        codec_close(u->codec);
     io_close(&u->io);
     timer_stop(&u->timer);
     task_forget(&u->task);
@@ -97,33 +120,57 @@ void upstream_close(struct upstream *u)
 
 static enum upstream_state fail(struct upstream *u, enum outcome why, struct str failure)
 {
-    tell(u, NULL, why, failure);
+    tell_failed(u, why, failure);
     return UPSTREAM_CLOSED;
 }
 
 /* ---- the codec's owner ---- */
 
+bool upstream_has_room(const struct upstream *u)
+{
+    size_t room = u->codec ? codec_capacity(u->codec) : 0;
+
+    if (u->state != UPSTREAM_READY) /* HTTP/2: many may wait for one */
+        room = u->protocol == UPSTREAM_HTTP2 ? MIN(u->streams_max - 1u, LIMIT_H2_STREAMS - 1u) + 1u : 1;
+    if (u->requests_max > 0)
+        room = MIN(room, u->requests_max - MIN(u->codec ? u->codec->requests : 0, u->requests_max));
+    return room > u->waiting;
+}
+
+bool upstream_is_quiet(const struct upstream *u)
+{
+    return u->codec && u->codec->streams == 0 && u->waiting == 0;
+}
+
+/* What is under way ends well, nothing new begins. */
+static void retire(struct upstream *u)
+{
+    u->timed_out = false;
+    if (u->waiting > 0) { /* somebody is just about to begin */
+        timer_in(&u->timer, RETIRE_POLL_MS);
+        return;
+    }
+    pool_leave(u);
+    codec_drain(u->codec);
+}
+
 static void on_idle(void *owner)
 {
     struct upstream *u = owner;
 
-    if (u->wait || !link_is_empty(&u->idle_link))
-        return;
-    if (u->worker->draining || u->http.draining || !pool_is_current(u->worker, u->pool) ||
-        u->pool->idle_count >= LIMIT_POOL_IDLE) {
-        http1_drain(&u->http);
+    if (!upstream_has_room(u)) {
+        pool_settle(u);
         return;
     }
-    switch (queue_claim(u)) {
-    case IDLE_CLOSE:
-        http1_drain(&u->http);
-        break;
-    case IDLE_KEEP:
-        pool_put(u);
-        break;
-    case IDLE_GIVEN:
-        break;
+    if (u->worker->draining || !pool_is_current(u->worker, u->pool) ||
+        (link_is_empty(&u->idle_link) && u->pool->idle_count >= LIMIT_POOL_IDLE)) {
+        retire(u);
+        return;
     }
+    if (queue_claim(u))
+        pool_settle(u);
+    else
+        retire(u);
 }
 
 static void on_end(void *owner)
@@ -140,7 +187,7 @@ static void on_stream(void *owner, struct stream *s)
     (void)s;
 }
 
-static const struct http1_owner_ops codec_ops = {
+static const struct codec_owner_ops codec_ops = {
     .on_stream = on_stream, .on_idle = on_idle, .on_end = on_end};
 
 /* ---- states ---- */
@@ -188,23 +235,11 @@ static enum upstream_state on_handshake(struct upstream *u)
     return UPSTREAM_CLOSED;
 }
 
-/* Its age is reached: what is under way ends well, nothing new begins. */
-static void retire(struct upstream *u)
-{
-    u->timed_out = false;
-    if (u->wait) { /* somebody is just about to begin */
-        timer_in(&u->timer, RETIRE_POLL_MS);
-        return;
-    }
-    pool_leave(u);
-    http1_drain(&u->http);
-}
-
 static enum upstream_state on_ready(struct upstream *u)
 {
-    if (u->timed_out && u->has_codec)
-        retire(u);
-    if (u->has_codec && u->http.ended)
+    if (u->timed_out && u->codec)
+        retire(u); /* its age is reached */
+    if (u->codec && u->codec->ended)
         return UPSTREAM_CLOSED;
     return UPSTREAM_READY;
 }
@@ -213,6 +248,22 @@ static enum upstream_state on_closed(struct upstream *u)
 {
     (void)u; /* nothing is left */
     return UPSTREAM_CLOSED;
+}
+
+static void speak(struct upstream *u)
+{
+    if (u->protocol == UPSTREAM_HTTP2) {
+        u->http2 = http2_client_new(u->worker->loop, &u->io, u->streams_max, &codec_ops, u);
+        u->codec = http2_codec(u->http2);
+        if (u->probe_every_ms > 0)
+            http2_probe(u->http2, u->probe_every_ms, u->probe_within_ms);
+    } else {
+        http1_client_init(&u->http1, u->worker->loop, &u->io, &codec_ops, u);
+        u->codec = &u->http1.codec;
+    }
+    u->codec->tunnels = true;
+    if (u->idle_ms > 0)
+        u->codec->idle_ms_max = u->idle_ms;
 }
 
 static void enter(struct upstream *u, enum upstream_state next)
@@ -229,13 +280,9 @@ static void enter(struct upstream *u, enum upstream_state next)
     u->state = next;
     if (next != UPSTREAM_READY)
         return;
-    if (u->pool) {
-        u->has_codec = true;
-        http1_client_init(&u->http, u->worker->loop, &u->io, &codec_ops, u);
-        if (u->idle_ms > 0)
-            u->http.idle_ms_max = u->idle_ms;
-    }
-    tell(u, u, OUTCOME_NONE, STR_NONE);
+    if (u->pool)
+        speak(u);
+    tell_ready(u);
 }
 
 static void run(struct task *t, unsigned notes)
@@ -267,7 +314,8 @@ static void dial(struct upstream *u, const struct upstream_target *t)
         struct str who = t->cluster->tls != CLUSTER_TLS_OFF ? t->identity : STR_NONE;
 
         conn_open_pair(w, &u->io, &u->task, 0, &t->addr, who,
-                       id ? creds_fingerprint(id->creds) : STR_NONE, t->is_http);
+                       id ? creds_fingerprint(id->creds) : STR_NONE,
+                       t->protocol != UPSTREAM_TCP);
         if (who.n > 0)
             u->peer_uri = str_copy(t->endpoint->identity);
     } else {
@@ -288,14 +336,18 @@ static struct upstream *upstream_new(struct upstream_wait *wait, struct pool *po
     struct worker *w = wait->worker;
 
     u->worker = w;
-    u->wait = wait;
+    u->protocol = wait->target.protocol;
     u->addr = wait->target.addr;
     u->idle_ms = c->http_idle_ms;
     u->age_ms_max = c->age_ms_max;
     u->requests_max = c->requests_per_connection;
+    u->streams_max = c->streams_per_connection;
+    u->probe_every_ms = c->http2_probe_every_ms;
+    u->probe_within_ms = c->http2_probe_within_ms;
     u->view = wait->view;
     task_init(&u->task, w->loop, run);
     timer_init(&u->timer, &u->task, N_TIMER);
+    link_init(&u->waits);
     link_init(&u->idle_link);
     link_init(&u->view_link);
     link_push(&w->upstreams, &u->link);
@@ -303,6 +355,9 @@ static struct upstream *upstream_new(struct upstream_wait *wait, struct pool *po
     if (u->pool)
         u->pool->count++;
     live_add(&w->live.upstreams, 1);
+    expect(u, wait);
+    if (u->pool)
+        pool_settle(u);
     return u;
 }
 
@@ -314,11 +369,10 @@ bool upstream_dial(struct upstream_wait *wait)
     if (!way_find(wait, &way))
         return false;
     u = upstream_new(wait, way.pool);
-    wait->up = u;
     u->is_tls = way.is_tls;
     dial(u, &wait->target);
     if (way.is_tls && !u->io.failed && !way_start_tls(u, &wait->target, &way)) {
-        tell(u, NULL, OUTCOME_UPSTREAM_TLS, STR("TLS cannot be set up"));
+        tell_failed(u, OUTCOME_UPSTREAM_TLS, STR("TLS cannot be set up"));
         upstream_close(u);
     }
     return true;
@@ -336,7 +390,7 @@ void upstream_get(struct worker *w, struct upstream_wait *wait, struct task *tas
     if (!way_find(wait, &way))
         return;
     wait->pool = way.pool;
-    u = wait->pool && !t->fresh ? pool_take(wait->pool) : NULL;
+    u = wait->pool && !t->fresh ? pool_take(wait->pool, true) : NULL;
     if (u)
         upstream_give(u, wait);
     else
@@ -348,22 +402,14 @@ void upstream_cancel(struct upstream_wait *wait)
     struct upstream *u = wait->up;
 
     queue_forget(wait);
-    wait->up = NULL;
     wait->pending = wait->done = false;
     if (!u)
         return;
-    u->wait = NULL;
-    if (u->state == UPSTREAM_READY && u->has_codec && http1_is_idle(&u->http))
+    part(u, wait);
+    if (u->state == UPSTREAM_READY && u->codec && upstream_has_room(u))
         on_idle(u);
-    else
+    else if (u->waiting == 0 && (!u->codec || u->codec->streams == 0))
         upstream_close(u);
-}
-
-static void part(struct upstream_wait *wait)
-{
-    wait->up->wait = NULL;
-    wait->up = NULL;
-    wait->pending = wait->done = false;
 }
 
 enum outcome upstream_open(struct upstream_wait *wait, struct task *task, unsigned note_shift,
@@ -382,10 +428,13 @@ enum outcome upstream_open(struct upstream_wait *wait, struct task *task, unsign
         }
         *counted = breaker_ref(b);
     }
-    part(wait);
-    *stream = http1_open_stream(&u->http, task, note_shift);
-    if (!*stream || (u->requests_max > 0 && u->http.requests >= u->requests_max))
-        http1_drain(&u->http); /* without a stream it is not idle, whatever it is: nobody may have it */
+    part(u, wait);
+    wait->pending = wait->done = false;
+    *stream = codec_open(u->codec, task, note_shift);
+    if (!*stream || (u->requests_max > 0 && u->codec->requests >= u->requests_max))
+        retire(u); /* without a stream it is not idle, whatever it is: nobody may have it */
+    else
+        pool_settle(u);
     return *stream ? OUTCOME_NONE : OUTCOME_UPSTREAM_REFUSED;
 }
 
@@ -404,7 +453,8 @@ struct cluster_view *upstream_take(struct upstream_wait *wait, struct io *to, st
     struct upstream *u = wait->up;
     struct cluster_view *v = u->view;
 
-    part(wait);
+    part(u, wait);
+    wait->pending = wait->done = false;
     u->view = NULL;
     io_move(to, &u->io, task, note_shift);
     upstream_close(u);

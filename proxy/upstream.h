@@ -14,6 +14,7 @@
 
 #include "proxy/outcome.h"
 #include "proxy/wire/http1.h"
+#include "proxy/wire/http2.h"
 #include "proxy/worker.h"
 
 enum upstream_state {
@@ -24,13 +25,15 @@ enum upstream_state {
     UPSTREAM_STATES
 };
 
+enum upstream_protocol { UPSTREAM_TCP, UPSTREAM_HTTP1, UPSTREAM_HTTP2, UPSTREAM_PROTOCOLS };
+
 struct upstream_target {
     const struct cluster *cluster;
     const struct endpoint *endpoint; /* NULL: only an address */
     struct addr addr;
     struct str identity; /* whose certificate we show */
     struct str host;     /* of the request, as it may be asked for in TLS; empty: none */
-    bool is_http;
+    enum upstream_protocol protocol;
     bool fresh; /* not from the pool */
 };
 
@@ -45,7 +48,7 @@ struct upstream_wait {
     bool pending, done, reused;
     /* upstream_queue.c's */
     bool is_queued, is_counted;
-    struct link link; /* in view->queue */
+    struct link link; /* in view->queue, or in up->waits */
     struct pool *pool;
     struct cluster_view *view; /* NULL: it does not wait for room or for a new connection */
     enum outcome outcome;
@@ -62,12 +65,17 @@ struct upstream {
     struct worker *worker;
     struct cluster_view *view; /* where it counts; NULL: it was taken */
     struct pool *pool; /* NULL: bare */
-    struct upstream_wait *wait;
+    struct link waits; /* who will have it: for what is being dialled, or is about to begin */
+    unsigned waiting;
     enum upstream_state state;
+    enum upstream_protocol protocol;
     struct io io;
-    struct http1 http;
-    bool has_codec, timed_out, is_tls;
-    uint32_t requests_max; /* 0: no limit */
+    struct codec *codec; /* of the two below; NULL before it is ready, or bare */
+    struct http1 http1;
+    struct http2 *http2;
+    bool timed_out, is_tls;
+    uint32_t requests_max, streams_max; /* 0: no limit */
+    int64_t probe_every_ms, probe_within_ms; /* HTTP/2; 0: none */
     int64_t age_ms_max;    /* 0: no limit */
     struct addr addr, local;
     int64_t idle_ms;     /* in the pool */

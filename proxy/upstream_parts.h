@@ -16,6 +16,8 @@ void upstream_close(struct upstream *u);
 bool upstream_dial(struct upstream_wait *wait);
 /* A connection of its pool, for a waiter. */
 void upstream_give(struct upstream *u, struct upstream_wait *wait);
+bool upstream_has_room(const struct upstream *u); /* for one more request */
+bool upstream_is_quiet(const struct upstream *u); /* no request under way, or about to begin */
 /* The wait is over: `up`, or why there is none. */
 void upstream_answer(struct upstream_wait *wait, struct upstream *up, enum outcome why,
                      struct str failure);
@@ -47,16 +49,17 @@ struct pool {
     uint64_t generation;       /* of the credentials; 0: plaintext */
     struct addr addr;
     bool has_endpoint; /* its address comes from an endpoint set */
-    struct link idle;
+    struct link idle; /* that have room */
     size_t idle_count, count;
     size_t waiters; /* that point here */
 };
 
 struct pool *pool_get(struct worker *w, const struct upstream_target *t, const struct way *way);
 bool pool_is_current(struct worker *w, const struct pool *p); /* its certificate is */
-struct upstream *pool_take(struct pool *p);                   /* the one used last, or NULL */
-void pool_put(struct upstream *u);
-void pool_leave(struct upstream *u); /* no longer idle; harmless if it was not */
+/* The one used last that has room, or NULL: of those that are ready, or of those still being dialled. */
+struct upstream *pool_take(struct pool *p, bool ready);
+void pool_settle(struct upstream *u); /* into the list or out of it, by whether it has room */
+void pool_leave(struct upstream *u);  /* nobody may have it; harmless if it was not there */
 
 /* ---- upstream_queue.c ---- */
 
@@ -65,6 +68,5 @@ void queue_start(struct upstream_wait *wait);
 void queue_leave(struct upstream_wait *wait);
 /* The wait is over, or given up: it counts no more. */
 void queue_forget(struct upstream_wait *wait);
-enum idle_fate { IDLE_KEEP, IDLE_GIVEN, IDLE_CLOSE };
-/* A connection has become idle: perhaps it, or its slot, is what a request waits for. */
-enum idle_fate queue_claim(struct upstream *u);
+/* A connection has room: perhaps it, or its slot, is what requests wait for. False: it is to be closed. */
+bool queue_claim(struct upstream *u);

@@ -38,30 +38,51 @@ bool pool_is_current(struct worker *w, const struct pool *p)
     return p->generation == 0 || (id && creds_generation(id->creds) == p->generation);
 }
 
-void pool_put(struct upstream *u)
+static bool is_in(const struct link *l)
 {
-    link_push(&u->pool->idle, &u->idle_link);
-    link_push(&u->view->idle, &u->view_link);
-    u->pool->idle_count++;
+    return !link_is_empty(l);
 }
 
 void pool_leave(struct upstream *u)
 {
-    if (link_is_empty(&u->idle_link))
+    link_del(&u->view_link);
+    if (!is_in(&u->idle_link))
         return;
     link_del(&u->idle_link);
-    link_del(&u->view_link);
     u->pool->idle_count--;
 }
 
-struct upstream *pool_take(struct pool *p)
+void pool_settle(struct upstream *u)
 {
-    while (!link_is_empty(&p->idle)) {
-        struct upstream *u = CONTAINER(p->idle.prev, struct upstream, idle_link);
+    bool quiet = upstream_is_quiet(u);
 
+    if (!upstream_has_room(u)) {
         pool_leave(u);
-        if (http1_is_idle(&u->http))
+        return;
+    }
+    if (!is_in(&u->idle_link)) {
+        link_push(&u->pool->idle, &u->idle_link);
+        u->pool->idle_count++;
+    }
+    if (quiet && !is_in(&u->view_link))
+        link_push(&u->view->idle, &u->view_link);
+    else if (!quiet)
+        link_del(&u->view_link);
+}
+
+struct upstream *pool_take(struct pool *p, bool ready)
+{
+    struct link *at = p->idle.prev;
+
+    while (at != &p->idle) {
+        struct upstream *u = CONTAINER(at, struct upstream, idle_link);
+
+        at = at->prev;
+        if ((u->state == UPSTREAM_READY) != ready)
+            continue;
+        if (upstream_has_room(u))
             return u;
+        pool_leave(u);
     }
     return NULL;
 }
@@ -83,10 +104,20 @@ static bool has_address(const struct snapshot *s, const struct pool *p)
     return false;
 }
 
+/* Idle ones now, the others when what is under way has ended. */
 static void close_idle(struct pool *p)
 {
-    while (!link_is_empty(&p->idle))
-        upstream_close(CONTAINER(p->idle.next, struct upstream, idle_link));
+    while (!link_is_empty(&p->idle)) {
+        struct upstream *u = CONTAINER(p->idle.next, struct upstream, idle_link);
+
+        if (upstream_is_quiet(u)) {
+            upstream_close(u);
+            continue;
+        }
+        pool_leave(u);
+        if (u->codec)
+            codec_drain(u->codec);
+    }
 }
 
 void upstream_trim(struct worker *w, const struct snapshot *s)

@@ -141,19 +141,25 @@ void queue_start(struct upstream_wait *wait)
 {
     const struct cluster *c = wait->target.cluster;
     struct cluster_view *v = worker_view(wait->worker, c);
+    struct upstream *u;
 
     wait->view = v;
     v->users++;
-    if (wait->target.is_http && breaker_counts(&c->limits, BREAKER_PENDING)) {
+    if (wait->target.protocol != UPSTREAM_TCP && breaker_counts(&c->limits, BREAKER_PENDING)) {
         wait->is_counted = breaker_take(v->breaker, BREAKER_PENDING, &c->limits);
         if (!wait->is_counted) {
             upstream_answer(wait, NULL, OUTCOME_OVERFLOW, STR("too many requests wait for a connection"));
             return;
         }
     }
-    if (v->waiting == 0 && take_slot(v, &c->limits))
+    u = wait->pool && wait->target.protocol == UPSTREAM_HTTP2 && !wait->target.fresh
+            ? pool_take(wait->pool, false)
+            : NULL;
+    if (u)
+        upstream_give(u, wait);
+    else if (v->waiting == 0 && take_slot(v, &c->limits))
         dial(wait, v);
-    else if (wait->target.is_http)
+    else if (wait->target.protocol != UPSTREAM_TCP)
         join(wait);
     else
         upstream_answer(wait, NULL, OUTCOME_OVERFLOW, STR("too many connections to the service"));
@@ -194,23 +200,23 @@ void upstream_serve(struct worker *w)
     }
 }
 
-enum idle_fate queue_claim(struct upstream *u)
+bool queue_claim(struct upstream *u)
 {
     struct cluster_view *v = u->view;
     unsigned others = waiting_elsewhere(v);
-    struct upstream_wait *first;
 
-    if (others > 0 && (v->waiting == 0 || v->served_own)) {
+    if (others > 0 && upstream_is_quiet(u) && (v->waiting == 0 || v->served_own)) {
         v->served_own = false;
-        return IDLE_CLOSE;
+        return false;
     }
-    if (v->waiting == 0)
-        return IDLE_KEEP;
-    first = CONTAINER(v->queue.next, struct upstream_wait, link);
-    if (first->pool != u->pool)
-        return IDLE_CLOSE; /* its slot is what they need */
-    v->served_own = true;
-    queue_leave(first);
-    upstream_give(u, first);
-    return IDLE_GIVEN;
+    while (v->waiting > 0 && upstream_has_room(u)) {
+        struct upstream_wait *first = CONTAINER(v->queue.next, struct upstream_wait, link);
+
+        if (first->pool != u->pool) /* if it can, it makes room for what they need */
+            return !upstream_is_quiet(u);
+        v->served_own = true;
+        queue_leave(first);
+        upstream_give(u, first);
+    }
+    return true;
 }

@@ -56,6 +56,14 @@ static char *put_addr(char *at, const char *end, const struct addr *a)
     return put(at, end, str_of_uint(a->port, port));
 }
 
+static struct str protocol_name(enum upstream_protocol p)
+{
+    static const struct str names[UPSTREAM_PROTOCOLS] = {
+        [UPSTREAM_TCP] = STR_INIT("tcp"), [UPSTREAM_HTTP1] = STR_INIT("http"), [UPSTREAM_HTTP2] = STR_INIT("h2")};
+
+    return names[p];
+}
+
 static struct str transport_of(const struct upstream_target *t, const struct way *way)
 {
     if (way_is_local(t))
@@ -76,7 +84,7 @@ static struct str key_of(const struct upstream_target *t, struct way *way)
     at = put(at, end, way->expect);
     at = put_addr(at, end, &t->addr);
     at = put(at, end, way->sni);
-    at = put(at, end, t->is_http ? STR("http") : STR("tcp"));
+    at = put(at, end, protocol_name(t->protocol));
     at = put(at, end, transport_of(t, way));
     if (!at) /* two long names must not meet in one pool */
         return STR_NONE;
@@ -130,7 +138,7 @@ bool way_find(struct upstream_wait *wait, struct way *way)
         upstream_answer(wait, NULL, OUTCOME_INTERNAL, STR("names of this cluster are too long"));
         return false;
     }
-    way->pool = t->is_http ? pool_get(wait->worker, t, way) : NULL;
+    way->pool = t->protocol != UPSTREAM_TCP ? pool_get(wait->worker, t, way) : NULL;
     return true;
 }
 
@@ -139,8 +147,8 @@ bool way_start_tls(struct upstream *u, const struct upstream_target *t, const st
     const struct origination *o = t->cluster->origination;
     struct tls_context *context =
         t->cluster->tls == CLUSTER_TLS_WEB
-            ? worker_web_context(u->worker, way->id, t->is_http, o->skip_verify)
-            : worker_client_context(u->worker, way->id, t->is_http);
+            ? worker_web_context(u->worker, way->id, t->protocol, o->skip_verify)
+            : worker_client_context(u->worker, way->id, t->protocol);
     struct err err;
     struct tls *tls = context ? tls_new(context, way->sni, way->key, &err) : NULL;
 

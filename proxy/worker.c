@@ -20,11 +20,21 @@ enum { N_REPORT = 1, N_STOP = 2, N_SERVE = 4 };
 #define REPORT_MS 5000 /* TCP bytes of open tunnels */
 
 /* Source: fields.md 4.8. */
-static const char *const server_alpn[] = {"istio-http/1.1", "istio-peer-exchange", "istio",
-                                          "http/1.1", NULL};
-static const char *const http_alpn[] = {"istio-http/1.1", "istio", "http/1.1", NULL};
-static const char *const web_alpn[] = {"http/1.1", NULL};
-static const char *const tcp_alpn[] = {"istio-peer-exchange", "istio", NULL};
+static const char *const server_alpn[] = {"istio-h2", "istio-http/1.1", "istio-peer-exchange", "istio",
+                                          "h2",       "http/1.1",       NULL};
+
+/* What a client asks for: of agents, and of servers outside of the mesh. */
+static const struct client_alpn {
+    const char *const *mesh, *const *web;
+} client_alpn[WORKER_PROTOCOLS] = {
+    [UPSTREAM_TCP]   = {(const char *const[]){"istio-peer-exchange", "istio", NULL}, NULL},
+    [UPSTREAM_HTTP1] = {(const char *const[]){"istio-http/1.1", "istio", "http/1.1", NULL},
+                        (const char *const[]){"http/1.1", NULL}},
+    [UPSTREAM_HTTP2] = {(const char *const[]){"istio-h2", "istio", "h2", NULL},
+                        (const char *const[]){"h2", NULL}},
+};
+
+_Static_assert((int)UPSTREAM_PROTOCOLS == WORKER_PROTOCOLS, "a context for each");
 
 /* ---- snapshots ---- */
 
@@ -107,11 +117,12 @@ void worker_unpark(struct park *p)
 static void drop_contexts(struct worker_identity *id)
 {
     tls_context_unref(id->server);
-    tls_context_unref(id->client_http);
-    tls_context_unref(id->client_tcp);
-    tls_context_unref(id->web_http);
-    tls_context_unref(id->web_tcp);
-    id->server = id->client_http = id->client_tcp = id->web_http = id->web_tcp = NULL;
+    id->server = NULL;
+    for (size_t i = 0; i < WORKER_PROTOCOLS; i++) {
+        tls_context_unref(id->client[i]);
+        tls_context_unref(id->web[i]);
+        id->client[i] = id->web[i] = NULL;
+    }
 }
 
 void worker_set_creds(struct worker *w, struct str uri, struct creds *c, struct tls_tickets *t)
@@ -175,25 +186,25 @@ static struct tls_context *client_context(struct worker *w, struct worker_identi
 }
 
 struct tls_context *worker_client_context(struct worker *w, struct worker_identity *id,
-                                          bool is_http)
+                                          unsigned protocol)
 {
     const struct tls_options options = {.peer = TLS_PEER_REQUIRED,
-                                        .alpn = is_http ? http_alpn : tcp_alpn,
+                                        .alpn = client_alpn[protocol].mesh,
                                         .min_version = mesh_version(w),
                                         .max_version = mesh_version(w)};
 
-    return client_context(w, id, is_http ? &id->client_http : &id->client_tcp, &options);
+    return client_context(w, id, &id->client[protocol], &options);
 }
 
-struct tls_context *worker_web_context(struct worker *w, struct worker_identity *id, bool is_http,
+struct tls_context *worker_web_context(struct worker *w, struct worker_identity *id, unsigned protocol,
                                        bool skip_verify)
 {
     const struct tls_options options = {.peer = skip_verify ? TLS_PEER_ANY : TLS_PEER_WEB,
-                                        .alpn = is_http ? web_alpn : NULL,
+                                        .alpn = client_alpn[protocol].web,
                                         .min_version = 12,
                                         .max_version = 13};
 
-    return client_context(w, id, is_http ? &id->web_http : &id->web_tcp, &options);
+    return client_context(w, id, &id->web[protocol], &options);
 }
 
 static void identities_done(struct map *m)

@@ -43,12 +43,14 @@ struct park {
     unsigned note;
 };
 
+#define WORKER_PROTOCOLS 3 /* enum upstream_protocol: each has its ALPN */
+
 /* Own certificate of one identity, and the contexts made from it when first needed. */
 struct worker_identity {
     struct str uri; /* owned */
     struct creds *creds;
     struct tls_tickets *tickets;
-    struct tls_context *server, *client_http, *client_tcp, *web_http, *web_tcp;
+    struct tls_context *server, *client[WORKER_PROTOCOLS], *web[WORKER_PROTOCOLS];
 };
 
 /* How many live now (the leak ledger) and what happened. Written by the worker alone. */
@@ -114,9 +116,9 @@ void worker_serve(struct worker *w);
 struct worker_identity *worker_identity(struct worker *w, struct str uri);
 struct tls_context *worker_server_context(struct worker *w, struct worker_identity *id);
 struct tls_context *worker_client_context(struct worker *w, struct worker_identity *id,
-                                          bool is_http);
+                                          unsigned protocol);
 /* As the client of a server outside of the mesh. */
-struct tls_context *worker_web_context(struct worker *w, struct worker_identity *id, bool is_http,
+struct tls_context *worker_web_context(struct worker *w, struct worker_identity *id, unsigned protocol,
                                        bool skip_verify);
 
 /* Ask the control plane for the rules of a service, and be noted when a snapshot arrives. */

@@ -31,7 +31,7 @@ BEGIN {
     library["^ini[.]h$"] = "^mesh/base/ini[.]c$"
     library["^mbedtls/|^psa/"] = "^pki/|^proxy/wire/tls(_lean)?[.]c$|^mesh/base/hash[.]c$"
     library["^sqlite3[.]h$"] = "^store/sqlite(_[a-z]+)?[.][ch]$"
-    library["^nghttp2/"] = "^proxy/wire/http2[.]c$"
+    library["^nghttp2/"] = "^proxy/wire/http2_parts[.]h$"
     library["^pcre2"] = "^mesh/match[.]c$"
     library["^libmnl/|^libnftnl/|^nftables/|^linux/netfilter/nf_?tables|^linux/(rt)?netlink[.]h$"] = \
         "^cmd/agent/capture_(nft|routes)[.]c$"

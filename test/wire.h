@@ -123,9 +123,10 @@ static void relay_up_end(void *owner)
     task_note(&r->task, RELAY_OPEN);
 }
 
-static const struct http1_owner_ops relay_down_ops = {relay_down_stream, relay_idle,
-                                                      relay_down_end};
-static const struct http1_owner_ops relay_up_ops = {relay_down_stream, relay_idle, relay_up_end};
+static const struct codec_owner_ops relay_down_ops = {
+    .on_stream = relay_down_stream, .on_idle = relay_idle, .on_end = relay_down_end};
+static const struct codec_owner_ops relay_up_ops = {
+    .on_stream = relay_down_stream, .on_idle = relay_idle, .on_end = relay_up_end};
 
 static void relay_connect(struct relay *r)
 {

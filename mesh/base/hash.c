@@ -1,5 +1,6 @@
 #include "mesh/base/hash.h"
 
+#include <mbedtls/sha1.h>
 #include <mbedtls/sha256.h>
 #include <stdlib.h>
 
@@ -33,6 +34,13 @@ void hash_sha256_2(struct str a, struct str b, uint8_t out[HASH_BYTES])
 void hash_sha256(struct str s, uint8_t out[HASH_BYTES])
 {
     hash_sha256_2(s, STR_NONE, out);
+}
+
+void hash_sha1(struct str s, uint8_t out[HASH_SHA1_BYTES])
+{
+    const void *bytes = s.n ? s.p : "";
+
+    must(mbedtls_sha1(bytes, s.n, out));
 }
 
 bool hash_eq(const uint8_t a[HASH_BYTES], const uint8_t b[HASH_BYTES])

@@ -32,6 +32,16 @@
 #define LIMIT_DRAIN_IDLE_MS  200     /* idle one while draining: closed; answered if it asks */
 #define LIMIT_WRITE_STALL_MS 300000  /* no byte accepted by a peer with output waiting: closed */
 
+/* HTTP/2 */
+#define LIMIT_H2_STREAMS      100u        /* at a time, from a client: REFUSED_STREAM */
+#define LIMIT_H2_HELD_BYTES   (1u << 20)  /* of bodies in one connection, before its credit is held back */
+#define LIMIT_H2_CONTINUATION 16u         /* frames of one head: ENHANCE_YOUR_CALM */
+#define LIMIT_H2_FRAMES       2000        /* without use, at once: ENHANCE_YOUR_CALM */
+#define LIMIT_H2_FRAMES_PER_S 40          /* and for good */
+#define LIMIT_H2_RESETS       400         /* of requests that were not answered, at once: ENHANCE_YOUR_CALM */
+#define LIMIT_H2_RESETS_PER_S 40          /* and for good */
+#define LIMIT_H2_FIELDS_SEEN  2000u       /* of one head, also those past its limit: ENHANCE_YOUR_CALM */
+
 /* streams */
 #define LIMIT_STREAM_HIGH  (64u << 10) /* stop reading the other side above this */
 #define LIMIT_STREAM_LOW   (32u << 10) /* resume below */

@@ -9,8 +9,8 @@
 static const struct field_value gateway_protocols[] = {
     {"HTTP", 0, FIELD_BUILT, NULL, 0},
     {"HTTPS", 1, FIELD_NOT_YET, NULL, 0},
-    {"HTTP2", 2, FIELD_NOT_YET, NULL, 0},
-    {"GRPC", 3, FIELD_NOT_YET, NULL, 0},
+    {"HTTP2", 2, FIELD_BUILT, NULL, 0},
+    {"GRPC", 3, FIELD_BUILT, NULL, 0},
     {"GRPC-WEB", 4, FIELD_NOT_YET, NULL, 0},
     {"TLS", 5, FIELD_NOT_YET, NULL, 0},
     {"TCP", 6, FIELD_NOT_YET, NULL, 0},

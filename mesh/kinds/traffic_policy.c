@@ -19,7 +19,7 @@ static const struct field_value simple_values[] = {
 static const struct field_value h2_upgrade_values[] = {
     {"DEFAULT", H2_UPGRADE_DEFAULT, FIELD_BUILT, NULL, 0},
     {"DO_NOT_UPGRADE", H2_UPGRADE_NEVER, FIELD_BUILT, NULL, 0},
-    {"UPGRADE", H2_UPGRADE_ALWAYS, FIELD_NOT_YET, NULL, 0},
+    {"UPGRADE", H2_UPGRADE_ALWAYS, FIELD_BUILT, NULL, 0},
     {.name = NULL},
 };
 
@@ -210,14 +210,14 @@ static const struct field http_pool_fields[] = {
     {"idleTimeout", FIELD_DURATION, SCHEMA_AT(http_pool, idle_timeout_ns),
      .meaning = "How long a connection without requests is kept; 1h when not given."},
     {"h2UpgradePolicy", FIELD_ENUM, SCHEMA_AT(http_pool, h2_upgrade), .values = h2_upgrade_values,
-     SCHEMA_NOT_YET, .meaning = "Whether HTTP/1.1 requests travel as HTTP/2."},
-    {"useClientProtocol", FIELD_BOOL, SCHEMA_AT(http_pool, use_client_protocol), SCHEMA_NOT_YET,
+     .meaning = "Whether HTTP/1.1 requests travel as HTTP/2."},
+    {"useClientProtocol", FIELD_BOOL, SCHEMA_AT(http_pool, use_client_protocol),
      .meaning = "Use the client's version of HTTP."},
     {"maxConcurrentStreams", FIELD_INT32, SCHEMA_AT(http_pool, max_concurrent_streams),
-     SCHEMA_BOUNDS(0, INT32_MAX), .flags = FIELD_BOUNDED, SCHEMA_NOT_YET,
+     SCHEMA_BOUNDS(0, INT32_MAX), .flags = FIELD_BOUNDED,
      .meaning = "Streams of one HTTP/2 connection."},
     {"http2KeepAlive", FIELD_MESSAGE, SCHEMA_AT(http_pool, http2_keepalive),
-     .message = &http2_keepalive_schema, SCHEMA_NOT_YET, .meaning = "Pings of HTTP/2."},
+     .message = &http2_keepalive_schema, .meaning = "Pings of HTTP/2."},
 };
 static SCHEMA(http_pool_schema, "HTTPSettings", http_pool, http_pool_fields);
 

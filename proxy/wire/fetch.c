@@ -93,7 +93,7 @@ static void succeed(struct fetch *f)
     struct fetch_answer a = {.status = f->stream->in_head.status,
                              .head = &f->stream->in_head,
                              .body = buf_str(&f->body)};
-    const struct tls *tls = f->http.io.tls;
+    const struct tls *tls = f->http.codec.io.tls;
 
     if (f->http.upgraded) {
         tls = NULL;
@@ -128,7 +128,8 @@ static void on_http_end(void *owner)
     task_note(&f->task, FETCH_END);
 }
 
-static const struct http1_owner_ops http_ops = {on_no_stream, on_http_idle, on_http_end};
+static const struct codec_owner_ops http_ops = {
+    .on_stream = on_no_stream, .on_idle = on_http_idle, .on_end = on_http_end};
 
 static void send_request(struct fetch *f)
 {
@@ -202,10 +203,10 @@ static void exchange_step(struct fetch *f, unsigned notes)
     if (s->in_ended) { /* whatever became of the rest */
         succeed(f);
     } else if (s->reset == STREAM_RESET_PROTOCOL) {
-        fail_text(f, ERR_IO, "no valid HTTP answer from", str_from(f->http.failure));
+        fail_text(f, ERR_IO, "no valid HTTP answer from", str_from(f->http.codec.failure));
     } else if (s->reset != STREAM_RESET_NONE || (notes & FETCH_END)) {
         fail_text(f, ERR_IO, "the connection broke before the answer was complete, to",
-                  io_failure(&f->http.io));
+                  io_failure(&f->http.codec.io));
     }
 }
 

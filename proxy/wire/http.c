@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "mesh/base/addr.h"
+
 #define FIELDS_FIRST 8u
 
 void http_head_init(struct http_head *h, struct arena *a, bool is_request)
@@ -138,6 +140,45 @@ struct str http_host_name(struct str authority)
 
     return host.n > 1 && host.p[0] == '[' && host.p[host.n - 1] == ']' ? str_sub(host, 1, host.n - 2)
                                                                        : host;
+}
+
+static const char *check_port(struct str port)
+{
+    uint64_t value;
+
+    if (port.n > 0 && (port.n > 5 || !str_uint(port, 0, 65535, &value)))
+        return "malformed port";
+    return NULL;
+}
+
+const char *http_check_authority(char *p, size_t n, struct str *out)
+{
+    size_t host = 0;
+    struct addr ip;
+    const char *why;
+
+    if (n == 0)
+        return "empty host";
+    for (size_t i = 0; i < n; i++)
+        p[i] = p[i] >= 'A' && p[i] <= 'Z' ? (char)(p[i] + 32) : p[i];
+    if (p[0] == '[') {
+        const char *close = memchr(p, ']', n);
+
+        host = close ? (size_t)(close - p) + 1 : 0;
+        if (host < 2 || !addr_parse_ip((struct str){p + 1, host - 2}, &ip) || ip.family != 6)
+            return "malformed IPv6 address";
+    } else {
+        while (host < n && ((p[host] >= 'a' && p[host] <= 'z') || (p[host] >= '0' && p[host] <= '9') ||
+                            (p[host] != '\0' && strchr("-._~", p[host]))))
+            host++;
+    }
+    if (host == 0 || (host < n && p[host] != ':'))
+        return "malformed host";
+    why = host < n ? check_port((struct str){p + host + 1, n - host - 1}) : NULL;
+    if (why)
+        return why;
+    *out = (struct str){p, host + 1 == n ? host : n};
+    return NULL;
 }
 
 const char *http_reason(unsigned status)

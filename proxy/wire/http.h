@@ -15,6 +15,9 @@ enum http_framing {
     HTTP_BODY_LENGTH, /* content_length bytes */
     HTTP_BODY_CHUNKED,
     HTTP_BODY_CLOSE, /* response until the end of the connection */
+    /* What `upgrade` names, both ways, once the answer was 101. In HTTP/2 it is an extended CONNECT (RFC 8441); its heads
+     * are told as HTTP/1.1 has them, so that nothing but the codec sees the version. */
+    HTTP_BODY_TUNNEL,
 };
 
 struct http_field {
@@ -53,6 +56,13 @@ bool http_query_get(struct str path, struct str name,
                     struct str *value);          /* first value, not decoded */
 struct str http_host_only(struct str authority); /* without the port; brackets of IPv6 stay */
 struct str http_host_name(struct str authority); /* without these, too */
+/* host[:port], made lower case in place; a colon without digits is cut. Of RFC 3986's reg-name only what a DNS name or a
+ * service may hold: letters, digits, '-', '.', '_', '~'. `*out` lies in `p`. NULL, or what is wrong with it. */
+const char *http_check_authority(char *p, size_t n, struct str *out);
+static inline bool http_is_target_char(char c) /* of a request target */
+{
+    return c > 0x20 && c < 0x7f && c != '#';
+}
 const char *http_reason(unsigned status);
 bool http_is_token(struct str s);
 bool http_is_idempotent(struct str method);

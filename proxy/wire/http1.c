@@ -3,6 +3,7 @@
  * one is written by the owner's calls, which only append to the io and note the driver.
  *
  *   idle      head complete, open_stream ...... exchange
+ *             the preface of HTTP/2 ........... upgraded
  *             bad head: answered by ourselves . linger
  *             end, idle too long .............. over
  *   exchange  both messages ended, reusable ... idle
@@ -39,7 +40,7 @@ static const struct {
     step_fn *step;
     unsigned to;
 } steps[ST_COUNT] = {
-    [ST_IDLE]     = {"idle",     on_idle_step,     TO(EXCHANGE) | TO(LINGER) | TO(OVER)},
+    [ST_IDLE]     = {"idle",     on_idle_step,     TO(EXCHANGE) | TO(UPGRADED) | TO(LINGER) | TO(OVER)},
     [ST_EXCHANGE] = {"exchange", on_exchange_step, TO(IDLE) | TO(UPGRADED) | TO(LINGER) | TO(OVER)},
     [ST_UPGRADED] = {"upgraded", on_upgraded_step, TO(OVER)},
     [ST_LINGER]   = {"linger",   on_linger_step,   TO(OVER)},
@@ -57,8 +58,9 @@ void http1_detach(struct http1 *c)
         return;
     p = http1_pair_of(c->stream);
     p->c = NULL;
-    p->s.codec = &p->dead;
+    p->s.codec = &codec_dead;
     c->stream = NULL;
+    c->codec.streams = 0;
 }
 
 static void detach_reset(struct http1 *c, enum stream_reset why)
@@ -89,8 +91,8 @@ void http1_wake_by(struct http1 *c, int64_t at_ms)
  * or a drain would fail it. */
 static int64_t idle_until(const struct http1 *c)
 {
-    return c->idle_ms + (c->is_server && c->draining ? MIN(c->idle_ms_max, LIMIT_DRAIN_IDLE_MS)
-                                                     : c->idle_ms_max);
+    return c->idle_ms + (c->codec.is_server && c->codec.draining ? MIN(c->codec.idle_ms_max, LIMIT_DRAIN_IDLE_MS)
+                                                     : c->codec.idle_ms_max);
 }
 
 static void begin_idle(struct http1 *c)
@@ -103,7 +105,7 @@ static void begin_idle(struct http1 *c)
 
 static void stop(struct http1 *c)
 {
-    io_close(&c->io);
+    io_close(&c->codec.io);
     bytes_done(&c->in);
     c->readable = false;
 }
@@ -111,12 +113,13 @@ static void stop(struct http1 *c)
 /* Leaves the stream, if any, to its owner and closes; for use outside the driver too. */
 void http1_end_now(struct http1 *c, enum stream_reset why)
 {
-    bool cut = c->stream && c->stream->out_head_sent && !c->stream->out_ended && c->is_server &&
-               c->out_framing == HTTP_BODY_CLOSE;
+    bool cut = c->stream && c->stream->out_head_sent && !c->stream->out_ended &&
+               ((c->codec.is_server && c->out_framing == HTTP_BODY_CLOSE) ||
+                c->out_framing == HTTP_BODY_TUNNEL);
 
     detach_reset(c, why);
     if (cut)
-        io_reset(&c->io); /* a plain end would look like the end of the body */
+        io_reset(&c->codec.io); /* a plain end would look like the end of the body */
     stop(c);
     c->state = ST_OVER;
     http1_kick(c);
@@ -130,10 +133,10 @@ static void answer_self(struct http1 *c, unsigned status)
 
     buf_init(&text, 1024);
     buf_printf(&text, "HTTP/1.1 %u %s\r\n", status, http_reason(status));
-    if (c->server_name.n > 0)
-        buf_printf(&text, "server: %.*s\r\n", STR_ARG(c->server_name));
+    if (c->codec.server_name.n > 0)
+        buf_printf(&text, "server: %.*s\r\n", STR_ARG(c->codec.server_name));
     buf_adds(&text, "content-length: 0\r\nconnection: close\r\n\r\n");
-    io_write_str(&c->io, buf_str(&text)); /* a dead io drops it */
+    io_write_str(&c->codec.io, buf_str(&text)); /* a dead io drops it */
     buf_done(&text);
 }
 
@@ -144,14 +147,14 @@ enum state http1_refuse(struct http1 *c, unsigned status, const char *why)
     bool answered = c->stream && c->stream->out_head_sent;
     bool until_close = answered && !c->stream->out_ended && c->out_framing == HTTP_BODY_CLOSE;
 
-    c->failure = why;
-    c->failure_status = status;
+    c->codec.failure = why;
+    c->codec.failure_status = status;
     detach_reset(c, status == 408 ? STREAM_RESET_TIMEOUT : STREAM_RESET_PROTOCOL);
     bytes_done(&c->in);
-    if (!c->is_server)
+    if (!c->codec.is_server)
         return ST_OVER;
     if (until_close) {
-        io_reset(&c->io);
+        io_reset(&c->codec.io);
         return ST_OVER;
     }
     if (!answered)
@@ -163,16 +166,16 @@ enum state http1_refuse(struct http1 *c, unsigned status, const char *why)
 
 static enum state on_idle_step(struct http1 *c)
 {
-    if (c->is_server) {
+    if (c->codec.is_server) {
         if (c->in.n == 0)
-            return c->draining && http1_now_ms(c) >= idle_until(c) ? ST_LINGER : ST_IDLE;
+            return c->codec.draining && http1_now_ms(c) >= idle_until(c) ? ST_LINGER : ST_IDLE;
         return http1_take_request(c);
     }
     if (c->in.n > 0) {
-        c->failure = "bytes on an idle connection";
+        c->codec.failure = "bytes on an idle connection";
         return ST_OVER;
     }
-    return c->draining ? ST_OVER : ST_IDLE;
+    return c->codec.draining ? ST_OVER : ST_IDLE;
 }
 
 /* Both messages are complete. */
@@ -186,12 +189,12 @@ void http1_conclude(struct http1 *c)
 /* Where to after a pair: may the connection carry another one? */
 static enum state after_pair(const struct http1 *c)
 {
-    bool reuse = !c->close_after && !c->request_close && !c->io.failed && !c->io.eof_in &&
-                 !c->io.write_error;
+    bool reuse = !c->close_after && !c->request_close && !c->codec.io.failed && !c->codec.io.eof_in &&
+                 !c->codec.io.write_error;
 
-    if (c->is_server)
+    if (c->codec.is_server || c->out_framing == HTTP_BODY_TUNNEL) /* its last bytes are still to be written */
         return reuse ? ST_IDLE : ST_LINGER;
-    return reuse && !c->draining && c->in.n == 0 ? ST_IDLE : ST_OVER;
+    return reuse && !c->codec.draining && c->in.n == 0 ? ST_IDLE : ST_OVER;
 }
 
 static enum state on_exchange_step(struct http1 *c)
@@ -202,7 +205,7 @@ static enum state on_exchange_step(struct http1 *c)
 
     if (!c->stream) /* released before we came round to it */
         return after_pair(c);
-    while (!c->is_server && c->parse == P_HEAD && c->in.n > 0 && next == ST_EXCHANGE) {
+    while (!c->codec.is_server && c->parse == P_HEAD && c->in.n > 0 && next == ST_EXCHANGE) {
         bool more = false;
 
         next = http1_take_response(c, &more);
@@ -215,7 +218,7 @@ static enum state on_exchange_step(struct http1 *c)
         return ST_UPGRADED;
     why = http1_take_message(c, &status);
     if (why)
-        return http1_refuse(c, c->is_server ? status : 502, why);
+        return http1_refuse(c, c->codec.is_server ? status : 502, why);
     if (!c->stream->in_ended || !c->stream->out_ended)
         return ST_EXCHANGE;
     http1_conclude(c);
@@ -232,7 +235,7 @@ static enum state on_linger_step(struct http1 *c)
 {
     c->linger_bytes += c->in.n;
     bytes_done(&c->in);
-    return c->io.failed ? ST_OVER : ST_LINGER;
+    return c->codec.io.failed ? ST_OVER : ST_LINGER;
 }
 
 static enum state on_over_step(struct http1 *c)
@@ -244,7 +247,7 @@ static enum state on_over_step(struct http1 *c)
 static void enter(struct http1 *c, enum state next)
 {
     if (!(steps[c->state].to & (1u << next))) {
-        c->failure = "internal: bad move";
+        c->codec.failure = "internal: bad move";
         next = ST_OVER;
     }
     log_debug("http1 %s -> %s", steps[c->state].name, steps[next].name);
@@ -253,12 +256,12 @@ static void enter(struct http1 *c, enum state next)
     case ST_IDLE:
         begin_idle(c);
         if (c->in.n == 0)
-            c->ops->on_idle(c->owner);
+            c->codec.to->on_idle(c->codec.owner);
         break;
     case ST_LINGER:
-        io_shutdown(&c->io);
+        io_shutdown(&c->codec.io);
         c->stall_ms = http1_now_ms(c);
-        c->stall_mark = c->io.bytes_out;
+        c->stall_mark = c->codec.io.bytes_out;
         http1_wake_by(c, c->stall_ms + LIMIT_LINGER_MS);
         break;
     case ST_OVER:
@@ -275,7 +278,7 @@ static void enter(struct http1 *c, enum state next)
 /* Has the state use for more bytes? */
 static bool wants_input(const struct http1 *c)
 {
-    if (c->io.eof_in || c->io.failed)
+    if (c->codec.io.eof_in || c->codec.io.failed)
         return false;
     switch ((enum state)c->state) {
     case ST_IDLE:
@@ -292,10 +295,12 @@ static bool wants_input(const struct http1 *c)
     switch ((enum parse)c->parse) {
     case P_LENGTH:
     case P_CLOSE:
+    case P_TUNNEL:
     case P_CHUNK_DATA:
         return c->in.n == 0;
+    case P_UPGRADE:
     case P_DONE: /* to notice that the peer is gone, also behind some pipelined bytes */
-        return c->in.n == 0 || (c->is_server && c->in.n < READ_BYTES);
+        return c->in.n == 0 || (c->codec.is_server && c->in.n < READ_BYTES);
     case P_HEAD:
     case P_CHUNK_LINE:
     case P_CHUNK_CR:
@@ -309,13 +314,13 @@ static bool wants_input(const struct http1 *c)
 /* The peer's end of data, or a dead io. */
 static enum state on_end_of_input(struct http1 *c)
 {
-    bool failed = c->io.failed;
+    bool failed = c->codec.io.failed;
 
     switch ((enum state)c->state) {
     case ST_EXCHANGE:
         break;
     case ST_LINGER:
-        if (failed || io_is_shut(&c->io))
+        if (failed || io_is_shut(&c->codec.io))
             return ST_OVER;
         timer_set(&c->timer, http1_now_ms(c) + LINGER_POLL_MS); /* our answer is still on its way */
         return ST_LINGER;
@@ -328,9 +333,16 @@ static enum state on_end_of_input(struct http1 *c)
     }
     if (!c->stream)
         return after_pair(c);
-    if (!c->is_server && c->parse == P_CLOSE && !failed)
+    if (c->parse == P_TUNNEL && !failed && c->stream) { /* half-close is kept */
         http1_in_end(c);
-    if (!c->is_server &&
+        if (!c->stream->out_ended)
+            return ST_EXCHANGE;
+        http1_detach(c);
+        return ST_LINGER;
+    }
+    if (!c->codec.is_server && c->parse == P_CLOSE && !failed)
+        http1_in_end(c);
+    if (!c->codec.is_server &&
         c->parse == P_DONE) { /* if early, the owner decides what becomes of the request */
         c->close_after = true;
         if (!c->stream->out_ended)
@@ -338,8 +350,8 @@ static enum state on_end_of_input(struct http1 *c)
         http1_detach(c);
         return ST_OVER;
     }
-    detach_reset(c, !c->is_server && c->parse == P_HEAD && c->in.n == 0 && c->informational == 0 &&
-                            c->requests > 1 && c->io.bytes_out == c->out_start
+    detach_reset(c, !c->codec.is_server && c->parse == P_HEAD && c->in.n == 0 && c->informational == 0 &&
+                            c->codec.requests > 1 && c->codec.io.bytes_out == c->out_start
                         ? STREAM_RESET_REFUSED
                         : STREAM_RESET_CLOSED);
     return ST_OVER;
@@ -348,43 +360,43 @@ static enum state on_end_of_input(struct http1 *c)
 static enum state on_timer(struct http1 *c)
 {
     int64_t now = http1_now_ms(c), due = 0;
-    bool moved = c->io.bytes_out != c->stall_mark || io_pending(&c->io) == 0;
+    bool moved = c->codec.io.bytes_out != c->stall_mark || io_pending(&c->codec.io) == 0;
 
     switch ((enum state)c->state) {
     case ST_IDLE:
-        if (c->is_server && c->head_ms > 0) {
+        if (c->codec.is_server && c->head_ms > 0) {
             due = c->head_ms + LIMIT_HEAD_MS;
             if (now >= due)
                 return http1_refuse(c, 408, "the request head took too long");
         } else {
             due = idle_until(c);
             if (now >= due)
-                return c->is_server ? ST_LINGER : ST_OVER;
+                return c->codec.is_server ? ST_LINGER : ST_OVER;
         }
         break;
     case ST_EXCHANGE:
         if (moved) {
-            c->stall_mark = c->io.bytes_out;
+            c->stall_mark = c->codec.io.bytes_out;
             c->stall_ms = now;
         }
         due = c->stall_ms + LIMIT_WRITE_STALL_MS;
         if (now >= due) {
-            c->failure = "the peer takes no bytes";
+            c->codec.failure = "the peer takes no bytes";
             detach_reset(c, STREAM_RESET_TIMEOUT);
             return ST_OVER;
         }
         break;
     case ST_LINGER:
-        if (c->io.eof_in && io_is_shut(&c->io))
+        if (c->codec.io.eof_in && io_is_shut(&c->codec.io))
             return ST_OVER;
-        if (moved && !io_is_shut(&c->io)) {
-            c->stall_mark = c->io.bytes_out;
+        if (moved && !io_is_shut(&c->codec.io)) {
+            c->stall_mark = c->codec.io.bytes_out;
             c->stall_ms = now;
         }
-        due = c->stall_ms + (io_is_shut(&c->io) ? LIMIT_LINGER_MS : LIMIT_WRITE_STALL_MS);
+        due = c->stall_ms + (io_is_shut(&c->codec.io) ? LIMIT_LINGER_MS : LIMIT_WRITE_STALL_MS);
         if (now >= due)
             return ST_OVER;
-        due = MIN(due, now + (c->io.eof_in ? LINGER_POLL_MS : LIMIT_LINGER_MS));
+        due = MIN(due, now + (c->codec.io.eof_in ? LINGER_POLL_MS : LIMIT_LINGER_MS));
         break;
     case ST_UPGRADED:
     case ST_OVER:
@@ -415,22 +427,22 @@ static void step(struct http1 *c)
  * it again. A complete request is still answered. */
 static bool is_cut_short(const struct http1 *c)
 {
-    if (!c->is_server || !c->io.eof_in)
+    if (!c->codec.is_server || !c->codec.io.eof_in)
         return false;
     if (c->state == ST_IDLE)
         return true;
     if (c->state != ST_EXCHANGE || c->parse == P_DONE)
         return false;
-    return c->in.n == 0 || (c->parse != P_LENGTH && c->parse != P_CHUNK_DATA); /* those want room */
+    return c->in.n == 0 || (c->parse != P_TUNNEL && c->parse != P_LENGTH && c->parse != P_CHUNK_DATA); /* those want room */
 }
 
 static void read_some(struct http1 *c, size_t *budget)
 {
     size_t n = 0;
-    enum io_step got = io_read(&c->io, &c->in, MIN(READ_BYTES, *budget), &n);
+    enum io_step got = io_read(&c->codec.io, &c->in, MIN(READ_BYTES, *budget), &n);
 
     *budget -= MIN(n, *budget);
-    if (got != IO_OK || !c->io.more)
+    if (got != IO_OK || !c->codec.io.more)
         c->readable = false;
     if (c->in.n == 0)
         bytes_done(&c->in); /* an empty tail would hold a slice */
@@ -452,45 +464,47 @@ static void run(struct task *t, unsigned notes)
     if (notes & N_TIMER)
         settle(c, on_timer(c));
     step(c);
-    if (c->io.failed || is_cut_short(c))
+    if (c->codec.io.failed || is_cut_short(c))
         settle(c, on_end_of_input(c));
     while (c->readable && wants_input(c) && budget > 0)
         read_some(c, &budget);
     if (c->readable && wants_input(c))
         http1_kick(c);
     if (c->state == ST_OVER) {
-        if (!c->ended) {
-            c->ended = true;
+        if (!c->codec.ended) {
+            c->codec.ended = true;
             timer_stop(&c->timer);
-            c->ops->on_end(c->owner);
+            c->codec.to->on_end(c->codec.owner);
         }
         return;
     }
     if (c->state != ST_UPGRADED)
-        io_want_read(&c->io, wants_input(c));
+        io_want_read(&c->codec.io, wants_input(c));
 }
 
 /* Owner's calls */
 
-static void init(struct http1 *c, struct loop *l, struct io *io, const struct http1_owner_ops *ops,
+static void init(struct http1 *c, struct loop *l, struct io *io, const struct codec_owner_ops *ops,
                  void *owner, bool is_server)
 {
     memset(c, 0, sizeof(*c));
-    c->codec = (struct codec){&http1_live_ops, l};
-    c->ops = ops;
-    c->owner = owner;
-    c->is_server = is_server;
-    c->idle_ms_max = LIMIT_IDLE_MS;
+    c->codec = (struct codec){.ops = &http1_ops,
+                              .loop = l,
+                              .to = ops,
+                              .owner = owner,
+                              .version = 11,
+                              .is_server = is_server,
+                              .idle_ms_max = LIMIT_IDLE_MS};
     c->readable = true; /* a TLS session or a pair may hold bytes already */
     task_init(&c->task, l, run);
     timer_init(&c->timer, &c->task, N_TIMER);
-    io_move(&c->io, io, &c->task, 0);
+    io_move(&c->codec.io, io, &c->task, 0);
     begin_idle(c);
     http1_kick(c);
 }
 
 void http1_server_init(struct http1 *c, struct loop *l, struct io *io, struct bytes *first,
-                       const struct http1_owner_ops *ops, void *owner)
+                       const struct codec_owner_ops *ops, void *owner)
 {
     init(c, l, io, ops, owner, true);
     if (first)
@@ -498,30 +512,31 @@ void http1_server_init(struct http1 *c, struct loop *l, struct io *io, struct by
 }
 
 void http1_client_init(struct http1 *c, struct loop *l, struct io *io,
-                       const struct http1_owner_ops *ops, void *owner)
+                       const struct codec_owner_ops *ops, void *owner)
 {
     init(c, l, io, ops, owner, false);
 }
 
 bool http1_is_idle(const struct http1 *c)
 {
-    return c->state == ST_IDLE && c->in.n == 0 && !c->io.failed && !c->io.eof_in;
+    return c->state == ST_IDLE && c->in.n == 0 && !c->codec.io.failed && !c->codec.io.eof_in;
 }
 
 struct stream *http1_open_stream(struct http1 *c, struct task *owner, unsigned note_shift)
 {
     struct pair *p;
 
-    if (c->is_server || !http1_is_idle(c) || c->draining)
+    if (c->codec.is_server || !http1_is_idle(c) || c->codec.draining)
         return NULL;
     p = http1_pair_new(c);
     stream_own(&p->s, owner, note_shift);
     p->s.started_ms = http1_now_ms(c);
     c->stream = &p->s;
     c->state = ST_EXCHANGE;
-    c->requests++;
-    c->out_start = c->io.bytes_out;
-    c->stall_mark = c->io.bytes_out;
+    c->codec.requests++;
+    c->codec.streams = 1;
+    c->out_start = c->codec.io.bytes_out;
+    c->stall_mark = c->codec.io.bytes_out;
     c->stall_ms = http1_now_ms(c);
     http1_wake_by(c, c->stall_ms + LIMIT_WRITE_STALL_MS);
     http1_begin_head(c);
@@ -531,9 +546,9 @@ struct stream *http1_open_stream(struct http1 *c, struct task *owner, unsigned n
 
 void http1_drain(struct http1 *c)
 {
-    if (c->draining)
+    if (c->codec.draining)
         return;
-    c->draining = true;
+    c->codec.draining = true;
     if (c->state == ST_IDLE) {
         c->idle_ms = http1_now_ms(c);
         http1_wake_by(c, idle_until(c));
@@ -545,7 +560,7 @@ void http1_take_io(struct http1 *c, struct io *to, struct task *task, unsigned n
                    struct bytes *first)
 {
     bytes_move(first, &c->in, c->in.n);
-    io_move(to, &c->io, task, note_shift);
+    io_move(to, &c->codec.io, task, note_shift);
     if (c->readable) /* nobody will note again what was noted to us */
         task_note(task, (unsigned)IO_NOTE_READ << note_shift);
 }
@@ -557,5 +572,5 @@ void http1_close(struct http1 *c)
     timer_stop(&c->timer);
     task_forget(&c->task);
     c->state = ST_OVER;
-    c->ended = true;
+    c->codec.ended = true;
 }

@@ -16,36 +16,15 @@
 #include "proxy/wire/io.h"
 #include "proxy/wire/stream.h"
 
-struct http1;
-
-struct http1_owner_ops {
-    /* Server: a request head is complete. */
-    void (*on_stream)(void *owner, struct stream *s);
-    /* The message pair is finished and the connection is reusable (client: may go back to the pool;
-     * server: idle). */
-    void (*on_idle)(void *owner);
-    /* The connection is over (peer closed, failure, or http1_drain finished). Called once; the
-     * owner then calls http1_close. */
-    void (*on_end)(void *owner);
-};
-
 struct http1 {
     struct codec codec;
     struct task task;
-    struct io io;
     struct timer timer;
-    const struct http1_owner_ops *ops;
-    void *owner;
     struct bytes in;         /* unparsed */
     struct stream *stream;   /* the message pair under way, or NULL */
-    const char *failure;     /* protocol error in words, or NULL */
-    unsigned failure_status; /* what the server side answers by itself: 400, 408, 414, 417, 431,
-                                501, 505 */
-    uint64_t requests;       /* message pairs started on this connection */
-    int64_t idle_ms_max;     /* keep-alive limit; settable by the owner, default LIMIT_IDLE_MS */
     uint8_t state, parse;    /* private to http1.c, as all of these */
     uint8_t chunk;           /* where in a chunk's line */
-    bool is_server, draining, ended, close_after;
+    bool close_after;
     bool readable;         /* reading may give something without a note */
     bool allow_upgrade;    /* client, settable: a request with `upgrade` is sent as such and 101 is
                               taken */
@@ -65,14 +44,13 @@ struct http1 {
         stall_ms;        /* first byte of the head (0: none yet); idle since; stall_mark taken at */
     size_t linger_bytes; /* dropped after our last answer */
     uint8_t blank_lines; /* skipped before a request line */
-    struct str server_name; /* value of Server for answers the codec makes itself */
 };
 
 /* Takes over an established io (io_move) with bytes already read (`first`, may be NULL). */
 void http1_server_init(struct http1 *c, struct loop *l, struct io *io, struct bytes *first,
-                       const struct http1_owner_ops *ops, void *owner);
+                       const struct codec_owner_ops *ops, void *owner);
 void http1_client_init(struct http1 *c, struct loop *l, struct io *io,
-                       const struct http1_owner_ops *ops, void *owner);
+                       const struct codec_owner_ops *ops, void *owner);
 
 /* Client: start a message pair on an idle connection; NULL if it is not idle (any more). */
 struct stream *http1_open_stream(struct http1 *c, struct task *owner, unsigned note_shift);

@@ -6,7 +6,6 @@
  */
 #include <string.h>
 
-#include "mesh/base/addr.h"
 #include "mesh/base/limits.h"
 #include "proxy/wire/http1.h"
 
@@ -52,11 +51,6 @@ static bool is_value(char c)
     uint8_t u = (uint8_t)c;
 
     return (u >= 0x20 && u != 0x7f) || u == '\t';
-}
-
-static bool is_target(char c)
-{
-    return c > 0x20 && c < 0x7f && c != '#';
 }
 
 static bool is_blank(char c)
@@ -107,47 +101,6 @@ static const char *parse_version(struct cursor *c, struct http_head *h, unsigned
     return NULL;
 }
 
-static const char *check_port(struct str port)
-{
-    uint64_t value;
-
-    if (port.n > 0 && (port.n > 5 || !str_uint(port, 0, 65535, &value)))
-        return "malformed port";
-    return NULL;
-}
-
-/* host[:port], made lower case in place; a colon without digits is cut. Of RFC 3986's reg-name only
- * what a DNS name or a service may hold: letters, digits, '-', '.', '_', '~'. */
-static const char *check_authority(char *p, size_t n, struct str *out)
-{
-    size_t host = 0;
-    struct addr ip;
-    const char *why;
-
-    if (n == 0)
-        return "empty host";
-    for (size_t i = 0; i < n; i++)
-        p[i] = p[i] >= 'A' && p[i] <= 'Z' ? (char)(p[i] + 32) : p[i];
-    if (p[0] == '[') {
-        const char *close = memchr(p, ']', n);
-
-        host = close ? (size_t)(close - p) + 1 : 0;
-        if (host < 2 || !addr_parse_ip((struct str){p + 1, host - 2}, &ip) || ip.family != 6)
-            return "malformed IPv6 address";
-    } else {
-        while (host < n && ((p[host] >= 'a' && p[host] <= 'z') || is_digit(p[host]) ||
-                            (p[host] != '\0' && strchr("-._~", p[host]))))
-            host++;
-    }
-    if (host == 0 || (host < n && p[host] != ':'))
-        return "malformed host";
-    why = host < n ? check_port((struct str){p + host + 1, n - host - 1}) : NULL;
-    if (why)
-        return why;
-    *out = (struct str){p, host + 1 == n ? host : n};
-    return NULL;
-}
-
 /* http://authority/path: the authority replaces Host (RFC 9112 3.2.2). */
 static const char *parse_absolute(struct http_head *h, char *p, size_t n, size_t scheme)
 {
@@ -156,7 +109,7 @@ static const char *parse_absolute(struct http_head *h, char *p, size_t n, size_t
 
     while (stop < end && *stop != '/' && *stop != '?')
         stop++;
-    why = check_authority(from, (size_t)(stop - from), &h->authority);
+    why = http_check_authority(from, (size_t)(stop - from), &h->authority);
     if (why)
         return why;
     if (stop == end) {
@@ -204,7 +157,7 @@ static const char *parse_request_line(struct cursor *c, struct http_head *h, uns
         return "method not supported";
     }
     target = c->at;
-    while (is_target(*c->at))
+    while (http_is_target_char(*c->at))
         c->at++;
     target_bytes = (size_t)(c->at - target);
     if (target_bytes > LIMIT_TARGET_BYTES) {
@@ -433,7 +386,7 @@ static const char *apply_host(struct http_head *h, const struct facts *facts)
         return h->version == 11 ? "no Host" : NULL;
     copy = arena_alloc(h->arena, facts->host.n + 1);
     memcpy(copy, facts->host.p, facts->host.n);
-    why = check_authority(copy, facts->host.n, &authority);
+    why = http_check_authority(copy, facts->host.n, &authority);
     if (!why && h->authority.n == 0)
         h->authority = authority;
     return why;

@@ -78,7 +78,7 @@ static bool may_start(const struct http1 *c)
 {
     char first = bytes_front(&c->in).p[0];
 
-    return c->is_server ? http_is_token((struct str){&first, 1}) : first == 'H';
+    return c->codec.is_server ? http_is_token((struct str){&first, 1}) : first == 'H';
 }
 
 /* SCAN_FOUND with `*end` set, SCAN_MORE, or the failure: *why, *status. */
@@ -90,10 +90,10 @@ static enum scan find_head(struct http1 *c, size_t *end, unsigned *status, const
     *status = 400;
     if (c->in.n > 0 && c->head_ms == 0) {
         c->head_ms = http1_now_ms(c);
-        if (c->is_server)
+        if (c->codec.is_server)
             http1_wake_by(c, c->head_ms + LIMIT_HEAD_MS);
     }
-    if (c->in.n == 0 || (c->is_server && !skip_blank_lines(c, why)))
+    if (c->in.n == 0 || (c->codec.is_server && !skip_blank_lines(c, why)))
         return SCAN_MORE;
     if (c->scanned == 0 && !may_start(c)) {
         *why = "this is not HTTP";
@@ -130,6 +130,8 @@ static enum parse parse_of(struct http1 *c, const struct http_head *h)
         return P_CHUNK_LINE;
     case HTTP_BODY_CLOSE:
         return P_CLOSE;
+    case HTTP_BODY_TUNNEL:
+        return c->codec.is_server ? P_UPGRADE : P_TUNNEL;
     }
     return P_DONE;
 }
@@ -150,6 +152,22 @@ static void head_done(struct http1 *c, struct http_head *h)
         http1_in_end(c);
 }
 
+/* Whoever changes to another HTTP or to TLS would get past our rules. */
+static bool may_tunnel(const struct http_head *h)
+{
+    static const struct str never[] = {STR_INIT("h2c"), STR_INIT("http/"), STR_INIT("tls/")};
+
+    if (h->upgrade.n == 0 || h->framing != HTTP_BODY_NONE || !http_is_token(h->upgrade))
+        return false;
+    for (size_t i = 0; i < COUNT(never); i++) {
+        if (str_starts_nocase(h->upgrade, never[i]))
+            return false;
+    }
+    return true;
+}
+
+#define HTTP2_HEAD "PRI * HTTP/2.0\r\n\r\n" /* RFC 9113 3.4: how HTTP/2 begins, as HTTP/1.1 reads it */
+
 /* Server: a request head, if it is whole. */
 enum state http1_take_request(struct http1 *c)
 {
@@ -163,24 +181,33 @@ enum state http1_take_request(struct http1 *c)
         return http1_refuse(c, status, why);
     if (scan != SCAN_FOUND)
         return ST_IDLE;
+    if (c->codec.to->on_http2 && c->codec.requests == 0 &&
+        str_eq(bytes_flat(&c->in, end), STR(HTTP2_HEAD))) {
+        c->upgraded = true;
+        c->codec.to->on_http2(c->codec.owner);
+        return ST_UPGRADED;
+    }
     p = http1_pair_new(c);
     why =
         http1_parse_head(bytes_flat(&c->in, end).p, end, true, &p->s.arena, &p->s.in_head, &status);
     if (why) {
-        http1_pair_free(p);
+        stream_free(&p->s);
         return http1_refuse(c, status, why);
     }
     bytes_drop(&c->in, end);
-    if (c->io.tls)
+    if (c->codec.io.tls)
         p->s.in_head.scheme = STR("https");
     p->is_head = str_eq(p->s.in_head.method, STR("HEAD"));
+    if (c->codec.tunnels && may_tunnel(&p->s.in_head))
+        p->s.in_head.framing = HTTP_BODY_TUNNEL;
     p->s.started_ms = c->head_ms;
     c->stream = &p->s;
-    c->requests++;
+    c->codec.requests++;
+    c->codec.streams = 1;
     c->stall_ms = http1_now_ms(c);
     http1_wake_by(c, c->stall_ms + LIMIT_WRITE_STALL_MS);
     head_done(c, &p->s.in_head);
-    c->ops->on_stream(c->owner, &p->s);
+    c->codec.to->on_stream(c->codec.owner, &p->s);
     return ST_EXCHANGE;
 }
 
@@ -201,9 +228,16 @@ static bool has_body(const struct pair *p, const struct http_head *h)
 static enum state take_informational(struct http1 *c, struct pair *p, const struct http_head *h)
 {
     if (h->status == 101) {
-        if (!p->wants_upgrade || !p->s.out_ended)
+        if (!p->wants_upgrade || (!p->s.out_ended && !c->codec.tunnels))
             return http1_refuse(c, 502, "upgrade that nobody asked for");
         p->s.in_head = *h;
+        if (c->codec.tunnels) {
+            p->s.in_head.framing = HTTP_BODY_TUNNEL;
+            c->close_after = true;
+            head_done(c, &p->s.in_head);
+            stream_note(&p->s, STREAM_NOTE_ROOM);
+            return ST_EXCHANGE;
+        }
         p->s.in_has_head = p->s.in_ended = true;
         c->upgraded = true;
         stream_note(&p->s, STREAM_NOTE_HEAD | STREAM_NOTE_END);
@@ -241,6 +275,11 @@ enum state http1_take_response(struct http1 *c, bool *more)
     if (h.status < 200)
         return take_informational(c, p, &h);
     p->s.in_head = h;
+    if (c->out_framing == HTTP_BODY_TUNNEL && !p->s.out_ended) { /* it stays HTTP: our message was the head */
+        c->out_framing = HTTP_BODY_NONE;
+        p->s.out_ended = p->s.out_sent = true;
+        stream_note(&p->s, STREAM_NOTE_SENT);
+    }
     if (!has_body(p, &h)) {
         p->s.in_has_head = true;
         stream_note(&p->s, STREAM_NOTE_HEAD);
@@ -425,6 +464,7 @@ const char *http1_take_message(struct http1 *c, unsigned *status)
 
         switch ((enum parse)c->parse) {
         case P_HEAD:
+        case P_UPGRADE:
         case P_DONE:
             return NULL;
         case P_LENGTH:
@@ -439,6 +479,7 @@ const char *http1_take_message(struct http1 *c, unsigned *status)
                 c->parse = P_CHUNK_CR;
             break;
         case P_CLOSE:
+        case P_TUNNEL:
             take_body(c, UINT64_MAX);
             break;
         case P_CHUNK_LINE:

@@ -6,27 +6,14 @@
 #include "mesh/base/limits.h"
 #include "mesh/base/mem.h"
 
-/* Pairs */
-
 struct pair *http1_pair_new(struct http1 *c)
 {
     struct pair *p = mem_alloc(sizeof(*p));
 
-    memset(&p->s, 0, offsetof(struct stream, first));
-    p->s.codec = &c->codec;
-    p->dead = (struct codec){&http1_dead_ops, c->codec.loop};
+    stream_init(&p->s, &c->codec);
     p->c = c;
     p->is_head = p->wants_upgrade = false;
-    arena_init_with(&p->s.arena, p->s.first, sizeof(p->s.first));
-    bytes_init(&p->s.in);
     return p;
-}
-
-void http1_pair_free(struct pair *p)
-{
-    bytes_done(&p->s.in);
-    arena_done(&p->s.arena);
-    mem_free(p);
 }
 
 /* Writing */
@@ -156,7 +143,7 @@ static void write_head(struct http1 *c, const struct http_head *h, const struct 
     from = bytes_tail(&out, &room);
     if (room < max)
         from = big = mem_alloc(max);
-    at = put_start(from, h, !c->is_server);
+    at = put_start(from, h, !c->codec.is_server);
     at = put_fields(at, h->fields, h->count);
     at = put_framing(at, f);
     if (big)
@@ -164,14 +151,20 @@ static void write_head(struct http1 *c, const struct http_head *h, const struct 
     else
         bytes_commit(&out, (size_t)(at - from));
     mem_free(big);
-    io_write(&c->io, &out); /* a dead io drops it, and the driver hears of it by note */
+    io_write(&c->codec.io, &out); /* a dead io drops it, and the driver hears of it by note */
 }
 
 static struct framing frame_request_out(struct http1 *c, struct pair *p, const struct http_head *h,
                                         bool end)
 {
-    struct framing f = {.kind = HTTP_BODY_NONE, .close = c->draining};
+    struct framing f = {.kind = HTTP_BODY_NONE, .close = c->codec.draining};
 
+    if (c->codec.tunnels && h->framing == HTTP_BODY_TUNNEL) {
+        f.kind = HTTP_BODY_TUNNEL;
+        f.upgrade = h->upgrade;
+        p->wants_upgrade = true;
+        return f;
+    }
     if (end) {
         f.show_length = h->framing == HTTP_BODY_LENGTH || str_eq(h->method, STR("POST")) ||
                         str_eq(h->method, STR("PUT")) || str_eq(h->method, STR("PATCH"));
@@ -215,7 +208,7 @@ static struct framing frame_response_out(struct http1 *c, const struct pair *p,
         f.kind = HTTP_BODY_CHUNKED;
         f.show_chunked = true;
     }
-    f.close = c->close_after || c->draining || !p->s.in_head.keep_alive;
+    f.close = c->close_after || c->codec.draining || !p->s.in_head.keep_alive;
     return f;
 }
 
@@ -227,6 +220,8 @@ static void out_end(struct http1 *c, struct stream *s)
     }
     if (c->out_framing == HTTP_BODY_CLOSE)
         c->close_after = true;
+    if (c->out_framing == HTTP_BODY_TUNNEL)
+        io_shutdown(&c->codec.io);
     s->out_ended = s->out_sent = true;
     stream_note(s, STREAM_NOTE_SENT);
     http1_kick(c);
@@ -240,17 +235,29 @@ static void op_send_head(struct stream *s, const struct http_head *h, bool end)
 
     if (s->out_head_sent || s->out_ended)
         return;
-    if (c->is_server && h->status < 200) {
+    if (c->codec.is_server && h->status == 101 && c->parse == P_UPGRADE) {
+        f = (struct framing){.kind = HTTP_BODY_TUNNEL, .upgrade = h->upgrade};
+        write_head(c, h, &f);
+        s->out_head_sent = true;
+        c->out_framing = HTTP_BODY_TUNNEL;
+        c->parse = P_TUNNEL;
+        c->close_after = true;
+        http1_kick(c);
+        return;
+    }
+    if (c->codec.is_server && h->status < 200) {
         if (s->in_head.version == 11) {
             f = (struct framing){.kind = HTTP_BODY_NONE};
             write_head(c, h, &f);
         }
         return;
     }
-    if (!c->is_server)
+    if (c->parse == P_UPGRADE) /* it stays HTTP: the request was the head */
+        http1_in_end(c);
+    if (!c->codec.is_server)
         p->is_head = str_eq(h->method, STR("HEAD"));
-    f = c->is_server ? frame_response_out(c, p, h, end) : frame_request_out(c, p, h, end);
-    if (c->is_server && f.close)
+    f = c->codec.is_server ? frame_response_out(c, p, h, end) : frame_request_out(c, p, h, end);
+    if (c->codec.is_server && f.close)
         c->close_after = true;
     write_head(c, h, &f);
     s->out_head_sent = true;
@@ -265,9 +272,9 @@ static void put_chunk(struct http1 *c, struct bytes *from)
     char line[24], *at = put_uint(line, from->n, 16);
 
     at = put(at, STR("\r\n"));
-    io_write_str(&c->io, (struct str){line, (size_t)(at - line)});
-    io_write(&c->io, from);
-    io_write_str(&c->io, STR("\r\n")); /* as above: a dead io drops all three */
+    io_write_str(&c->codec.io, (struct str){line, (size_t)(at - line)});
+    io_write(&c->codec.io, from);
+    io_write_str(&c->codec.io, STR("\r\n")); /* as above: a dead io drops all three */
 }
 
 static void op_send_data(struct stream *s, struct bytes *from, bool end)
@@ -293,11 +300,11 @@ static void op_send_data(struct stream *s, struct bytes *from, bool end)
     else if (c->out_framing == HTTP_BODY_CHUNKED)
         put_chunk(c, from);
     else
-        io_write(&c->io, from); /* a dead io drops it */
+        io_write(&c->codec.io, from); /* a dead io drops it */
     if (!end)
         return;
     if (c->out_framing == HTTP_BODY_CHUNKED)
-        io_write_str(&c->io, STR("0\r\n\r\n"));
+        io_write_str(&c->codec.io, STR("0\r\n\r\n"));
     out_end(c, s);
 }
 
@@ -314,7 +321,7 @@ static void op_send_trailers(struct stream *s, const struct http_field *fields, 
         at = put(text, STR("0\r\n"));
         at = put_fields(at, fields, count);
         at = put(at, STR("\r\n"));
-        io_write_str(&c->io, (struct str){text, (size_t)(at - text)});
+        io_write_str(&c->codec.io, (struct str){text, (size_t)(at - text)});
         mem_free(text);
     }
     out_end(c, s);
@@ -322,8 +329,11 @@ static void op_send_trailers(struct stream *s, const struct http_field *fields, 
 
 static size_t op_room(const struct stream *s)
 {
-    size_t pending = io_pending(&CONTAINER(s->codec, struct http1, codec)->io);
+    const struct http1 *c = CONTAINER(s->codec, struct http1, codec);
+    size_t pending = io_pending(&c->codec.io);
 
+    if (c->out_framing == HTTP_BODY_TUNNEL && c->parse != P_TUNNEL)
+        return 0; /* not before the 101 */
     return pending < LIMIT_STREAM_HIGH ? LIMIT_STREAM_HIGH - pending : 0;
 }
 
@@ -351,7 +361,7 @@ static void op_release(struct stream *s)
     } else if (s->in_ended && s->out_ended) { /* the driver has not come round to it */
         http1_conclude(c);
         http1_kick(c);
-    } else if (c->is_server && s->out_ended) {
+    } else if (c->codec.is_server && s->out_ended) {
         http1_detach(c);
         c->close_after = true;
         http1_kick(c);
@@ -359,10 +369,32 @@ static void op_release(struct stream *s)
         s->owner = NULL; /* it has let go: no more notes */
         http1_end_now(c, STREAM_RESET_LOCAL);
     }
-    http1_pair_free(http1_pair_of(s));
+    stream_free(s);
 }
 
-const struct codec_ops http1_live_ops = {
+static struct stream *op_open(struct codec *c, struct task *owner, unsigned note_shift)
+{
+    return http1_open_stream(CONTAINER(c, struct http1, codec), owner, note_shift);
+}
+
+static size_t op_capacity(struct codec *c)
+{
+    const struct http1 *h = CONTAINER(c, struct http1, codec);
+
+    return http1_is_idle(h) && !c->draining;
+}
+
+static void op_drain(struct codec *c)
+{
+    http1_drain(CONTAINER(c, struct http1, codec));
+}
+
+static void op_close(struct codec *c)
+{
+    http1_close(CONTAINER(c, struct http1, codec));
+}
+
+const struct codec_ops http1_ops = {
     .send_head = op_send_head,
     .send_data = op_send_data,
     .send_trailers = op_send_trailers,
@@ -370,54 +402,10 @@ const struct codec_ops http1_live_ops = {
     .consumed = op_consumed,
     .reset = op_reset,
     .release = op_release,
-};
-
-/* After the connection: calls are harmless. */
-static void dead_send_head(struct stream *s, const struct http_head *h, bool end)
-{
-    (void)s; /* nobody is there */
-    (void)h;
-    (void)end;
-}
-
-static void dead_send_data(struct stream *s, struct bytes *from, bool end)
-{
-    (void)s; /* nobody is there */
-    (void)end;
-    bytes_done(from);
-}
-
-static void dead_send_trailers(struct stream *s, const struct http_field *fields, size_t count)
-{
-    (void)s; /* nobody is there */
-    (void)fields;
-    (void)count;
-}
-
-static size_t dead_room(const struct stream *s)
-{
-    (void)s; /* whatever comes is dropped */
-    return LIMIT_STREAM_HIGH;
-}
-
-static void dead_nothing(struct stream *s)
-{
-    (void)s; /* over already */
-}
-
-static void dead_release(struct stream *s)
-{
-    http1_pair_free(http1_pair_of(s));
-}
-
-const struct codec_ops http1_dead_ops = {
-    .send_head = dead_send_head,
-    .send_data = dead_send_data,
-    .send_trailers = dead_send_trailers,
-    .room = dead_room,
-    .consumed = dead_nothing,
-    .reset = dead_nothing,
-    .release = dead_release,
+    .open = op_open,
+    .capacity = op_capacity,
+    .drain = op_drain,
+    .close = op_close,
 };
 
 bool http1_upgrade(struct http1 *c, struct stream *s, struct str protocol)
@@ -425,7 +413,7 @@ bool http1_upgrade(struct http1 *c, struct stream *s, struct str protocol)
     struct http_head h;
     struct framing f = {.kind = HTTP_BODY_NONE, .upgrade = protocol};
 
-    if (c->stream != s || s->out_head_sent || !s->in_ended || c->io.failed)
+    if (c->stream != s || s->out_head_sent || !s->in_ended || c->codec.io.failed)
         return false;
     http_head_init(&h, &s->arena, false);
     h.status = 101;

@@ -19,6 +19,8 @@ enum parse {
     P_CHUNK_CR,
     P_CHUNK_LF,
     P_TRAILERS,
+    P_UPGRADE, /* server: what follows the head depends on our answer */
+    P_TUNNEL,  /* bytes of the upgraded protocol, to the end of the connection */
     P_DONE,
 };
 
@@ -37,8 +39,7 @@ enum chunk {
 /* One message pair. */
 struct pair {
     struct stream s;   /* first: a stream is cast back */
-    struct codec dead; /* s.codec once the connection is gone or done with this pair */
-    struct http1 *c;   /* NULL then */
+    struct http1 *c;   /* NULL once the connection is gone or done with this pair */
     bool is_head;      /* of the request's method: the answer has no body */
     bool wants_upgrade;
 };
@@ -79,8 +80,6 @@ const char *http1_take_message(struct http1 *c, unsigned *status);
 
 /* ---- http1_out.c ---- */
 
-extern const struct codec_ops http1_live_ops;
-extern const struct codec_ops http1_dead_ops; /* after the connection: calls are harmless */
+extern const struct codec_ops http1_ops;
 
 struct pair *http1_pair_new(struct http1 *c);
-void http1_pair_free(struct pair *p);

@@ -160,9 +160,9 @@ static void fill_in(struct request *q)
     r->gid = c->gid;
     r->pid = c->pid;
     r->owner = c->serve->o.owner;
-    if (c->http.io.tls) {
-        r->peer_uri = tls_peer_uri(c->http.io.tls);
-        r->peer_fingerprint = tls_peer_fingerprint(c->http.io.tls);
+    if (c->http.codec.io.tls) {
+        r->peer_uri = tls_peer_uri(c->http.codec.io.tls);
+        r->peer_fingerprint = tls_peer_fingerprint(c->http.codec.io.tls);
     }
 }
 
@@ -284,17 +284,18 @@ static void on_http_end(void *owner)
     task_note(&c->task, CONN_END);
 }
 
-static const struct http1_owner_ops http_ops = {request_new, on_http_idle, on_http_end};
+static const struct codec_owner_ops http_ops = {
+    .on_stream = request_new, .on_idle = on_http_idle, .on_end = on_http_end};
 
 static void conn_speak(struct conn *c)
 {
     timer_stop(&c->timer);
     c->is_http = true;
     http1_server_init(&c->http, c->serve->loop, &c->io, NULL, &http_ops, c);
-    c->http.server_name = c->serve->server_name;
+    c->http.codec.server_name = c->serve->server_name;
     if (c->serve->o.idle_ms) {
-        c->http.idle_ms_max = c->serve->o.idle_ms;
-        timer_in(&c->http.timer, c->http.idle_ms_max); /* its first idling has begun with another */
+        c->http.codec.idle_ms_max = c->serve->o.idle_ms;
+        timer_in(&c->http.timer, c->http.codec.idle_ms_max); /* its first idling has begun with another */
     }
 }
 
@@ -578,7 +579,7 @@ size_t serve_more(struct serve_request *r, struct str part)
     bytes_init(&out);
     bytes_append(&out, part);
     stream_send_data(q->stream, &out, false);
-    return io_pending(&q->conn->http.io);
+    return io_pending(&q->conn->http.codec.io);
 }
 
 void serve_end(struct serve_request *r)
@@ -600,7 +601,7 @@ void serve_upgrade(struct serve_request *r, const char *protocol, struct io *to,
     struct conn *c = q->conn;
 
     if (!q->over && !q->begun && !http1_upgrade(&c->http, q->stream, str_from(protocol)))
-        io_close(&c->http.io); /* the new owner finds a dead io */
+        io_close(&c->http.codec.io); /* the new owner finds a dead io */
     http1_take_io(&c->http, to, task, note_shift, first);
     task_note(task, (unsigned)IO_NOTE_READ << note_shift);
     if (!q->over)

@@ -1,5 +1,10 @@
 #include "proxy/wire/stream.h"
 
+#include <string.h>
+
+#include "mesh/base/limits.h"
+#include "mesh/base/mem.h"
+
 void stream_own(struct stream *s, struct task *task, unsigned note_shift)
 {
     unsigned waiting = s->noted;
@@ -18,3 +23,64 @@ void stream_note(struct stream *s, unsigned bits)
     else
         s->noted |= bits;
 }
+
+void stream_init(struct stream *s, struct codec *c)
+{
+    memset(s, 0, offsetof(struct stream, first));
+    s->codec = c;
+    arena_init_with(&s->arena, s->first, sizeof(s->first));
+    bytes_init(&s->in);
+}
+
+void stream_free(struct stream *s)
+{
+    bytes_done(&s->in);
+    arena_done(&s->arena);
+    mem_free(s);
+}
+
+/* ---- after the connection ---- */
+
+static void dead_send_head(struct stream *s, const struct http_head *h, bool end)
+{
+    (void)s; /* nobody is there */
+    (void)h;
+    (void)end;
+}
+
+static void dead_send_data(struct stream *s, struct bytes *from, bool end)
+{
+    (void)s; /* nobody is there */
+    (void)end;
+    bytes_done(from);
+}
+
+static void dead_send_trailers(struct stream *s, const struct http_field *fields, size_t count)
+{
+    (void)s; /* nobody is there */
+    (void)fields;
+    (void)count;
+}
+
+static size_t dead_room(const struct stream *s)
+{
+    (void)s; /* whatever comes is dropped */
+    return LIMIT_STREAM_HIGH;
+}
+
+static void dead_nothing(struct stream *s)
+{
+    (void)s; /* over already */
+}
+
+static const struct codec_ops dead_ops = {
+    .send_head = dead_send_head,
+    .send_data = dead_send_data,
+    .send_trailers = dead_send_trailers,
+    .room = dead_room,
+    .consumed = dead_nothing,
+    .reset = dead_nothing,
+    .release = stream_free,
+};
+
+struct codec codec_dead = {.ops = &dead_ops};

@@ -16,6 +16,7 @@
 #include "mesh/base/loop.h"
 #include "proxy/wire/bytes.h"
 #include "proxy/wire/http.h"
+#include "proxy/wire/io.h"
 
 /* Notes to the owner's task, shifted left by stream->note_shift. */
 enum {
@@ -35,6 +36,7 @@ enum stream_reset {
     STREAM_RESET_REFUSED,  /* certainly not processed: a pooled connection closed before any byte of
                               the answer and  before it can have read ours, or HTTP/2 REFUSED_STREAM
                             */
+    STREAM_RESET_PEER,     /* HTTP/2: the peer reset this stream alone */
     STREAM_RESET_PROTOCOL, /* the peer broke HTTP; the detail is in the codec's `failure` */
     STREAM_RESET_TIMEOUT,
     STREAM_RESET_LOCAL, /* stream_reset was called, or the codec was closed by its owner */
@@ -51,11 +53,43 @@ struct codec_ops {
     void (*consumed)(struct stream *s);
     void (*reset)(struct stream *s);
     void (*release)(struct stream *s);
+    /* of the whole connection */
+    struct stream *(*open)(struct codec *c, struct task *owner, unsigned note_shift);
+    size_t (*capacity)(struct codec *c);
+    void (*drain)(struct codec *c);
+    void (*close)(struct codec *c);
 };
 
+/* What a connection tells its owner; called inside the codec's step: it may create objects, own the stream and note
+ * tasks, nothing else. */
+struct codec_owner_ops {
+    /* Server: a request head is complete. */
+    void (*on_stream)(void *owner, struct stream *s);
+    /* A message pair is finished and another one may begin (client: there is capacity; HTTP/1.1 server: it is idle). */
+    void (*on_idle)(void *owner);
+    /* The connection is over (peer closed, failure, or codec_drain finished). Called once; the owner then calls
+     * codec_close. */
+    void (*on_end)(void *owner);
+    /* HTTP/1.1 server: the client speaks HTTP/2 (http1_is_http2), and the io may be taken for that. NULL: refused. */
+    void (*on_http2)(void *owner);
+};
+
+/* One connection: what HTTP/1.1 and HTTP/2 have in common. */
 struct codec {
     const struct codec_ops *ops;
     struct loop *loop;
+    const struct codec_owner_ops *to;
+    void *owner;
+    struct io io;
+    struct str server_name;  /* settable: value of Server for answers the codec makes itself */
+    const char *failure;     /* protocol error in words, or NULL */
+    unsigned failure_status; /* what the server side answers by itself: 400, 408, 414, 417, 431, 501, 505 */
+    unsigned streams;        /* message pairs under way */
+    uint64_t requests;       /* message pairs started on this connection */
+    int64_t idle_ms_max;     /* without a message pair; settable, default LIMIT_IDLE_MS */
+    uint8_t version;         /* 11 or 20 */
+    bool is_server, draining, ended;
+    bool tunnels; /* settable: requests with `upgrade` become tunnels when the answer is 101 (HTTP_BODY_TUNNEL) */
 };
 
 struct stream {
@@ -119,3 +153,32 @@ static inline void stream_release(struct stream *s)
 {
     s->codec->ops->release(s);
 }
+
+/* Client: start a message pair. NULL if the connection takes none (any more). */
+static inline struct stream *codec_open(struct codec *c, struct task *owner, unsigned note_shift)
+{
+    return c->ops->open(c, owner, note_shift);
+}
+/* Client: how many more message pairs may begin now. */
+static inline size_t codec_capacity(struct codec *c)
+{
+    return c->ops->capacity(c);
+}
+/* Finish what is under way, take nothing new, then close. */
+static inline void codec_drain(struct codec *c)
+{
+    c->ops->drain(c);
+}
+/* Now: streams are noted RESET_LOCAL. */
+static inline void codec_close(struct codec *c)
+{
+    c->ops->close(c);
+}
+
+/* ---- for codecs ---- */
+
+/* What a stream belongs to once its connection has no more to do with it: calls are harmless. */
+extern struct codec codec_dead;
+/* A stream is the first member of what its codec allocates for it. */
+void stream_init(struct stream *s, struct codec *c);
+void stream_free(struct stream *s);

@@ -87,7 +87,7 @@ static void drain(struct task *t, unsigned notes)
         must(world.s->in_head.framing != HTTP_BODY_LENGTH ||
              world.s->in_body_bytes == world.s->in_head.content_length ||
              world.s->in_body_bytes == 0);
-    if (world.codec.is_server && world.s->in_ended) {
+    if (world.codec.codec.is_server && world.s->in_ended) {
         http_head_init(&h, &world.s->arena, false);
         h.status = 204;
         stream_send_head(world.s, &h, true);
@@ -128,7 +128,8 @@ static void on_end(void *owner)
     world.over = true;
 }
 
-static const struct http1_owner_ops ops = {on_stream, on_idle, on_end};
+static const struct codec_owner_ops ops = {
+    .on_stream = on_stream, .on_idle = on_idle, .on_end = on_end};
 
 static void ask(void)
 {

@@ -138,7 +138,10 @@ TEST(protocols_decide_what_a_listener_does)
     CHECK_INT(l->protocol, APP_SNIFF);
     CHECK_TEXT(world_vhost_text(&w, l->http, "p"), "7000||p.default");
     CHECK_TEXT(world_tcp(&w, l), "7000||p.default");
-    CHECK_INT(world_listener(&w, "10.1.0.3:9000")->protocol, APP_TCP);
+    CHECK_INT(world_listener(&w, "10.1.0.3:9000")->protocol, APP_HTTP);
+    CHECK_INT(world_cluster(&w, "9000||p.default")->http, CLUSTER_HTTP2);
+    CHECK_INT(world_cluster(&w, "7000||p.default")->http, CLUSTER_HTTP_SAME);
+    CHECK_INT(world_cluster(&w, "7001||p.default")->http, CLUSTER_HTTP1);
     l = world_listener(&w, "10.1.0.3:7001");
     CHECK_INT(l->protocol, APP_HTTP);
     CHECK_INT(l->tcp_count, 0); /* opaque bytes are refused there */

@@ -127,7 +127,7 @@ TEST(a_core_service_gets_its_protocol_from_name_or_app_protocol)
     CHECK_STR(s->ports[2].protocol, "");
     CHECK_INT(s->type, SERVICE_HEADLESS);
     docs_done(&d);
-    CHECK_REFUSED(SVC("  ports:\n  - {name: grpc, port: 80}\n"), FIND_NOT_YET, 8, "GRPC");
+    CHECK_REFUSED(SVC("  ports:\n  - {name: grpc-web, port: 80}\n"), FIND_NOT_YET, 8, "GRPC-WEB");
     CHECK_REFUSED(SVC("  ports:\n  - port: 80\n    nodePort: 30000\n"), FIND_UNSUPPORTED, 9,
                   "nodePort");
     CHECK_REFUSED(SVC("  type: LoadBalancer\n  ports: [{port: 80}]\n"), FIND_UNSUPPORTED, 7,
@@ -246,8 +246,8 @@ TEST(what_is_not_built_is_refused_with_its_place)
     CHECK_REFUSED(WE("  address: 10.0.0.1\n  network: n\n"), FIND_NOT_YET, 8, "network");
     CHECK_REFUSED(WE("  address: example.com\n"), FIND_NOT_YET, 7, "host name");
     CHECK_REFUSED(
-        GW("  servers:\n  - {port: {number: 80, name: a, protocol: GRPC}, hosts: ['*']}\n"),
-        FIND_NOT_YET, 8, "GRPC");
+        GW("  servers:\n  - {port: {number: 80, name: a, protocol: GRPC-WEB}, hosts: ['*']}\n"),
+        FIND_NOT_YET, 8, "GRPC-WEB");
     CHECK_REFUSED(VS("  hosts: [a]\n  http:\n  - match: [{statPrefix: a}]\n    route: "
                      "[{destination: {host: a}}]\n"),
                   FIND_UNSUPPORTED, 9, "statPrefix");

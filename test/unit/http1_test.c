@@ -245,7 +245,7 @@ TEST(too_many_informational_answers_are_a_failure)
     for (unsigned i = 0; i <= LIMIT_INFORMATIONAL; i++)
         peer_say(&r->origins[0], STR("HTTP/1.1 102 Processing\r\n\r\n"));
     check_client(r, "HTTP/1.1 102 Processing\r\n\r\n" BAD);
-    CHECK_TEXT(r->up.failure, "too many informational answers");
+    CHECK_TEXT(r->up.codec.failure, "too many informational answers");
     finish(r);
 }
 
@@ -258,7 +258,7 @@ TEST(pipelined_requests_are_answered_in_order_on_one_upstream_connection)
     check_client(r, OK "content-length: 1\r\n\r\nx" OK "content-length: 1\r\n\r\nx" OK
                        "content-length: 1\r\n\r\nx");
     CHECK_INT(r->origin_count, 1);
-    CHECK_INT(r->up.requests, 3);
+    CHECK_INT(r->up.codec.requests, 3);
     finish(r);
 }
 
@@ -284,7 +284,7 @@ TEST(bytes_on_an_idle_upstream_connection_close_it)
     peer_say(&r->origins[0], STR("H"));
     turns(r->loop, 10);
     CHECK(r->up_over);
-    CHECK_TEXT(r->up.failure, "bytes on an idle connection");
+    CHECK_TEXT(r->up.codec.failure, "bytes on an idle connection");
     finish(r);
 }
 
@@ -367,7 +367,7 @@ TEST(an_idle_connection_is_closed_in_the_end)
 {
     struct relay *r = begin();
 
-    r->down.idle_ms_max = 60000;
+    r->down.codec.idle_ms_max = 60000;
     script = OK "Content-Length: 0\r\n\r\n";
     peer_say(&r->client, STR(GET));
     turns(r->loop, 40);
@@ -482,7 +482,7 @@ TEST(a_peer_that_takes_nothing_for_long_is_closed)
         turns(r->loop, 20);
     }
     CHECK(r->down_over);
-    CHECK_TEXT(r->down.failure, "the peer takes no bytes");
+    CHECK_TEXT(r->down.codec.failure, "the peer takes no bytes");
     mem_free(block);
     finish(r);
 }
@@ -517,7 +517,7 @@ TEST(too_much_chunk_framing_is_refused)
     peer_say(&r->client, buf_str(&text));
     buf_done(&text);
     turns(r->loop, 400);
-    CHECK_TEXT(r->down.failure, "too much chunk framing");
+    CHECK_TEXT(r->down.codec.failure, "too much chunk framing");
     finish(r);
 }
 

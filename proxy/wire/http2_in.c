@@ -1,0 +1,565 @@
+/* What nghttp2 tells of the peer: heads, bodies, ends. Callbacks fill streams and note; a stream that breaks a rule of ours
+ * is answered or reset, and what does not deserve that ends the connection. */
+#include "proxy/wire/http2_parts.h"
+
+#include <string.h>
+
+#include "mesh/base/hash.h"
+#include "mesh/base/limits.h"
+#include "mesh/base/mem.h"
+#include "mesh/base/text.h"
+
+#define SHARE_BYTES      2048u /* smaller pieces of a body are copied: each would hold a whole slice */
+#define FIELD_EXTRA      32u   /* RFC 7541 4.1 */
+#define RESET_COST       1
+#define WINDOW_WORTH     4     /* frames that one of data excuses */
+
+static bool is_request_head(const struct http2 *c, const nghttp2_frame *f)
+{
+    return c->codec.is_server && f->hd.type == NGHTTP2_HEADERS &&
+           f->headers.cat == NGHTTP2_HCAT_REQUEST;
+}
+
+static struct http2_stream *find(const struct http2 *c, int32_t id)
+{
+    return nghttp2_session_get_stream_user_data(c->session, id);
+}
+
+static struct str text_of(const uint8_t *p, size_t n)
+{
+    return (struct str){(const char *)p, n};
+}
+
+/* ---- frames ---- */
+
+/* Ids only grow. What is below the newest was closed, which nghttp2 remembers, or left out (RFC 9113 5.1.1), which it does
+ * not. */
+static bool check_id(struct http2 *c, int32_t id)
+{
+    if (!c->codec.is_server || id % 2 == 0 || id == 0)
+        return true; /* nghttp2 judges those */
+    if (id > c->newest) {
+        if (id > c->newest + 2) {
+            c->skipped_from = c->newest ? c->newest + 2 : 1;
+            c->skipped_to = id - 2;
+        }
+        c->newest = id;
+        return true;
+    }
+    if (id >= c->skipped_from && id <= c->skipped_to)
+        return http2_fail(c, NGHTTP2_PROTOCOL_ERROR, "stream ids must grow");
+    return true;
+}
+
+static bool check_frame(struct http2 *c, const nghttp2_frame_hd *hd)
+{
+    switch (hd->type) {
+    case NGHTTP2_HEADERS:
+        c->continuations = 0;
+        if (!(hd->flags & NGHTTP2_FLAG_END_HEADERS)) {
+            c->head_ms = http2_now_ms(c);
+            http2_wake_by(c, c->head_ms + LIMIT_HEAD_MS);
+        }
+        return check_id(c, hd->stream_id);
+    case NGHTTP2_CONTINUATION:
+        if (++c->continuations > LIMIT_H2_CONTINUATION)
+            return http2_fail(c, NGHTTP2_ENHANCE_YOUR_CALM, "too many parts of a head");
+        return true;
+    case NGHTTP2_DATA:
+        if (hd->length > 0 || (hd->flags & NGHTTP2_FLAG_END_STREAM))
+            return true;
+        break;
+    default:
+        break;
+    }
+    return http2_charge(c, &c->frames, 1);
+}
+
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
+{
+    struct http2 *c = arg;
+
+    (void)session; /* it is the connection's */
+    return check_frame(c, hd) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+/* ---- heads ---- */
+
+static void begin_head(struct http2_stream *h)
+{
+    http_head_init(&h->head, &h->s.arena, h->c->codec.is_server);
+    h->head.version = 20;
+    h->head_bytes = h->field_count = 0;
+    h->protocol = STR_NONE;
+    h->in_trailers = h->s.in_has_head;
+    if (h->in_trailers)
+        h->s.in_trailer_count = 0;
+}
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *f, void *arg)
+{
+    struct http2 *c = arg;
+    struct http2_stream *h;
+
+    if (f->hd.type != NGHTTP2_HEADERS)
+        return 0;
+    h = find(c, f->hd.stream_id);
+    if (!h && is_request_head(c, f)) {
+        h = http2_stream_new(c, f->hd.stream_id);
+        (void)nghttp2_session_set_stream_user_data(session, h->id, h); /* it was opened just now */
+    }
+    if (h)
+        begin_head(h);
+    return 0;
+}
+
+static void is_bad(struct http2_stream *h, unsigned status, const char *why)
+{
+    if (h->bad.n > 0)
+        return;
+    h->bad = str_from(why);
+    h->bad_status = status;
+}
+
+static bool is_dropped(struct str name)
+{
+    return str_eq(name, STR("http2-settings")) || str_eq(name, STR("keep-alive")) ||
+           str_eq(name, STR("proxy-connection"));
+}
+
+static void take_length(struct http2_stream *h, struct str value)
+{
+    if (!str_uint(value, 0, INT64_MAX, &h->head.content_length))
+        is_bad(h, 400, "malformed Content-Length");
+    else
+        h->head.framing = HTTP_BODY_LENGTH;
+}
+
+static void take_expect(struct http2_stream *h, struct str value)
+{
+    h->head.expect_continue = str_eq_nocase(value, STR("100-continue"));
+    if (!h->head.expect_continue)
+        is_bad(h, 417, "unknown expectation");
+}
+
+static void take_pseudo(struct http2_stream *h, struct str name, struct str value)
+{
+    struct str kept = arena_str(&h->s.arena, value);
+    uint64_t status;
+
+    if (str_eq(name, STR(":method")))
+        h->head.method = kept;
+    else if (str_eq(name, STR(":path")))
+        h->head.path = kept;
+    else if (str_eq(name, STR(":authority")))
+        h->head.authority = kept;
+    else if (str_eq(name, STR(":protocol")))
+        h->protocol = kept;
+    else if (str_eq(name, STR(":status")) && str_uint(value, 100, 999, &status))
+        h->head.status = (unsigned)status;
+}
+
+static void take_field(struct http2_stream *h, struct str name, struct str value)
+{
+    bool request = h->head.is_request;
+
+    if (name.n > 0 && name.p[0] == ':')
+        take_pseudo(h, name, value);
+    else if (str_eq(name, STR("content-length")))
+        take_length(h, value);
+    else if (request && str_eq(name, STR("expect")))
+        take_expect(h, value);
+    else if (!is_dropped(name))
+        http_add(&h->head, name, value);
+}
+
+static void take_trailer(struct http2_stream *h, struct str name, struct str value)
+{
+    struct stream *s = &h->s;
+
+    if (h->head_bytes > LIMIT_TRAILER_BYTES) {
+        is_bad(h, 431, "trailers are too long");
+        return;
+    }
+    if (!s->in_trailers)
+        s->in_trailers = arena_alloc(&s->arena, LIMIT_HEADERS * sizeof(*s->in_trailers));
+    s->in_trailers[s->in_trailer_count++] =
+        (struct http_field){arena_str(&s->arena, name), arena_str(&s->arena, value)};
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *f, const uint8_t *name,
+                     size_t name_bytes, const uint8_t *value, size_t value_bytes, uint8_t flags,
+                     void *arg)
+{
+    struct http2 *c = arg;
+    struct http2_stream *h = find(c, f->hd.stream_id);
+
+    (void)session; /* it is the connection's */
+    (void)flags;   /* whether it may be indexed is decided anew */
+    if (!h)
+        return 0;
+    h->head_bytes += name_bytes + value_bytes + FIELD_EXTRA;
+    if (++h->field_count > LIMIT_H2_FIELDS_SEEN) {
+        (void)http2_fail(c, NGHTTP2_ENHANCE_YOUR_CALM, "too many fields");
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    }
+    if (h->field_count > LIMIT_HEADERS + 4 || h->head_bytes > LIMIT_HEAD_BYTES)
+        is_bad(h, 431, "head is too long");
+    if (h->bad.n > 0)
+        return 0;
+    if (h->in_trailers)
+        take_trailer(h, text_of(name, name_bytes), text_of(value, value_bytes));
+    else
+        take_field(h, text_of(name, name_bytes), text_of(value, value_bytes));
+    return 0;
+}
+
+/* ---- a request's head is whole ---- */
+
+/* RFC 9113 8.2.3: pieces of Cookie are one field for everybody else. */
+static void join_cookies(struct http_head *h)
+{
+    size_t count = 0, bytes = 0, kept = 0;
+    char *all, *at;
+
+    for (size_t i = 0; i < h->count; i++) {
+        if (!str_eq(h->fields[i].name, STR("cookie")))
+            continue;
+        count++;
+        bytes += h->fields[i].value.n + 2;
+    }
+    if (count < 2)
+        return;
+    all = at = arena_alloc(h->arena, bytes);
+    for (size_t i = 0; i < h->count; i++) {
+        struct http_field f = h->fields[i];
+
+        if (!str_eq(f.name, STR("cookie"))) {
+            h->fields[kept++] = f;
+            continue;
+        }
+        if (at > all) {
+            *at++ = ';';
+            *at++ = ' ';
+        }
+        if (f.value.n > 0)
+            memcpy(at, f.value.p, f.value.n);
+        at += f.value.n;
+    }
+    h->count = kept;
+    http_add(h, STR("cookie"), (struct str){all, (size_t)(at - all)});
+}
+
+/* :authority goes before Host; where both are there they must agree (RFC 9113 8.3.1). */
+static void settle_authority(struct http2_stream *h)
+{
+    struct http_head *head = &h->head;
+    struct str host, checked;
+    char *copy;
+    bool has_host = http_get(head, STR("host"), &host);
+
+    if (has_host && head->authority.n > 0 && !str_eq_nocase(host, head->authority)) {
+        is_bad(h, 400, "Host and :authority differ");
+        return;
+    }
+    if (head->authority.n == 0 && has_host)
+        head->authority = host;
+    http_remove(head, STR("host"));
+    if (head->authority.n == 0)
+        return; /* refused where requests are routed */
+    copy = arena_alloc(head->arena, head->authority.n);
+    memcpy(copy, head->authority.p, head->authority.n);
+    if (http_check_authority(copy, head->authority.n, &checked))
+        is_bad(h, 400, "malformed authority");
+    head->authority = checked;
+}
+
+static void check_path(struct http2_stream *h)
+{
+    struct str p = h->head.path;
+
+    if (p.n > LIMIT_TARGET_BYTES)
+        is_bad(h, 414, "request target is too long");
+    if (p.n == 0 || (p.p[0] != '/' && !str_eq(p, STR("*"))) ||
+        (p.p[0] == '*' && !str_eq(h->head.method, STR("OPTIONS"))))
+        is_bad(h, 400, "malformed request target");
+    for (size_t i = 0; i < p.n; i++) {
+        if (!http_is_target_char(p.p[i]))
+            is_bad(h, 400, "malformed request target");
+    }
+}
+
+/* RFC 8441 has no Sec-WebSocket-Key; a server of HTTP/1.1 wants one. */
+static void add_websocket_key(struct http2_stream *h)
+{
+    struct buf text;
+    uint64_t nonce[2] = {(uint64_t)(uintptr_t)h * UINT64_C(0x9e3779b97f4a7c15),
+                         (uint64_t)http2_now_ms(h->c) * UINT64_C(0xbf58476d1ce4e5b9) + (uint64_t)h->id};
+
+    buf_init(&text, 64);
+    text_base64(&text, (struct str){(const char *)nonce, sizeof(nonce)});
+    http_set(&h->head, STR("sec-websocket-key"), buf_str(&text));
+    buf_done(&text);
+}
+
+/* An extended CONNECT is told as HTTP/1.1 has it. */
+static void settle_tunnel(struct http2_stream *h, bool ended)
+{
+    if (h->protocol.n == 0 || str_starts_nocase(h->protocol, STR("h2c")) || !h->c->codec.tunnels ||
+        !http_is_token(h->protocol)) {
+        is_bad(h, 501, "method not supported");
+        return;
+    }
+    if (ended || h->head.framing == HTTP_BODY_LENGTH)
+        is_bad(h, 400, "a tunnel has no length");
+    h->head.method = STR("GET");
+    h->head.upgrade = h->protocol;
+    h->head.framing = HTTP_BODY_TUNNEL;
+    h->is_tunnel = true;
+    if (str_eq_nocase(h->protocol, STR("websocket")))
+        add_websocket_key(h);
+}
+
+void http2_end_in(struct http2_stream *h)
+{
+    if (h->s.in_ended)
+        return;
+    h->s.in_ended = true;
+    stream_note(&h->s, STREAM_NOTE_END);
+}
+
+static void refuse(struct http2 *c, struct http2_stream *h, bool ended)
+{
+    int32_t id = h->id;
+    unsigned status = h->bad_status;
+
+    c->codec.failure_status = status;
+    h->released = true; /* nobody has seen it */
+    http2_detach(h, STREAM_RESET_LOCAL);
+    http2_answer(c, id, status, ended);
+}
+
+static void request_done(struct http2 *c, struct http2_stream *h, bool ended)
+{
+    struct http_head *head = &h->head;
+
+    head->scheme = c->codec.io.tls ? STR("https") : STR("http");
+    if (head->framing != HTTP_BODY_LENGTH)
+        head->framing = ended ? HTTP_BODY_NONE : HTTP_BODY_CHUNKED;
+    settle_authority(h);
+    if (str_eq(head->method, STR("CONNECT")))
+        settle_tunnel(h, ended);
+    if (h->bad.n == 0)
+        check_path(h);
+    if (h->bad.n > 0) {
+        refuse(c, h, ended);
+        return;
+    }
+    join_cookies(head);
+    h->is_head = str_eq(head->method, STR("HEAD"));
+    h->s.in_head = *head;
+    h->s.in_has_head = true;
+    http2_reward(&c->frames, WINDOW_WORTH);
+    stream_note(&h->s, STREAM_NOTE_HEAD);
+    if (ended)
+        http2_end_in(h);
+    c->codec.to->on_stream(c->codec.owner, &h->s);
+}
+
+/* ---- a response's head is whole ---- */
+
+static void break_off(struct http2 *c, struct http2_stream *h, const char *why)
+{
+    c->codec.failure = why;
+    (void)nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, h->id, NGHTTP2_PROTOCOL_ERROR);
+    http2_detach(h, STREAM_RESET_PROTOCOL);
+}
+
+/* The answer to an extended CONNECT; all but a 2xx says that it stays HTTP. */
+static void settle_tunnel_answer(struct http2_stream *h)
+{
+    struct http_head *head = &h->head;
+
+    if (head->status >= 200 && head->status < 300) {
+        head->status = 101;
+        head->upgrade = h->asked;
+        head->framing = HTTP_BODY_TUNNEL;
+        if (h->accept.n > 0)
+            http_set(head, STR("sec-websocket-accept"), h->accept);
+        stream_note(&h->s, STREAM_NOTE_ROOM);
+        return;
+    }
+    h->is_tunnel = false;
+    h->out_end = true;
+    h->s.out_ended = true;
+    (void)nghttp2_session_resume_data(h->c->session, h->id); /* the end is still to be written */
+}
+
+static void response_done(struct http2 *c, struct http2_stream *h, bool ended)
+{
+    struct http_head *head = &h->head;
+
+    if (h->bad.n > 0) {
+        break_off(c, h, "the response head is too long or malformed");
+        return;
+    }
+    if (head->status < 200) {
+        if (++h->informational > LIMIT_INFORMATIONAL) {
+            break_off(c, h, "too many informational answers");
+            return;
+        }
+        h->s.in_informational = *head;
+        h->s.in_has_informational = true;
+        stream_note(&h->s, STREAM_NOTE_HEAD);
+        return;
+    }
+    if (head->framing != HTTP_BODY_LENGTH)
+        head->framing = ended ? HTTP_BODY_NONE : HTTP_BODY_CHUNKED;
+    if (h->is_tunnel)
+        settle_tunnel_answer(h);
+    h->s.in_head = *head;
+    h->s.in_has_head = true;
+    stream_note(&h->s, STREAM_NOTE_HEAD);
+    if (ended)
+        http2_end_in(h);
+}
+
+static void trailers_done(struct http2 *c, struct http2_stream *h, bool ended)
+{
+    if (h->bad.n > 0 || !ended)
+        break_off(c, h, "malformed trailers");
+    else
+        http2_end_in(h);
+}
+
+static void head_done(struct http2 *c, struct http2_stream *h, const nghttp2_frame *f)
+{
+    bool ended = (f->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+
+    c->head_ms = 0;
+    if (h->in_trailers)
+        trailers_done(c, h, ended);
+    else if (c->codec.is_server)
+        request_done(c, h, ended);
+    else
+        response_done(c, h, ended);
+}
+
+/* ---- what follows ---- */
+
+static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *f, void *arg)
+{
+    struct http2 *c = arg;
+    struct http2_stream *h = f->hd.stream_id ? find(c, f->hd.stream_id) : NULL;
+
+    (void)session; /* it is the connection's */
+    switch (f->hd.type) {
+    case NGHTTP2_HEADERS:
+        c->head_ms = 0;
+        if (h)
+            head_done(c, h, f);
+        break;
+    case NGHTTP2_DATA:
+        if (h && (f->hd.flags & NGHTTP2_FLAG_END_STREAM))
+            http2_end_in(h);
+        break;
+    case NGHTTP2_RST_STREAM:
+        if (h)
+            h->peer_reset = true;
+        if (h && c->codec.is_server && !h->sent_end && !http2_charge(c, &c->resets, RESET_COST))
+            return NGHTTP2_ERR_CALLBACK_FAILURE;
+        break;
+    case NGHTTP2_SETTINGS:
+        if (c->codec.is_server && c->head_ms > 0 && c->newest == 0)
+            c->head_ms = 0; /* the preface is whole */
+        http2_kick(c); /* more streams may be allowed now */
+        break;
+    case NGHTTP2_GOAWAY:
+        if (!c->codec.is_server)
+            c->codec.draining = true;
+        http2_kick(c);
+        break;
+    default:
+        break;
+    }
+    return 0;
+}
+
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data,
+                   size_t n, void *arg)
+{
+    struct http2 *c = arg;
+    struct http2_stream *h = find(c, id);
+    struct str front = bytes_front(&c->in);
+
+    (void)flags; /* the end is told by the frame */
+    if (!h || h->s.in_ended || h->released) {
+        (void)nghttp2_session_consume(session, id, n); /* dropped */
+        return 0;
+    }
+    if (n < SHARE_BYTES)
+        bytes_append(&h->s.in, text_of(data, n));
+    else
+        bytes_share(&h->s.in, &c->in, (size_t)((const char *)data - front.p), n);
+    h->s.in_body_bytes += n;
+    h->held += n;
+    c->held += n;
+    if (c->held <= LIMIT_H2_HELD_BYTES)
+        (void)nghttp2_session_consume_connection(session, n);
+    else
+        c->owed += n;
+    http2_reward(&c->frames, 1);
+    stream_note(&h->s, STREAM_NOTE_DATA);
+    return 0;
+}
+
+static int on_invalid(nghttp2_session *session, const nghttp2_frame *f, int error, void *arg)
+{
+    struct http2 *c = arg;
+    struct http2_stream *h = f->hd.stream_id ? find(c, f->hd.stream_id) : NULL;
+
+    (void)session; /* it is the connection's */
+    if (h)
+        h->we_reset = true;
+    if (!c->codec.failure || h)
+        c->codec.failure = nghttp2_strerror(error);
+    c->codec.failure_status = 400;
+    return c->codec.is_server && !http2_charge(c, &c->resets, RESET_COST)
+               ? NGHTTP2_ERR_CALLBACK_FAILURE
+               : 0;
+}
+
+static enum stream_reset reset_of(const struct http2_stream *h, uint32_t code)
+{
+    if (h->we_reset)
+        return STREAM_RESET_PROTOCOL;
+    if (code == NGHTTP2_REFUSED_STREAM && !h->s.in_has_head)
+        return STREAM_RESET_REFUSED;
+    return h->peer_reset ? STREAM_RESET_PEER : STREAM_RESET_CLOSED;
+}
+
+static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *arg)
+{
+    struct http2 *c = arg;
+    struct http2_stream *h = find(c, id);
+
+    (void)session; /* it is the connection's */
+    if (!h)
+        return 0;
+    if (code != NGHTTP2_NO_ERROR && !h->peer_reset && code != NGHTTP2_REFUSED_STREAM &&
+        code != NGHTTP2_CANCEL)
+        h->we_reset = true; /* nghttp2 found something wrong */
+    http2_detach(h, reset_of(h, code));
+    return 0;
+}
+
+void http2_set_callbacks_in(nghttp2_session_callbacks *cb)
+{
+    nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
+    nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid);
+    nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
+}

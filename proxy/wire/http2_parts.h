@@ -1,0 +1,114 @@
+/* What the files of HTTP/2 share; everybody else wants proxy/wire/http2.h. The only place that includes nghttp2.
+ *
+ * Flow:      http2.c is the driver: reading, deadlines, the end. http2_in.c makes messages of what nghttp2 tells;
+ *            http2_out.c gives nghttp2 what the owner sends.
+ * Threads:   all of a connection belongs to its worker.
+ */
+#pragma once
+
+#include <nghttp2/nghttp2.h>
+
+#include "proxy/wire/http2.h"
+
+enum http2_state { HTTP2_LIVE, HTTP2_LINGER, HTTP2_OVER, HTTP2_STATES };
+
+/* A level that falls with every bad thing and rises with time. */
+struct bucket {
+    int level;
+    int64_t at_ms;
+};
+
+struct http2_stream {
+    struct stream s; /* first: a stream is cast back */
+    struct http2 *c; /* NULL once nghttp2 has closed it */
+    struct http2_stream *next, *prev;
+    int32_t id;
+    struct bytes out; /* body that waits for its turn and for credit */
+    struct http_field *out_trailers;
+    size_t out_trailer_count;
+    struct str bad;          /* what is wrong with the head that arrives; empty: nothing so far */
+    unsigned bad_status;     /* what a server answers to it */
+    struct http_head head;   /* that arrives */
+    struct str protocol;     /* server: of an extended CONNECT */
+    struct str asked;        /* client: the same */
+    struct str accept;       /* client: proof of the WebSocket that was asked for */
+    size_t head_bytes, field_count;
+    size_t held;             /* bytes of s.in whose credit was not given back */
+    int64_t moved_ms;        /* when `out` last moved, or began to wait */
+    uint8_t informational;
+    bool is_head;            /* of the request's method: the answer has no body */
+    bool is_tunnel;          /* it was asked for as one */
+    bool in_trailers, out_end, deferred, is_full;
+    bool released;           /* the owner is gone, the last bytes are not */
+    bool peer_reset, we_reset, sent_end;
+};
+
+struct http2 {
+    struct codec codec;
+    struct task task;
+    struct timer timer;
+    struct reap reap;
+    nghttp2_session *session;
+    struct http2_stream *first;
+    struct bytes in, out;  /* being fed; made, for the io */
+    struct bucket frames, resets;
+    size_t held, owed;     /* body bytes that owners have not taken; connection credit that was held back */
+    uint32_t streams_max;
+    int32_t newest;        /* highest stream that the peer has opened */
+    int32_t skipped_from, skipped_to; /* the last ids that it left out */
+    unsigned continuations; /* of the head that arrives */
+    int64_t head_ms;       /* since when a head arrives; 0: none does */
+    int64_t idle_ms;       /* without streams since then */
+    int64_t drain_ms;      /* when a drain ends for clients that do not go */
+    int64_t stall_ms;
+    uint64_t stall_mark;
+    int64_t probe_every_ms, probe_within_ms, heard_ms, probed_ms;
+    size_t linger_bytes;
+    uint8_t state;
+    bool readable, cut;    /* cut: nghttp2 must not be fed any more */
+    bool told_final;       /* drain: the last GOAWAY was sent */
+};
+
+static inline struct http2 *http2_of(struct codec *c)
+{
+    return CONTAINER(c, struct http2, codec);
+}
+
+static inline struct http2_stream *http2_stream_of(struct stream *s)
+{
+    return CONTAINER(s, struct http2_stream, s);
+}
+
+static inline int64_t http2_now_ms(const struct http2 *c)
+{
+    return loop_now_ms(c->codec.loop);
+}
+
+/* ---- http2.c ---- */
+
+void http2_kick(struct http2 *c); /* a turn of the driver, soon */
+void http2_wake_by(struct http2 *c, int64_t at_ms);
+struct http2_stream *http2_stream_new(struct http2 *c, int32_t id);
+/* nghttp2 is done with the stream; its owner may keep it as long as it likes. */
+void http2_detach(struct http2_stream *h, enum stream_reset why);
+/* End the connection with a GOAWAY of this code. False always, for callers that go on to return. */
+bool http2_fail(struct http2 *c, uint32_t code, const char *why);
+/* The peer did something that costs us `n`. False: too often, the connection ends. */
+bool http2_charge(struct http2 *c, struct bucket *b, int n);
+void http2_reward(struct bucket *b, int n);
+
+/* ---- http2_in.c ---- */
+
+void http2_set_callbacks_in(nghttp2_session_callbacks *cb);
+
+/* ---- http2_out.c ---- */
+
+extern const struct codec_ops http2_ops;
+void http2_set_callbacks_out(nghttp2_session_callbacks *cb);
+/* Let nghttp2 write what it has and may. False: it failed. */
+bool http2_flush(struct http2 *c);
+/* Credit of what the owners have taken, and of what was held back. */
+void http2_credit(struct http2 *c, struct http2_stream *h);
+/* A server's own answer to a request that nobody else is to see. */
+void http2_answer(struct http2 *c, int32_t id, unsigned status, bool ended);
+void http2_end_in(struct http2_stream *h); /* the incoming message is complete */
