@@ -8,6 +8,7 @@
 #include "mesh/base/json.h"
 #include "mesh/base/limits.h"
 #include "mesh/base/mem.h"
+#include "mesh/decode.h"
 #include "mesh/encode.h"
 #include "mesh/identity.h"
 #include "mesh/kinds/destination_rule.h"
@@ -27,6 +28,7 @@ struct build {
     size_t service_cap, workload_cap;
     struct service **services; /* grows; copied to the arena at the end */
     struct workload **workloads;
+    struct map first_entries; /* service key -> the oldest ServiceEntry of it, a struct object * */
 };
 
 /* ---- services ---- */
@@ -312,42 +314,70 @@ static void add_selected(struct build *b, const struct service *s, const struct 
     add_matching(b, s, want);
 }
 
-static void entry_ports(struct build *b, const struct object *o)
+/* What the first ServiceEntry of a host says of the service as a whole. */
+static void describe(struct build *b, struct service *s, const struct object *o)
 {
     const struct service_entry *e = o->spec;
     struct arena *a = &b->c->arena;
+    int64_t since_s = o->meta.created_ms / 1000;
 
-    for (size_t h = 0; h < e->hosts_count; h++) {
-        struct service *s = service_for(b, o->meta.ns, e->hosts[h], e->hosts[h]);
+    s->is_external = e->location == LOCATION_MESH_EXTERNAL;
+    s->is_original_dst = e->resolution == RESOLUTION_NONE;
+    s->sans = join(a, e->subject_alt_names, e->subject_alt_names_count);
+    s->export_to = join(a, e->export_to, e->export_to_count);
+    s->since_s = since_s > 0 ? since_s : 1;
+    s->addresses = ARENA_ARRAY(a, e->addresses_count + 1, struct addr);
+    for (size_t i = 0; i < e->addresses_count; i++) {
+        struct cidr one;
 
-        s->is_external = e->location == LOCATION_MESH_EXTERNAL;
-        s->is_original_dst = e->resolution == RESOLUTION_NONE;
-        s->sans = join(a, e->subject_alt_names, e->subject_alt_names_count);
-        s->export_to = join(a, e->export_to, e->export_to_count);
-        for (size_t i = 0; i < e->ports_count; i++)
-            add_port(a, s,
-                     (struct service_port){(uint16_t)e->ports[i].number,
-                                           (uint16_t)e->ports[i].target_port, e->ports[i].name,
-                                           e->ports[i].protocol, false});
-        s->addresses = ARENA_ARRAY(a, e->addresses_count + 1, struct addr);
-        s->address_count = 0;
-        for (size_t i = 0; i < e->addresses_count; i++) {
-            struct cidr one;
-
-            if (cidr_parse(e->addresses[i], &one) && one.bits == (one.base.family == 4 ? 32 : 128))
-                s->addresses[s->address_count++] = one.base;
-        }
+        if (cidr_parse(e->addresses[i], &one) && one.bits == (one.base.family == 4 ? 32 : 128))
+            s->addresses[s->address_count++] = one.base;
     }
 }
 
-static void entry_endpoints(struct build *b, const struct object *o)
+/* The service of a host of this entry, described by it if it is the first; NULL if the entry has no
+ * part in it, because an older one of its namespace says otherwise. */
+static struct service *service_of_entry(struct build *b, struct object *o, struct str host)
+{
+    struct service *s = map_get(&b->c->by_service, model_service_key(&b->c->arena, o->meta.ns, host));
+    const struct object *first = s ? map_get(&b->first_entries, s->key) : NULL;
+
+    if (!s) {
+        s = service_for(b, o->meta.ns, host, host);
+        describe(b, s, o);
+        map_put(&b->first_entries, s->key, o);
+        return s;
+    }
+    if (first)
+        return service_entries_agree(first, o) ? s : NULL;
+    return service_entry_adds(o->spec) ? s : NULL; /* registered, or a Service */
+}
+
+static void entry_ports(struct build *b, struct object *o)
+{
+    const struct service_entry *e = o->spec;
+
+    for (size_t h = 0; h < e->hosts_count; h++) {
+        struct service *s = service_of_entry(b, o, e->hosts[h]);
+
+        for (size_t i = 0; s && i < e->ports_count; i++)
+            add_port(&b->c->arena, s,
+                     (struct service_port){(uint16_t)e->ports[i].number,
+                                           (uint16_t)e->ports[i].target_port, e->ports[i].name,
+                                           e->ports[i].protocol, false});
+    }
+}
+
+static void entry_endpoints(struct build *b, struct object *o)
 {
     const struct service_entry *e = o->spec;
     struct arena *a = &b->c->arena;
 
     for (size_t h = 0; h < e->hosts_count; h++) {
-        const struct service *s = service_for(b, o->meta.ns, e->hosts[h], e->hosts[h]);
+        const struct service *s = service_of_entry(b, o, e->hosts[h]);
 
+        if (!s)
+            continue;
         for (size_t i = 0; i < e->endpoints_count; i++) {
             struct str name = arena_printf(a, "%.*s-%zu", STR_ARG(o->meta.name), i);
 
@@ -373,13 +403,8 @@ static void give_addresses(struct build *b)
 static int older_first(const void *x, const void *y)
 {
     const struct object *const *a = x, *const *b = y;
-    int64_t p = (*a)->meta.created_ms / 1000, q = (*b)->meta.created_ms / 1000;
-    int d;
 
-    if (p != q)
-        return p < q ? -1 : 1;
-    d = str_cmp((*a)->meta.name, (*b)->meta.name);
-    return d ? d : str_cmp((*a)->meta.ns, (*b)->meta.ns);
+    return object_older_first(*a, *b);
 }
 
 /* A view asks for the workloads and rules of each service that it wants: it must not go through all
@@ -469,11 +494,14 @@ void catalog_build(const struct catalog_input *in, struct catalog *c)
     for (size_t i = 0; i < in->object_count; i++)
         c->objects[c->object_count++] = in->objects[i];
     qsort(c->objects, c->object_count, sizeof(struct object *), older_first);
+    map_init(&b.first_entries);
     registered_ports(&b);
     for (size_t i = 0; i < c->object_count; i++) {
         if (c->objects[i]->meta.kind->id == KIND_SERVICE)
             service_ports(&b, c->objects[i]);
-        else if (c->objects[i]->meta.kind->id == KIND_SERVICE_ENTRY)
+    }
+    for (size_t i = 0; i < c->object_count; i++) { /* what the mesh runs itself goes first */
+        if (c->objects[i]->meta.kind->id == KIND_SERVICE_ENTRY)
             entry_ports(&b, c->objects[i]);
     }
     registered_endpoints(&b); /* once every service has all its ports */
@@ -492,6 +520,7 @@ void catalog_build(const struct catalog_input *in, struct catalog *c)
         c->workloads[i] = b.workloads[i];
     mem_free(b.services);
     mem_free(b.workloads);
+    map_done(&b.first_entries);
     index_workloads(c);
     index_rules(c);
     index_names(c);
@@ -530,7 +559,7 @@ static const struct peer_authentication *policy_at(struct object *const *objects
         if ((p->selector.labels.count != 0) != by_labels ||
             (by_labels && !labels_match(labels, &p->selector.labels)))
             continue;
-        if (!best || older_first(&objects[i], &best) < 0)
+        if (!best || object_older_first(objects[i], best) < 0)
             best = objects[i];
     }
     return best ? best->spec : NULL;
@@ -588,12 +617,13 @@ static bool exported(const struct viewing *x, const struct str *list, size_t cou
 
 static bool service_visible(const struct viewing *x, const struct service *s)
 {
-    struct str list[64], rest = s->export_to, item;
-    size_t n = 0;
-
-    while (n < COUNT(list) && str_next(&rest, ' ', &item))
-        list[n++] = item;
-    return exported(x, list, n, s->ns);
+    if (service_is_exported(s, x->v->ns))
+        return true;
+    for (size_t k = 0; k < x->v->service_count; k++) {
+        if (service_is_exported(s, x->v->services[k].ns))
+            return true;
+    }
+    return false;
 }
 
 static void put_object(struct viewing *x, const struct object *o)

@@ -6,6 +6,8 @@
  * workloads by selector) or by a ServiceEntry (endpoints: its own, or WorkloadEntries and
  * registered workloads by selector). One host name in one namespace is one service: documents add
  * ports that registrations do not have (fields.md 4.6: first definition of a port number stays).
+ * Of several ServiceEntries of one host in one namespace the oldest describes it; a younger one adds
+ * its ports and endpoints if it agrees (service_entry.h), else it has no part in that host.
  * Ownership: everything is copied into the catalog's arena, except objects, which must outlive it.
  * Threads:   pure, any.
  */

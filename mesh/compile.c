@@ -4,7 +4,7 @@
  * compile_listener.c, compile_bound.c and compile_gateway.c.
  *
  * Services: one host name is one service for this agent; where several namespaces define it, that
- * of the caller wins, then the first by key. All others of that name do not exist here, neither as
+ * of the caller wins, then the oldest that it may see. All others of that name do not exist here, neither as
  * listener nor as name. The caller, whose namespace and labels select rules, is the one local
  * service if there is exactly one (a gateway service only if nothing else stands there); otherwise
  * it is the host itself, in self->ns and without labels. */
@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "mesh/compile_parts.h"
+#include "mesh/decode.h"
 #include "mesh/kinds/destination_rule.h"
 #include "mesh/kinds/kinds.h"
 #include "mesh/kinds/virtual_service.h"
@@ -148,11 +149,49 @@ static void find_caller(struct build *b)
     compile_who_is(&b->tmp, b->labels, one ? one->name : self->host, b->ns, &b->who);
 }
 
-static int compare_keys(const void *x, const void *y)
+bool compile_has_export(const struct str *list, size_t count, struct str want)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (str_eq(list[i], want))
+            return true;
+    }
+    return false;
+}
+
+/* Group of visibility for namespace `ns`, -1 if the rule is not exported there. */
+int compile_visibility(const struct str *to, size_t count, struct str own, struct str ns)
+{
+    if (count == 0 || compile_has_export(to, count, STR("*")))
+        return 2;
+    if (str_eq(own, ns) &&
+        (compile_has_export(to, count, STR(".")) || compile_has_export(to, count, ns)))
+        return count == 1 ? 0 : 1;
+    return compile_has_export(to, count, ns) ? 1 : -1;
+}
+
+/* The oldest first; what the mesh runs itself is older than every ServiceEntry. */
+static int compare_services(const void *x, const void *y)
 {
     const struct service *const *a = x, *const *b = y;
 
+    if ((*a)->since_s != (*b)->since_s)
+        return (*a)->since_s < (*b)->since_s ? -1 : 1;
     return str_cmp((*a)->key, (*b)->key);
+}
+
+/* Is it exported to the caller, or to a gateway of this host? The server sends what any service of
+ * the host may see, which can be more. */
+static bool is_visible(const struct build *b, const struct service *s)
+{
+    if (service_is_exported(s, b->ns))
+        return true;
+    for (size_t i = 0; i < b->self->service_count; i++) {
+        const struct local_service *own = &b->self->services[i];
+
+        if (own->is_gateway && service_is_exported(s, own->ns))
+            return true;
+    }
+    return false;
 }
 
 static void add_service(struct build *b, struct service *s)
@@ -175,57 +214,29 @@ static void find_services(struct build *b)
     b->services = ARENA_ARRAY(&b->tmp, n + 1, struct service *);
     for (size_t i = 0; i < n; i++)
         sorted[i] = b->c->services[i];
-    qsort(sorted, n, sizeof(struct service *), compare_keys);
+    qsort(sorted, n, sizeof(struct service *), compare_services);
     for (size_t i = 0; i < n; i++) {
-        if (str_eq(sorted[i]->ns, b->ns))
+        if (str_eq(sorted[i]->ns, b->ns) && is_visible(b, sorted[i]))
             add_service(b, sorted[i]);
     }
-    for (size_t i = 0; i < n; i++)
-        add_service(b, sorted[i]);
-}
-
-int compile_older_first(const struct object *a, const struct object *b)
-{
-    int d;
-
-    if (a->meta.created_ms != b->meta.created_ms)
-        return a->meta.created_ms < b->meta.created_ms ? -1 : 1;
-    d = str_cmp(a->meta.name, b->meta.name);
-    return d ? d : str_cmp(a->meta.ns, b->meta.ns);
-}
-
-bool compile_has_export(const struct str *list, size_t count, struct str want)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (str_eq(list[i], want))
-            return true;
+    for (size_t i = 0; i < n; i++) {
+        if (is_visible(b, sorted[i]))
+            add_service(b, sorted[i]);
     }
-    return false;
-}
-
-/* Group of visibility for namespace `ns`, -1 if the rule is not exported there. */
-int compile_visibility(const struct str *to, size_t count, struct str own, struct str ns)
-{
-    if (count == 0 || compile_has_export(to, count, STR("*")))
-        return 2;
-    if (str_eq(own, ns) &&
-        (compile_has_export(to, count, STR(".")) || compile_has_export(to, count, ns)))
-        return count == 1 ? 0 : 1;
-    return compile_has_export(to, count, ns) ? 1 : -1;
 }
 
 static int compare_rules(const void *x, const void *y)
 {
     const struct rules *a = x, *b = y;
 
-    return a->group != b->group ? a->group - b->group : compile_older_first(a->object, b->object);
+    return a->group != b->group ? a->group - b->group : object_older_first(a->object, b->object);
 }
 
 static int compare_objects(const void *x, const void *y)
 {
     const struct object *const *a = x, *const *b = y;
 
-    return compile_older_first(*a, *b);
+    return object_older_first(*a, *b);
 }
 
 /* Inside one host: rules with a selector first, then the oldest. */
@@ -235,7 +246,7 @@ static int compare_policies(const void *x, const void *y)
 
     if ((a->spec->workload_selector != NULL) != (b->spec->workload_selector != NULL))
         return a->spec->workload_selector ? -1 : 1;
-    return compile_older_first(a->object, b->object);
+    return object_older_first(a->object, b->object);
 }
 
 static bool is_mesh_rule(const struct virtual_service *vs)

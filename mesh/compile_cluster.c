@@ -521,7 +521,7 @@ static void apply_own_pool(struct build *b, const struct local_service *s, struc
     if (!known || !str_eq(known->ns, s->ns))
         return;
     find_policy(b, known, s->ns, &policy);
-    lay_over(policy.top, s->port, &blocks);
+    lay_over(policy.top, s->service_port, &blocks);
     apply_pool(c, blocks.pool);
 }
 

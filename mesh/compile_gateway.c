@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "mesh/decode.h"
 #include "mesh/kinds/gateway.h"
 #include "mesh/kinds/virtual_service.h"
 
@@ -154,7 +155,7 @@ static int compare_rules_by_age(const void *x, const void *y)
 {
     const struct rules *const *a = x, *const *b = y;
 
-    return compile_older_first((*a)->object, (*b)->object);
+    return object_older_first((*a)->object, (*b)->object);
 }
 
 /* VirtualServices that a gateway in `ns` may see, oldest first. */

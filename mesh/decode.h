@@ -55,5 +55,9 @@ struct finding *object_report(struct findings *f, const struct object_meta *m,
                               const struct node *at, enum finding_code code, enum severity severity,
                               const char *fmt, ...) PRINTF_LIKE(6, 7);
 
+/* For sorting, the oldest first: creationTimestamp in whole seconds, then name, then namespace
+ * (fields.md 4.6). The server and every agent order rules by this. */
+int object_older_first(const struct object *a, const struct object *b);
+
 /* "VirtualService shop/reviews" */
 struct str object_label(struct arena *a, const struct object_meta *m);

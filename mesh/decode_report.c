@@ -4,6 +4,17 @@
 
 #define DETAIL_MAX 2048
 
+int object_older_first(const struct object *a, const struct object *b)
+{
+    int64_t p = a->meta.created_ms / 1000, q = b->meta.created_ms / 1000;
+    int d;
+
+    if (p != q)
+        return p < q ? -1 : 1;
+    d = str_cmp(a->meta.name, b->meta.name);
+    return d ? d : str_cmp(a->meta.ns, b->meta.ns);
+}
+
 struct str object_label(struct arena *a, const struct object_meta *m)
 {
     if (!m->kind)

@@ -2,6 +2,19 @@
 
 #include <ctype.h>
 
+bool service_is_exported(const struct service *s, struct str ns)
+{
+    struct str rest = s->export_to, item;
+
+    if (rest.n == 0)
+        return true;
+    while (str_next(&rest, ' ', &item)) {
+        if (str_eq(item, STR("*")) || str_eq(str_eq(item, STR(".")) ? s->ns : item, ns))
+            return true;
+    }
+    return false;
+}
+
 struct str labels_get(const struct labels *l, struct str key)
 {
     for (size_t i = 0; i < l->count; i++) {

@@ -42,6 +42,7 @@ struct service {
     bool is_original_dst; /* resolution NONE: dial where the client was going */
     struct str sans;      /* subjectAltNames, space-separated */
     struct str export_to; /* space-separated as in the document; empty is "*" */
+    int64_t since_s;      /* creation of its ServiceEntry, 1 if unknown; 0: registered, or a Service */
     struct workload **workloads; /* where it runs; by catalog_build, else none */
     size_t workload_count;
     struct service *same_name; /* the next one of this fqdn; by catalog_build, else NULL */
@@ -129,6 +130,9 @@ struct catalog {
     struct map
         subscribed; /* key -> non-NULL: rules and endpoints of this service are complete here */
 };
+
+/* Do namespaces `ns` see the service, by its exportTo? */
+bool service_is_exported(const struct service *s, struct str ns);
 
 struct str labels_get(const struct labels *l, struct str key); /* empty if absent */
 bool labels_match(const struct labels *have,

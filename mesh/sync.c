@@ -265,6 +265,8 @@ void catalog_write_service(const struct service *s, struct buf *b)
     write_flag(b, "originalDst", s->is_original_dst);
     write_member(b, "sans", s->sans);
     write_member(b, "exportTo", s->export_to);
+    if (s->since_s)
+        write_number(b, "since", (uint64_t)s->since_s);
     buf_addc(b, '}');
 }
 
@@ -366,6 +368,8 @@ static bool read_service(struct catalog *c, struct str key, const struct node *n
 {
     struct service *s = ARENA_NEW(&c->arena, struct service);
     const struct node *list = node_get(n, STR("addresses"));
+    struct str since = node_text(n, "since");
+    uint64_t since_s = 0;
 
     s->ns = node_text(n, "namespace");
     s->name = node_text(n, "name");
@@ -376,8 +380,10 @@ static bool read_service(struct catalog *c, struct str key, const struct node *n
     s->sans = node_text(n, "sans");
     s->export_to = node_text(n, "exportTo");
     if (s->ns.n == 0 || s->fqdn.n == 0 || !str_eq(s->key, key) || !read_ip(n, "vip4", &s->vip4) ||
-        !read_ip(n, "vip6", &s->vip6) || !read_ports(n, &c->arena, &s->ports, &s->port_count))
+        !read_ip(n, "vip6", &s->vip6) || !read_ports(n, &c->arena, &s->ports, &s->port_count) ||
+        (since.n && !str_uint(since, 0, INT64_MAX, &since_s)))
         return false;
+    s->since_s = (int64_t)since_s;
     s->addresses = ARENA_ARRAY(&c->arena, (list ? list->count : 0) + 1, struct addr);
     for (const struct node *ip = list ? list->first : NULL; ip; ip = ip->next) {
         if (!addr_parse_ip(ip->text, &s->addresses[s->address_count++]))

@@ -18,6 +18,12 @@ void validate_object(const struct object *o, struct findings *f)
 
 /* ---- the whole set ---- */
 
+/* A ServiceEntry in the list of one of its hosts. */
+struct entry {
+    struct entry *next;
+    const struct object *object;
+};
+
 struct world {
     const struct object_list *all;
     const struct validate_scope *scope;
@@ -25,8 +31,23 @@ struct world {
     struct map by_name;    /* "Kind ns/name" -> struct object */
     struct map documented; /* FQDN of a Service or host of a ServiceEntry -> struct object;
                               wildcards are looked for */
+    struct map entries;    /* namespace and host -> struct entry */
     struct arena scratch;
 };
+
+static void add_entry(struct world *w, struct object *o)
+{
+    const struct service_entry *se = o->spec;
+
+    for (size_t i = 0; i < se->hosts_count; i++) {
+        struct str key = model_service_key(&w->scratch, o->meta.ns, se->hosts[i]);
+        struct entry *e = ARENA_NEW(&w->scratch, struct entry);
+
+        *e = (struct entry){map_get(&w->entries, key), o};
+        map_put(&w->entries, key, e);
+        map_put(&w->documented, model_fqdn(&w->scratch, se->hosts[i], o->meta.ns, w->domain), o);
+    }
+}
 
 static void world_init(struct world *w, const struct object_list *all,
                        const struct validate_scope *scope)
@@ -36,6 +57,7 @@ static void world_init(struct world *w, const struct object_list *all,
     w->domain = scope && scope->domain ? str_from(scope->domain) : STR("cluster.local");
     map_init(&w->by_name);
     map_init(&w->documented);
+    map_init(&w->entries);
     arena_init(&w->scratch);
     for (size_t i = 0; i < all->count; i++) {
         struct object *o = all->items[i];
@@ -44,13 +66,8 @@ static void world_init(struct world *w, const struct object_list *all,
         if (o->meta.kind->id == KIND_SERVICE)
             map_put(&w->documented, model_fqdn(&w->scratch, o->meta.name, o->meta.ns, w->domain),
                     o);
-        if (o->meta.kind->id == KIND_SERVICE_ENTRY) {
-            const struct service_entry *se = o->spec;
-
-            for (size_t j = 0; j < se->hosts_count; j++)
-                map_put(&w->documented,
-                        model_fqdn(&w->scratch, se->hosts[j], o->meta.ns, w->domain), o);
-        }
+        if (o->meta.kind->id == KIND_SERVICE_ENTRY)
+            add_entry(w, o);
     }
 }
 
@@ -58,6 +75,7 @@ static void world_done(struct world *w)
 {
     map_done(&w->by_name);
     map_done(&w->documented);
+    map_done(&w->entries);
     arena_done(&w->scratch);
 }
 
@@ -179,6 +197,52 @@ static void check_references(struct world *w, const struct check *c,
     check_l4_references(w, c, vs->tls, vs->tls_count);
 }
 
+/* ---- ServiceEntries that have no part in their host ---- */
+
+static void warn_of_no_part(const struct check *c, const struct service_entry *e, size_t host, struct str with)
+{
+    WARN(c, check_element(e->node, "hosts", host),
+         "%.*s defines %.*s too, and says otherwise: only the older of the two counts", STR_ARG(with),
+         STR_ARG(e->hosts[host]));
+}
+
+/* Another entry of the namespace that the host cannot be shared with, or NULL. */
+static const struct object *rival_of(struct world *w, const struct object *o, struct str host)
+{
+    const struct entry *e = map_get(&w->entries, model_service_key(&w->scratch, o->meta.ns, host));
+
+    while (e && (str_eq(e->object->meta.name, o->meta.name) || service_entries_agree(o, e->object)))
+        e = e->next;
+    return e ? e->object : NULL;
+}
+
+/* Does the mesh run a service of that name in the namespace of the entry? */
+static bool is_run_here(struct world *w, const struct object *o, struct str host)
+{
+    const struct validate_scope *scope = w->scope;
+    struct str fqdn = model_fqdn(&w->scratch, host, o->meta.ns, w->domain);
+    struct str own = arena_printf(&w->scratch, ".%.*s.svc.%.*s", STR_ARG(o->meta.ns), STR_ARG(w->domain));
+
+    return str_ends(fqdn, own) && scope && scope->knows_host && scope->knows_host(scope->arg, fqdn, o->meta.ns);
+}
+
+static void check_shared_hosts(struct world *w, const struct check *c, const struct object *o)
+{
+    const struct service_entry *e = o->spec;
+
+    for (size_t i = 0; i < e->hosts_count; i++) {
+        const struct object *rival = rival_of(w, o, e->hosts[i]);
+
+        if (rival)
+            warn_of_no_part(c, e, i, object_label(&w->scratch, &rival->meta));
+        else if (!service_entry_adds(e) && is_run_here(w, o, e->hosts[i]))
+            WARN(c, check_element(e->node, "hosts", i),
+                 "the mesh runs %.*s itself, so this entry adds nothing to it: only one with location "
+                 "MESH_INTERNAL and resolution STATIC can",
+                 STR_ARG(e->hosts[i]));
+    }
+}
+
 void validate_set(const struct object_list *all, const struct validate_scope *scope,
                   struct findings *f)
 {
@@ -191,6 +255,8 @@ void validate_set(const struct object_list *all, const struct validate_scope *sc
 
         if (c.m->kind->id == KIND_VIRTUAL_SERVICE)
             check_references(&w, &c, about->items[i]->spec);
+        else if (c.m->kind->id == KIND_SERVICE_ENTRY)
+            check_shared_hosts(&w, &c, about->items[i]);
     }
     world_done(&w);
 }

@@ -223,3 +223,49 @@ void service_entry_validate(const struct check *c, const void *spec)
     }
     check_export_to(c, se->node, se->export_to, se->export_to_count);
 }
+
+/* ---- several entries of one host ---- */
+
+static bool same_labels(const struct labels *x, const struct labels *y)
+{
+    return labels_match(x, y) && labels_match(y, x);
+}
+
+static bool same_selector(const struct label_selector *x, const struct label_selector *y)
+{
+    return x && y ? same_labels(&x->labels, &y->labels) : x == y;
+}
+
+static bool is_public(const struct service_entry *e)
+{
+    return e->export_to_count == 0 || str_eq(e->export_to[0], STR("*")); /* which stands alone */
+}
+
+static bool exports_within(const struct service_entry *x, const struct service_entry *y)
+{
+    if (is_public(x) || is_public(y))
+        return is_public(y);
+    for (size_t i = 0; i < x->export_to_count; i++) {
+        bool found = false;
+
+        for (size_t k = 0; k < y->export_to_count; k++)
+            found = found || str_eq(x->export_to[i], y->export_to[k]);
+        if (!found)
+            return false;
+    }
+    return true;
+}
+
+bool service_entries_agree(const struct object *x, const struct object *y)
+{
+    const struct service_entry *a = x->spec, *b = y->spec;
+
+    return a->resolution == b->resolution && same_labels(&x->meta.labels, &y->meta.labels) &&
+           same_selector(a->workload_selector, b->workload_selector) && exports_within(a, b) &&
+           exports_within(b, a);
+}
+
+bool service_entry_adds(const struct service_entry *e)
+{
+    return e->resolution == RESOLUTION_STATIC && e->location == LOCATION_MESH_INTERNAL;
+}

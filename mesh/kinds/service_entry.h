@@ -43,5 +43,13 @@ struct service_entry {
     size_t subject_alt_names_count;
 };
 
+/* Two entries of one namespace and host make one service only if they agree on resolution, labels,
+ * selector and exportTo (fields.md 4.6). */
+bool service_entries_agree(const struct object *x, const struct object *y);
+
+/* May the entry add ports and endpoints to a service that is registered, or has a Service document?
+ * It must know where its endpoints are. */
+bool service_entry_adds(const struct service_entry *e);
+
 extern const struct schema service_entry_schema;
 void service_entry_validate(const struct check *c, const void *spec);
