@@ -772,37 +772,35 @@ static void put_service_rules(struct viewing *x, const struct service *s)
     }
 }
 
-static bool names_gateway(const struct object *vs_object, const struct str *list, size_t count,
-                          const struct object *gw)
+static bool names_gateway(struct viewing *x, const struct object *o, const struct str *list, size_t count,
+                          struct str gateway)
 {
     for (size_t i = 0; i < count; i++) {
-        struct str name = list[i], ns = vs_object->meta.ns, head;
-
-        if (str_cut(&name, '/', &head) && !str_eq(head, STR(".")))
-            ns = head;
-        if (str_eq(name, gw->meta.name) && str_eq(ns, gw->meta.ns))
+        if (str_eq(model_gateway_ref(&x->arena, list[i], o->meta.ns), gateway))
             return true;
     }
     return false;
 }
 
-static bool bound_to(const struct object *o, const struct object *gw)
+static bool bound_to(struct viewing *x, const struct object *o, struct str gateway)
 {
     const struct virtual_service *vs = o->spec;
 
-    if (names_gateway(o, vs->gateways, vs->gateways_count, gw))
+    if (names_gateway(x, o, vs->gateways, vs->gateways_count, gateway))
         return true;
     for (size_t i = 0; i < vs->http_count; i++) {
         for (size_t k = 0; k < vs->http[i].match_count; k++) {
-            if (names_gateway(o, vs->http[i].match[k].gateways, vs->http[i].match[k].gateways_count,
-                              gw))
+            const struct http_rule_match *m = &vs->http[i].match[k];
+
+            if (names_gateway(x, o, m->gateways, m->gateways_count, gateway))
                 return true;
         }
     }
     for (size_t i = 0; i < vs->tcp_count; i++) {
         for (size_t k = 0; k < vs->tcp[i].match_count; k++) {
-            if (names_gateway(o, vs->tcp[i].match[k].gateways, vs->tcp[i].match[k].gateways_count,
-                              gw))
+            const struct l4_match *m = &vs->tcp[i].match[k];
+
+            if (names_gateway(x, o, m->gateways, m->gateways_count, gateway))
                 return true;
         }
     }
@@ -813,16 +811,18 @@ static void put_gateways(struct viewing *x, const struct local_service *svc)
 {
     for (size_t i = 0; i < x->all->object_count; i++) {
         const struct object *gw = x->all->objects[i];
+        struct str name;
 
         if (gw->meta.kind->id != KIND_GATEWAY ||
             !labels_match(&svc->labels, &((struct gateway *)gw->spec)->selector))
             continue;
+        name = arena_printf(&x->arena, "%.*s/%.*s", STR_ARG(gw->meta.ns), STR_ARG(gw->meta.name));
         put_object(x, gw);
         for (size_t k = 0; k < x->all->object_count; k++) {
             const struct object *o = x->all->objects[k];
             const struct virtual_service *vs = o->spec;
 
-            if (o->meta.kind->id != KIND_VIRTUAL_SERVICE || !bound_to(o, gw) ||
+            if (o->meta.kind->id != KIND_VIRTUAL_SERVICE || !bound_to(x, o, name) ||
                 !exported(x, vs->export_to, vs->export_to_count, o->meta.ns))
                 continue;
             put_object(x, o);

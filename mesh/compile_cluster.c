@@ -25,38 +25,41 @@ struct policy {
     size_t subset_count;
 };
 
-/* By callers of namespace `caller`, looking into `ns`. */
-static bool rule_usable(const struct build *b, const struct policy_rule *r, struct str caller,
-                        struct str ns)
+/* Where rules are looked for: those of one namespace, for callers of another (or the same). */
+struct shelf {
+    struct str ns, caller;
+    bool is_callers_own; /* the first look: what the caller's namespace says to itself */
+};
+
+/* A namespace obeys all its own rules; but the root namespace to itself only those that are private
+ * to it, as the others come last, for itself as for everybody. */
+static bool rule_usable(const struct build *b, const struct policy_rule *r, const struct shelf *at)
 {
     const struct destination_rule *dr = r->spec;
-    int group = compile_visibility(dr->export_to, dr->export_to_count, r->object->meta.ns, caller);
+    int group = compile_visibility(dr->export_to, dr->export_to_count, r->object->meta.ns, at->caller);
 
-    if (!str_eq(r->object->meta.ns, ns))
+    if (!str_eq(r->object->meta.ns, at->ns))
         return false;
-    if (!str_eq(ns, caller))
+    if (!at->is_callers_own)
         return group >= 0;
-    /* A caller in the root namespace takes only rules private to it from here; the others come
-     * last. */
-    return str_eq(caller, b->c->root_namespace) ? group == 0 : true;
+    return group == 0 || !str_eq(at->caller, b->c->root_namespace);
 }
 
-static bool any_usable(const struct build *b, struct str host, struct str caller, struct str ns)
+static bool any_usable(const struct build *b, struct str host, const struct shelf *at)
 {
     const struct policy_rule *r = map_get(&b->policies_by_host, host);
 
-    while (r && !rule_usable(b, r, caller, ns))
+    while (r && !rule_usable(b, r, at))
         r = r->next;
     return r != NULL;
 }
 
 /* The most specific host among the rules of one namespace, or empty. */
-static struct str best_policy_host(struct build *b, struct str fqdn, struct str caller,
-                                   struct str ns)
+static struct str best_policy_host(struct build *b, struct str fqdn, const struct shelf *at)
 {
     char *text;
 
-    if (any_usable(b, fqdn, caller, ns))
+    if (any_usable(b, fqdn, at))
         return fqdn;
     if (!b->has_wild_policies || fqdn.n == 0)
         return STR_NONE;
@@ -66,10 +69,10 @@ static struct str best_policy_host(struct build *b, struct str fqdn, struct str 
         struct str wild = {text + i, fqdn.n - i};
 
         text[i] = '*';
-        if (any_usable(b, wild, caller, ns))
+        if (any_usable(b, wild, at))
             return wild;
     }
-    return any_usable(b, STR("*"), caller, ns) ? STR("*") : STR_NONE;
+    return any_usable(b, STR("*"), at) ? STR("*") : STR_NONE;
 }
 
 /* Is what `a` exports to within what `b` exports to? */
@@ -101,7 +104,7 @@ static void add_subsets(struct policy *out, const struct destination_rule *dr)
 }
 
 /* All rules of that namespace and host, merged (fields.md 4.6). */
-static void merge_policies(struct build *b, struct str host, struct str caller, struct str ns,
+static void merge_policies(struct build *b, struct str host, const struct shelf *at,
                            struct policy *out)
 {
     const struct policy_rule *first = NULL;
@@ -111,7 +114,7 @@ static void merge_policies(struct build *b, struct str host, struct str caller, 
         room_for += r->spec->subsets_count;
     out->subsets = ARENA_ARRAY(&b->tmp, room_for + 1, const struct subset *);
     for (const struct policy_rule *r = map_get(&b->policies_by_host, host); r; r = r->next) {
-        if (!rule_usable(b, r, caller, ns) || (first && !exports_within(first, r)))
+        if (!rule_usable(b, r, at) || (first && !exports_within(first, r)))
             continue;
         if (!first)
             first = r;
@@ -126,15 +129,17 @@ static void merge_policies(struct build *b, struct str host, struct str caller, 
 static void find_policy(struct build *b, const struct service *s, struct str caller,
                         struct policy *out)
 {
-    const struct str places[] = {caller, s->ns, b->c->root_namespace};
+    const struct shelf shelves[] = {
+        {caller, caller, true}, {s->ns, caller, false}, {b->c->root_namespace, caller, false}
+    };
     struct str fqdn = compile_lower(&b->tmp, s->fqdn);
 
     *out = (struct policy){0};
-    for (size_t i = 0; i < COUNT(places); i++) {
-        struct str host = best_policy_host(b, fqdn, caller, places[i]);
+    for (size_t i = 0; i < COUNT(shelves); i++) {
+        struct str host = best_policy_host(b, fqdn, &shelves[i]);
 
         if (host.n) {
-            merge_policies(b, host, caller, places[i], out);
+            merge_policies(b, host, &shelves[i], out);
             return;
         }
     }

@@ -21,29 +21,11 @@ struct place compile_mesh_place(const struct build *b, uint16_t port)
     return (struct place){port, mesh_gateway, 1, b->ns, b->labels};
 }
 
-/* "name", "./name", "ns/name" and "name.ns.svc..." are Gateways; "mesh" is itself. */
-static struct str gateway_ref(struct build *b, struct str ref, struct str own_ns)
-{
-    struct str ns, rest = ref;
-
-    if (str_eq(ref, STR("mesh")))
-        return ref;
-    if (str_cut(&rest, '/', &ns))
-        return str_eq(ns, STR(".")) ? compile_join(&b->tmp, own_ns, rest) : ref;
-    if (str_cut(&rest, '.', &ns)) {
-        struct str name = ns;
-
-        if (str_cut(&rest, '.', &ns) && str_starts(rest, STR("svc")))
-            return compile_join(&b->tmp, ns, name);
-    }
-    return compile_join(&b->tmp, own_ns, ref);
-}
-
 bool compile_names_place(struct build *b, const struct str *refs, size_t count, struct str own_ns,
                          const struct place *p)
 {
     for (size_t i = 0; i < count; i++) {
-        if (compile_has_export(p->gateways, p->gateway_count, gateway_ref(b, refs[i], own_ns)))
+        if (compile_has_export(p->gateways, p->gateway_count, model_gateway_ref(&b->tmp, refs[i], own_ns)))
             return true;
     }
     return false;

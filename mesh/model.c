@@ -65,6 +65,25 @@ struct str model_fqdn(struct arena *a, struct str host, struct str ns, struct st
     return arena_printf(a, "%.*s.%.*s.svc.%.*s", STR_ARG(name), STR_ARG(ns), STR_ARG(domain));
 }
 
+struct str model_gateway_ref(struct arena *a, struct str ref, struct str ns)
+{
+    struct str name = ref, first;
+
+    if (str_eq(ref, STR("mesh")))
+        return ref;
+    if (str_cut(&name, '/', &first)) {
+        if (!str_eq(first, STR(".")))
+            return ref;
+    } else if (str_cut(&name, '.', &first)) {
+        struct str rest = name;
+
+        name = first;
+        if (!str_cut(&rest, '.', &ns))
+            ns = rest;
+    }
+    return arena_printf(a, "%.*s/%.*s", STR_ARG(ns), STR_ARG(name));
+}
+
 struct str model_service_key(struct arena *a, struct str ns, struct str fqdn)
 {
     return arena_printf(a, "%.*s/%.*s", STR_ARG(ns), STR_ARG(fqdn));

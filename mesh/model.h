@@ -141,6 +141,9 @@ bool labels_match(const struct labels *have,
 /* Short names as Istio completes them: no dot, not "*", not an IP -> NAME.NS.svc.DOMAIN
  * (fields.md 1.3). */
 struct str model_fqdn(struct arena *a, struct str host, struct str ns, struct str domain);
+/* "ns/name" of the Gateway that a VirtualService in `ns` means: "name", "./name", "ns/name", or
+ * Istio's old "name.ns" and "name.ns.svc.DOMAIN". "mesh" is itself. */
+struct str model_gateway_ref(struct arena *a, struct str ref, struct str ns);
 /* Where peers dial a service of the host with this address. Port 0. */
 struct addr model_service_address(const struct local_service *s, const struct addr *host);
 struct str model_service_key(struct arena *a, struct str ns, struct str fqdn);

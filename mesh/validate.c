@@ -79,22 +79,11 @@ static void world_done(struct world *w)
     arena_done(&w->scratch);
 }
 
-/* "name", "./name", "ns/name", and the legacy "name.ns.svc.DOMAIN". */
 static struct str gateway_label(struct world *w, struct str ref, struct str ns)
 {
-    struct str first, name = ref;
+    struct str full = model_gateway_ref(&w->scratch, ref, ns);
 
-    if (str_cut(&name, '/', &first)) {
-        if (!str_eq(first, STR(".")))
-            ns = first;
-    } else if (str_cut(&name, '.', &first)) {
-        struct str rest = name, label;
-
-        ns = str_next(&rest, '.', &label) ? label : ns;
-        name = first;
-    }
-    return arena_printf(&w->scratch, "%s %.*s/%.*s", kind_get(KIND_GATEWAY)->name, STR_ARG(ns),
-                        STR_ARG(name));
+    return arena_printf(&w->scratch, "%s %.*s", kind_get(KIND_GATEWAY)->name, STR_ARG(full));
 }
 
 static void check_gateways(struct world *w, const struct check *c, const struct node *message,
