@@ -131,6 +131,31 @@ static bool knows_host(const struct world *w, struct str fqdn, struct str ns)
     return w->scope && w->scope->knows_host && w->scope->knows_host(w->scope->arg, fqdn, ns);
 }
 
+/* A name that nobody has: why, perhaps (fields.md 4.7). */
+static struct str name_hint(struct world *w, struct findings *f, struct str host, struct str ns)
+{
+    if (!str_has(host, '.'))
+        return arena_printf(f->arena,
+                            "a short name is a service of the namespace %.*s; one of another is named "
+                            "%.*s.NAMESPACE.svc.%.*s",
+                            STR_ARG(ns), STR_ARG(host), STR_ARG(w->domain));
+    if (!str_ends(host, w->domain) && knows_host(w, arena_printf(&w->scratch, "%.*s.svc.%.*s", STR_ARG(host),
+                                                                 STR_ARG(w->domain)), ns))
+        return arena_printf(f->arena, "only a short name is completed: write %.*s.svc.%.*s", STR_ARG(host),
+                            STR_ARG(w->domain));
+    return STR_NONE;
+}
+
+static void check_policy_host(struct world *w, const struct check *c, const struct destination_rule *r)
+{
+    struct str fqdn = model_fqdn(&w->scratch, r->host, c->m->ns, w->domain);
+
+    if (w->scope && !str_has(fqdn, '*') && !knows_host(w, fqdn, c->m->ns))
+        WARN(c, check_member(r->node, "host"), "no service is known as %.*s: the rule has no effect until there is one",
+             STR_ARG(fqdn))
+            ->hint = name_hint(w, c->f, r->host, c->m->ns);
+}
+
 static void check_destination(struct world *w, const struct check *c, const struct destination *d)
 {
     struct str fqdn = model_fqdn(&w->scratch, d->host, c->m->ns, w->domain);
@@ -145,7 +170,8 @@ static void check_destination(struct world *w, const struct check *c, const stru
     if (w->scope && !knows_host(w, fqdn, c->m->ns))
         WARN(c, check_member(d->node, "host"),
              "no service is known as %.*s: requests for it are refused until there is one",
-             STR_ARG(fqdn));
+             STR_ARG(fqdn))
+            ->hint = name_hint(w, c->f, d->host, c->m->ns);
 }
 
 static void check_destinations(struct world *w, const struct check *c,
@@ -244,6 +270,8 @@ void validate_set(const struct object_list *all, const struct validate_scope *sc
 
         if (c.m->kind->id == KIND_VIRTUAL_SERVICE)
             check_references(&w, &c, about->items[i]->spec);
+        else if (c.m->kind->id == KIND_DESTINATION_RULE)
+            check_policy_host(&w, &c, about->items[i]->spec);
         else if (c.m->kind->id == KIND_SERVICE_ENTRY)
             check_shared_hosts(&w, &c, about->items[i]);
     }

@@ -166,6 +166,37 @@ TEST(gateways_must_be_there_and_unknown_hosts_are_warned_about)
     arena_done(&a);
 }
 
+TEST(a_name_that_nobody_has_is_told_with_what_may_have_been_meant)
+{
+    static const struct {
+        const char *host, *hint;
+    } rows[] = {
+        {"nowhere",         "a short name is a service of the namespace shop; one of another is named "
+                            "nowhere.NAMESPACE.svc.cluster.local"},
+        {"a.shop",          "only a short name is completed: write a.shop.svc.cluster.local"         },
+        {"api.example.com", ""                                                                      },
+    };
+    struct arena a;
+    struct docs d;
+
+    arena_init(&a);
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        docs_set(&d, arena_printf(&a, DR("  host: %s\n"), rows[i].host).p);
+        CHECK_INT(docs_count(&d, FIND_WARNING), 1);
+        CHECK_INT(docs_find(&d, FIND_WARNING)->line, 7);
+        CHECK_STR(docs_find(&d, FIND_WARNING)->hint, rows[i].hint);
+        docs_done(&d);
+        docs_set(&d, arena_printf(&a, VS("  hosts: [a]\n  http: [{route: [{destination: {host: %s}}]}]\n"), rows[i].host).p);
+        CHECK_INT(docs_count(&d, FIND_WARNING), 1);
+        CHECK_STR(docs_find(&d, FIND_WARNING)->hint, rows[i].hint);
+        docs_done(&d);
+    }
+    docs_set(&d, DR("  host: '*.example.com'\n"));
+    CHECK_INT(d.findings.warnings, 0);
+    docs_done(&d);
+    arena_done(&a);
+}
+
 TEST(a_twin_in_one_apply_is_an_error_at_the_second)
 {
     struct arena a;
