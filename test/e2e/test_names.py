@@ -47,6 +47,13 @@ def test_by_tcp_as_well(m):
         assert packed in answer["got"], answer
 
 
+def test_questions_to_another_server_are_not_ours(m):
+    question = bytes.fromhex("abcd01000001000000000000") + b"\x03web\0\0\x01\0\x01"
+    framed = (len(question).to_bytes(2, "big") + question).decode("latin-1")
+    for server in (m["vault"].ip4, "127.0.0.1"):  # neither is in resolv.conf, and nobody listens there
+        assert m["client"].tcp(f"{server}:53", send=framed, timeout=3)["got"] == ""
+
+
 def test_addresses_outlive_the_server(m):
     before = m["client"].resolve("web")
     m.server_process.stop()

@@ -102,6 +102,20 @@ TEST(headers_are_removed_then_set_then_added)
     end();
 }
 
+TEST(the_rules_authority_wins_over_the_destinations)
+{
+    struct snapshot *s = begin();
+    struct message m;
+
+    route->rewrite.authority = STR("rule.test");
+    route->clusters[0].authority = STR("destination.test");
+    node_apply(&n, s);
+    CHECK_INT(get_once(n.outbound, "/headers", &m), 200);
+    CHECK(has(m.body, "\r\nhost: rule.test\r\n"));
+    message_free(&m);
+    end();
+}
+
 TEST(paths_are_rewritten_and_queries_stay)
 {
     static const struct {

@@ -625,6 +625,82 @@ TEST(a_strict_port_refuses_plaintext_and_a_permissive_one_takes_it)
     mesh_stop(&w);
 }
 
+/* A ClientHello without extensions: no name, no protocol of the mesh. */
+static size_t plain_hello(char *out)
+{
+    static const char head[] = {0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 3};
+    static const char tail[] = {0, 0, 2, (char)0xc0, 0x2f, 1, 0};
+
+    memcpy(out, head, sizeof(head));
+    memset(out + sizeof(head), 'r', 32);
+    memcpy(out + sizeof(head) + 32, tail, sizeof(tail));
+    return sizeof(head) + 32 + sizeof(tail);
+}
+
+TEST(tls_of_the_applications_own_passes_a_permissive_port_untouched)
+{
+    char hello[64], text[80];
+    size_t n = plain_hello(hello);
+    struct mesh w;
+    int fd;
+
+    mesh_start(&w, 0, ORIGIN_BANNER, APP_TCP, MTLS_PERMISSIVE);
+    fd = dial(w.server.inbound);
+    CHECK(put_all(fd, hello, n));
+    CHECK_INT(recv(fd, text, 10 + n, MSG_WAITALL), 10 + n); /* the banner, and the hello as it was sent */
+    CHECK(memcmp(text, "220 ready\n", 10) == 0 && memcmp(text + 10, hello, n) == 0);
+    close(fd);
+    mesh_stop(&w);
+}
+
+TEST(a_caller_told_to_speak_plainly_is_refused_by_a_strict_port)
+{
+    struct mesh w;
+    struct message m;
+    struct snapshot *s;
+    char log[4096];
+
+    mesh_start(&w, 0, ORIGIN_HTTP, APP_HTTP, MTLS_STRICT);
+    s = mesh_snapshot(&w.client, w.server.inbound, WEB_URI, APP_HTTP);
+    s->clusters[0]->tls = CLUSTER_TLS_OFF; /* DestinationRule tls DISABLE */
+    node_apply(&w.client, s);
+    CHECK_INT(get_once(w.client.outbound, "/", &m), 503);
+    message_free(&m);
+    CHECK_INT(atomic_load(&w.o.requests), 0);
+    node_log(&w.client, log, sizeof(log));
+    CHECK(strstr(log, " 503 UC ") || strstr(log, " 503 UF ")); /* it may close before or after the request is read */
+    mesh_stop(&w);
+}
+
+TEST(endpoints_with_and_without_an_agent_serve_side_by_side)
+{
+    struct endpoint *e;
+    struct mesh w;
+    struct origin plain;
+    struct message m;
+    struct snapshot *s;
+
+    mesh_start(&w, 0, ORIGIN_HTTP, APP_HTTP, MTLS_STRICT);
+    origin_start(&plain, "plain", ORIGIN_HTTP);
+    s = mesh_snapshot(&w.client, w.server.inbound, WEB_URI, APP_HTTP);
+    part_unref(s->clusters[0]->endpoints);
+    cluster_endpoints(s->clusters[0], (uint16_t[]){w.server.inbound, plain.port}, 2, WEB_URI);
+    s->clusters[0]->balance = BALANCE_ROUND_ROBIN;
+    e = &s->clusters[0]->endpoints->endpoints[1];
+    e->is_mesh = false;
+    e->identity = STR("");
+    node_apply(&w.client, s);
+    for (int i = 0; i < 20; i++) {
+        CHECK_INT(get_once(w.client.outbound, "/", &m), 200);
+        message_free(&m);
+    }
+    CHECK(atomic_load(&w.o.requests) >= 5); /* each worker takes turns for itself */
+    CHECK_INT(atomic_load(&w.o.requests) + atomic_load(&plain.requests), 20);
+    CHECK(atomic_load(&plain.requests) >= 5);
+    mesh_stop(&w);
+    origin_stop(&plain);
+}
+
 TEST(tcp_rides_mutual_tls_with_its_half_close)
 {
     struct mesh w;
