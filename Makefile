@@ -12,7 +12,7 @@
 # make stories    streams told under chaos and seeds (test/world/world.h, docs/testing.md)
 # make soak       threads under load and change for SOAK_SECONDS (30), by ThreadSanitizer (SOAK_MODE=asan by the other two)
 # make reference  write docs/reference from the tables that documents are read by
-# make layers     print which directory includes which; fails on an upward include
+# make layers     print which directory includes which; fails on an upward include, or if docs/behaviours.md names no test
 # Add a file by creating it: sources are found by wildcard, headers by the compiler.
 
 NAME   := weft
@@ -170,6 +170,7 @@ reference: all
 
 layers:
 	$(Q)test/layers.sh $(DIRS)
+	$(Q)test/behaviours.sh
 
 format:
 	clang-format -i $(wildcard $(addsuffix /*.[ch],$(DIRS))) $(wildcard test/*.h test/unit/*.c test/fuzz/*.c)
