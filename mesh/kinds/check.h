@@ -10,6 +10,7 @@
 
 struct server_tls; /* mesh/kinds/tls_settings.h */
 struct http_rule;
+struct virtual_service;
 
 /* One object under examination. */
 struct check {
@@ -49,3 +50,8 @@ void check_weights(const struct check *c, const struct node *rule,
                    const struct rule_destination *route, size_t count);
 /* One HTTP rule: what goes together, values that no single field can tell. */
 void check_http_rule(const struct check *c, const struct http_rule *r);
+
+/* ---- what is never reached: http_match_cover.c ---- */
+
+/* A warning for each match of an HTTP rule all of whose requests an earlier one takes. */
+void check_reached(const struct check *c, const struct virtual_service *vs);

@@ -17,9 +17,15 @@ static const struct field percent_fields[] = {
 };
 SCHEMA(percent_schema, "Percent", percent, percent_fields);
 
+/* A wildcard is the service of a ServiceEntry with this very host. */
+static int check_destination_host(struct str s, struct err *err)
+{
+    return str_eq(s, STR("*")) ? common_check_host(s, err) : common_check_wildcard_host(s, err);
+}
+
 static const struct field destination_fields[] = {
     {"host", FIELD_STRING, SCHEMA_AT(destination, host), .flags = FIELD_REQUIRED,
-     .check = common_check_host,
+     .check = check_destination_host,
      .meaning = "Service to send to; a short name is completed with the namespace of the rule."},
     {"subset", FIELD_STRING, SCHEMA_AT(destination, subset), .check = common_check_label,
      .meaning = "Subset that a DestinationRule of the host declares."},

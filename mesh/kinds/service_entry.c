@@ -192,6 +192,26 @@ static bool is_opaque(struct str protocol)
            str_eq(protocol, STR("REDIS")) || str_eq(protocol, STR("MYSQL"));
 }
 
+/* What is accepted, and does not do what it seems to. */
+static void warn_of_addresses(const struct check *c, const struct service_entry *se)
+{
+    bool is_shared = se->hosts_count > 1 && se->addresses_count && se->resolution != RESOLUTION_NONE;
+
+    if (se->resolution == RESOLUTION_NONE && se->addresses_count == 0)
+        WARN(c, se->node,
+             "with resolution NONE only connections to its addresses are taken, and it names none: they pass by as if it "
+             "were not there");
+    for (size_t i = 0; is_shared && i < se->ports_count; i++) {
+        const struct service_entry_port *p = &se->ports[i];
+
+        if (!str_starts(p->protocol, STR("HTTP")) || str_eq(p->protocol, STR("HTTPS")))
+            WARN(c, p->node,
+                 "port %u does not tell the hosts apart, which share their addresses: all its connections count as of the "
+                 "first host",
+                 p->number);
+    }
+}
+
 void service_entry_validate(const struct check *c, const void *spec)
 {
     const struct service_entry *se = spec;
@@ -221,6 +241,7 @@ void service_entry_validate(const struct check *c, const void *spec)
                  "write one ServiceEntry each",
                  STR_ARG(se->ports[i].protocol));
     }
+    warn_of_addresses(c, se);
     check_export_to(c, se->node, se->export_to, se->export_to_count);
 }
 

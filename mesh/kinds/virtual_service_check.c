@@ -56,34 +56,8 @@ static void check_claims(const struct check *c, const struct virtual_service *vs
     }
 }
 
-static bool is_any_path(const struct match_string *m)
-{
-    return m->kind == MATCH_ANY ||
-           (m->kind == MATCH_PREFIX && (m->text.n == 0 || str_eq(m->text, STR("/")))) ||
-           (m->kind == MATCH_REGEX && str_eq(m->text, STR(".*")));
-}
-
-static bool is_catch_all_match(const struct http_rule_match *m)
-{
-    return is_any_path(&m->uri) && m->scheme.kind == MATCH_ANY && m->method.kind == MATCH_ANY &&
-           m->authority.kind == MATCH_ANY && m->headers_count == 0 && m->query_params_count == 0 &&
-           m->without_headers_count == 0 && m->port == 0 && m->source_labels.count == 0 &&
-           m->gateways_count == 0 && m->source_namespace.n == 0;
-}
-
-static bool is_catch_all(const struct http_rule *r)
-{
-    for (size_t i = 0; i < r->match_count; i++) {
-        if (is_catch_all_match(&r->match[i]))
-            return true;
-    }
-    return r->match_count == 0;
-}
-
 static void check_http(const struct check *c, const struct virtual_service *vs)
 {
-    const struct http_rule *all = NULL;
-
     for (size_t i = 0; i < vs->http_count; i++) {
         const struct http_rule *r = &vs->http[i];
 
@@ -91,11 +65,8 @@ static void check_http(const struct check *c, const struct virtual_service *vs)
         check_claims(c, vs, r);
         if (r->delegate && check_absent(vs->node, "hosts"))
             FAIL(c, r->delegate->node, FIND_VALUE, "a delegate cannot have a delegate itself");
-        if (all)
-            WARN(c, r->node, "this rule is never reached: an earlier one matches every request");
-        else if (is_catch_all(r))
-            all = r;
     }
+    check_reached(c, vs);
 }
 
 static void check_sni(const struct check *c, const struct virtual_service *vs,

@@ -59,6 +59,9 @@ void workload_entry_validate(const struct check *c, const void *spec)
 
         x->hint = STR("the IP address where the workload listens");
     }
+    if (!w->address.n && w->network.n)
+        WARN(c, check_member(w->node, "network"),
+             "without an address the workload is reached only through the gateway of its network");
     if (check_is_unix(w->address) && w->ports_count)
         FAIL(c, check_member(w->node, "ports"), FIND_VALUE, "an entry on a unix socket has no ports");
 }

@@ -43,7 +43,7 @@ TEST(of_one_port_number_the_oldest_definition_stays)
 TEST(a_younger_entry_that_says_otherwise_has_no_part_in_the_host)
 {
     static const char *const rows[] = {
-        API("young", "2", "", "  resolution: NONE\n  ports: [{name: x, number: 81, protocol: HTTP}]\n"),
+        API("young", "2", "", "  resolution: NONE\n  addresses: [192.0.2.7]\n  ports: [{name: x, number: 81, protocol: HTTP}]\n"),
         API("young", "2", "a: b", STATIC("81", "192.0.2.2")),
         API("young", "2", "", STATIC("81", "192.0.2.2") "  exportTo: ['.']\n"),
         API("young", "2", "", "  resolution: STATIC\n  ports: [{name: x, number: 81, protocol: HTTP}]\n"
@@ -78,7 +78,7 @@ TEST(entries_of_other_namespaces_are_services_of_their_own)
     struct world w;
 
     world_init(&w, API("a", "1", "", STATIC("80", "192.0.2.1"))
-                       API_OF("a", "other", "2", "", "  resolution: NONE\n  ports: [{name: x, number: 81, protocol: HTTP}]\n"));
+                       API_OF("a", "other", "2", "", "  resolution: NONE\n  addresses: [192.0.2.7]\n  ports: [{name: x, number: 81, protocol: HTTP}]\n"));
     build(&w);
     CHECK_TEXT(ports(service(&w, KEY)), "80>80 p80 HTTP");
     CHECK_TEXT(ports(service(&w, "other/api.example.com")), "81>81 x HTTP");
@@ -120,7 +120,7 @@ TEST(an_entry_adds_endpoints_and_ports_to_a_registered_service_and_changes_nothi
 TEST(an_entry_from_outside_cannot_take_over_a_service_of_the_mesh)
 {
     static const char *const rows[] = {
-        FOR_REVIEWS("  location: MESH_INTERNAL\n  resolution: NONE\n"),
+        FOR_REVIEWS("  location: MESH_INTERNAL\n  resolution: NONE\n  addresses: [192.0.2.7]\n"),
         FOR_REVIEWS("  resolution: STATIC\n  endpoints: [{address: 192.0.2.9}]\n"),
     };
     struct validate_scope scope = {.domain = "cluster.local", .knows_host = knows_all};
