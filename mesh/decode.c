@@ -7,11 +7,19 @@
 #include "mesh/base/yaml.h"
 #include "mesh/decode_parts.h"
 #include "mesh/ini_doc.h"
+#include "mesh/ini_shape.h"
 #include "mesh/validate.h"
 
 #define GATEWAY_API "gateway.networking.k8s.io/"
 
 /* ---- envelope ---- */
+
+/* What stands around a spec, for "did you mean". */
+static const struct field envelope_rows[] = {
+    {.name = "apiVersion", .type = FIELD_STRING}, {.name = "kind", .type = FIELD_STRING}, {.name = "metadata", .type = FIELD_ANY},
+    {.name = "spec", .type = FIELD_ANY},          {.name = "status", .type = FIELD_ANY},
+};
+static const struct schema envelope = {.name = "document", .fields = envelope_rows, .count = COUNT(envelope_rows)};
 
 static bool has_version(const struct kind *k, struct str api)
 {
@@ -134,6 +142,16 @@ static void check_name(const struct decoder *d, const struct node *n, struct str
     }
 }
 
+static void fail_metadata(const struct decoder *d, const struct node *n)
+{
+    struct finding *x = decode_fail(d, n, FIND_UNKNOWN_FIELD, "unknown field \"%.*s\" in metadata", STR_ARG(n->key));
+
+    decode_point_at_key(x, n);
+    x->hint = schema_suggest(&ini_metadata, n->key, d->f->arena);
+    if (x->hint.n == 0 && d->m->kind->spec && schema_find(d->m->kind->spec, n->key))
+        x->hint = STR("it belongs under spec");
+}
+
 static void decode_metadata_member(const struct decoder *d, const struct node *n)
 {
     static const struct str dropped[] = {STR_INIT("uid"),        STR_INIT("resourceVersion"),
@@ -167,9 +185,7 @@ static void decode_metadata_member(const struct decoder *d, const struct node *n
                                         "generateName is not supported: give the object a name"),
                             n);
     } else {
-        decode_point_at_key(decode_fail(d, n, FIND_UNKNOWN_FIELD,
-                                        "unknown field \"%.*s\" in metadata", STR_ARG(n->key)),
-                            n);
+        fail_metadata(d, n);
     }
 }
 
@@ -192,6 +208,19 @@ static void decode_metadata(const struct decoder *d, const struct node *root)
         decode_fail_missing(d, meta, "name", "the name of the object");
     for (const struct node *c = meta->first; c; c = c->next)
         decode_metadata_member(d, c);
+}
+
+static void fail_top_level(const struct decoder *d, const struct node *n)
+{
+    struct finding *x = decode_fail(d, n, FIND_UNKNOWN_FIELD, "unknown field \"%.*s\" beside metadata and spec",
+                                    STR_ARG(n->key));
+
+    decode_point_at_key(x, n);
+    x->hint = schema_suggest(&envelope, n->key, d->f->arena);
+    if (x->hint.n == 0 && d->m->kind->spec && schema_find(d->m->kind->spec, n->key))
+        x->hint = STR("it belongs under spec");
+    else if (x->hint.n == 0 && schema_find(&ini_metadata, n->key))
+        x->hint = STR("it belongs under metadata");
 }
 
 static void check_top_level(const struct decoder *d, const struct node *root)
@@ -219,10 +248,7 @@ static void check_top_level(const struct decoder *d, const struct node *root)
                             STR_ARG(c->key)),
                 c);
         else
-            decode_point_at_key(decode_fail(d, c, FIND_UNKNOWN_FIELD,
-                                            "unknown field \"%.*s\" beside metadata and spec",
-                                            STR_ARG(c->key)),
-                                c);
+            fail_top_level(d, c);
     }
 }
 
@@ -457,6 +483,8 @@ int documents_read(struct str text, struct str file, const struct documents_how 
     size_t before = errors_that_count(&in);
     int rc = read_documents(text, file, how->syntax, a, &docs, f);
 
+    if (rc == 0 && !docs)
+        findings_add(f, FIND_WARNING, SEVERITY_WARNING, "there is no document in it")->file = file;
     for (const struct node_document *doc = docs; doc; doc = doc->next) {
         if (is_list(doc->root))
             take_list(&in, doc);

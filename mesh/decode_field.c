@@ -76,8 +76,10 @@ static void decode_duration(const struct decoder *d, const struct field *f, cons
     const int64_t ms = 1000000, second = 1000 * ms;
     int64_t ns;
 
-    if (!decode_is(d, n, NODE_STRING, field_type_name(FIELD_DURATION)))
+    if (n->kind != NODE_STRING) {
+        decode_fail_type(d, n, field_type_name(FIELD_DURATION))->hint = decode_hint_duration(n, d->f->arena);
         return;
+    }
     if (!str_duration(n->text, &ns) || ns < 0) {
         decode_fail(d, n, FIND_VALUE, "%s: \"%.*s\" is not a duration such as \"10s\" or \"1m30s\"",
                     f->name, STR_ARG(n->text));
@@ -105,6 +107,20 @@ static void decode_duration(const struct decoder *d, const struct field *f, cons
     *out = ns;
 }
 
+/* What differs in its letters' case alone is read on as what it means, so that checks of the whole do not complain of
+ * what would be right. */
+static const struct field_value *fail_value(const struct decoder *d, const struct field *f, const struct node *n)
+{
+    const struct field_value *like = decode_closest_value(f->values, n->text, d->a);
+    struct str all = schema_values(f->values, d->a);
+    struct finding *x =
+        decode_fail(d, n, FIND_VALUE, "%s: \"%.*s\" is not one of its values", f->name, STR_ARG(n->text));
+
+    x->hint = like ? arena_printf(d->f->arena, "did you mean \"%s\"? It takes %.*s", like->name, STR_ARG(all))
+                   : arena_printf(d->f->arena, "use %.*s", STR_ARG(all));
+    return like && str_eq_nocase(str_from(like->name), n->text) ? like : NULL;
+}
+
 static const struct field_value *decode_value(const struct decoder *d, const struct field *f,
                                               const struct node *n)
 {
@@ -114,12 +130,8 @@ static const struct field_value *decode_value(const struct decoder *d, const str
     if (!decode_is(d, n, NODE_STRING, field_type_name(FIELD_STRING)))
         return NULL;
     v = schema_value(f->values, n->text, f->type == FIELD_WORD);
-    if (!v) {
-        decode_fail(d, n, FIND_VALUE, "%s: \"%.*s\" is not one of its values", f->name,
-                    STR_ARG(n->text))
-            ->hint = arena_printf(d->f->arena, "use %.*s", STR_ARG(schema_values(f->values, d->a)));
-        return NULL;
-    }
+    if (!v)
+        return fail_value(d, f, n);
     what = arena_printf(d->f->arena, "%s: %s", f->name, v->name);
     decode_status(d, n, v->status, what, v->reason);
     return v;
@@ -222,8 +234,10 @@ static void decode_match(const struct decoder *d, const struct field *f, const s
 {
     size_t given = 0;
 
-    if (!decode_is(d, n, NODE_MAP, field_type_name(FIELD_MATCH)))
+    if (n->kind != NODE_MAP) {
+        decode_fail_type(d, n, field_type_name(FIELD_MATCH))->hint = decode_hint_match(n, d->f->arena);
         return;
+    }
     for (const struct node *c = n->first; c; c = c->next) {
         if (!schema_find(&string_match_schema, c->key)) {
             struct finding *x =
@@ -257,10 +271,17 @@ void decode_labels(const struct decoder *d, const struct field *f, const struct 
 {
     struct err err;
 
-    if (!decode_is(d, n, NODE_MAP, field_type_name(FIELD_LABELS)))
+    if (n->kind != NODE_MAP) {
+        decode_fail_type(d, n, field_type_name(FIELD_LABELS))->hint = decode_hint_labels(n, d->f->arena);
         return;
+    }
     out->items = ARENA_ARRAY(d->a, n->count, struct label);
     for (const struct node *c = n->first; c; c = c->next) {
+        if (c->kind == NODE_MAP) {
+            decode_fail_type(d, c, "a string")->hint =
+                arena_printf(d->f->arena, "write its members without \"%.*s\"", STR_ARG(c->key));
+            continue;
+        }
         if (!decode_is(d, c, NODE_STRING, "a string"))
             continue;
         out->items[out->count++] = (struct label){c->key, c->text};
@@ -321,9 +342,6 @@ static void decode_match_map(const struct decoder *d, const struct field *f, con
     }
 }
 
-void decode_message(const struct decoder *d, const struct schema *s, const struct node *n,
-                    void *out);
-
 static void decode_message_map(const struct decoder *d, const struct field *f, const struct node *n,
                                char **out, size_t *count)
 {
@@ -345,9 +363,8 @@ static void decode_message_map(const struct decoder *d, const struct field *f, c
         }
         *(uint32_t *)(void *)at = (uint32_t)key;
         schema_defaults(f->message, at + 8);
-        if (c->kind != NODE_NULL)
-            decode_message(d, f->message, c, at + 8);
-        (*count)++;
+        if (c->kind == NODE_NULL || decode_message(d, f->message, c, at + 8))
+            (*count)++;
     }
 }
 
@@ -365,9 +382,8 @@ static void decode_named_messages(const struct decoder *d, const struct field *f
         check_key(d, f, c);
         *(struct str *)(void *)at = c->key;
         schema_defaults(f->message, at + sizeof(struct str));
-        if (c->kind != NODE_NULL)
-            decode_message(d, f->message, c, at + sizeof(struct str));
-        (*count)++;
+        if (c->kind == NODE_NULL || decode_message(d, f->message, c, at + sizeof(struct str)))
+            (*count)++;
     }
 }
 
@@ -394,14 +410,15 @@ static size_t element_size(const struct field *f)
     }
 }
 
-static void decode_element(const struct decoder *d, const struct field *f, const struct node *n,
+/* False: a message that was not read; checks would take it for an empty one. */
+static bool decode_element(const struct decoder *d, const struct field *f, const struct node *n,
                            char *at)
 {
     int64_t number;
 
     if (n->kind == NODE_NULL) {
         decode_fail(d, n, FIND_VALUE, "null is not allowed in a list");
-        return;
+        return false;
     }
     switch (f->type) {
     case FIELD_STRINGS:
@@ -418,8 +435,9 @@ static void decode_element(const struct decoder *d, const struct field *f, const
         break;
     default:
         schema_defaults(f->message, at);
-        decode_message(d, f->message, n, at);
+        return decode_message(d, f->message, n, at);
     }
+    return true;
 }
 
 static void decode_list(const struct decoder *d, const struct field *f, const struct node *n,
@@ -427,11 +445,15 @@ static void decode_list(const struct decoder *d, const struct field *f, const st
 {
     size_t size = element_size(f);
 
-    if (!decode_is(d, n, NODE_LIST, field_type_name(f->type)) || n->count == 0)
+    if (n->kind != NODE_LIST) {
+        decode_fail_type(d, n, field_type_name(f->type))->hint = decode_hint_list(n, d->f->arena);
+        return;
+    }
+    if (n->count == 0)
         return;
     *out = arena_array(d->a, n->count, size);
     for (const struct node *c = n->first; c; c = c->next)
-        decode_element(d, f, c, *out + (*count)++ * size);
+        *count += decode_element(d, f, c, *out + *count * size);
 }
 
 /* ---- messages ---- */
@@ -484,7 +506,8 @@ static void decode_pointer(const struct decoder *d, const struct field *f, const
 {
     *at = arena_zalloc(d->a, f->message->size);
     schema_defaults(f->message, *at);
-    decode_message(d, f->message, n, *at);
+    if (!decode_message(d, f->message, n, *at))
+        *at = NULL;
 }
 
 /* What is kept as it is must fit into a line of INI. */
@@ -590,11 +613,12 @@ static void decode_field(const struct decoder *d, const struct field *f, const s
 
 static void fail_unknown(const struct decoder *d, const struct schema *s, const struct node *n)
 {
-    struct finding *x = decode_fail(d, n, FIND_UNKNOWN_FIELD, "unknown field \"%.*s\" in %s",
-                                    STR_ARG(n->key), s->name);
+    bool is_spec = d->m->kind && s == d->m->kind->spec; /* the object is named anyway */
+    struct finding *x = decode_fail(d, n, FIND_UNKNOWN_FIELD, "unknown field \"%.*s\"%s%s", STR_ARG(n->key),
+                                    is_spec ? "" : " in ", is_spec ? "" : s->name);
 
     decode_point_at_key(x, n);
-    x->hint = schema_suggest(s, n->key, d->f->arena);
+    x->hint = decode_hint_unknown(d, s, n->key);
 }
 
 bool decode_is_empty(const struct node *n)
@@ -696,11 +720,13 @@ static void fill_dependent_defaults(const struct schema *s, char *out)
 }
 
 /* `out` has its defaults. */
-void decode_message(const struct decoder *d, const struct schema *s, const struct node *n,
+bool decode_message(const struct decoder *d, const struct schema *s, const struct node *n,
                     void *out)
 {
-    if (!decode_is(d, n, NODE_MAP, "a map"))
-        return;
+    if (n->kind != NODE_MAP) {
+        decode_fail_type(d, n, "a map")->hint = decode_hint_message(s, n, d->f->arena);
+        return false;
+    }
     *(const struct node **)out = n;
     for (const struct node *c = n->first; c; c = c->next)
         decode_member(d, s, c, out);
@@ -709,4 +735,5 @@ void decode_message(const struct decoder *d, const struct schema *s, const struc
     fill_dependent_defaults(s, out);
     if (s->finish)
         s->finish(out, d->a);
+    return true;
 }

@@ -29,10 +29,28 @@ void decode_status(const struct decoder *d, const struct node *at, enum field_st
 bool decode_is(const struct decoder *d, const struct node *n, enum node_kind kind,
                const char *want);
 
+/* A value of the wrong type. */
+struct finding *decode_fail_type(const struct decoder *d, const struct node *n, const char *want);
+
+/* ---- decode_hint.c: what was probably meant; may be empty ---- */
+
+struct str decode_hint_message(const struct schema *s, const struct node *n, struct arena *a);
+struct str decode_hint_list(const struct node *n, struct arena *a);
+struct str decode_hint_labels(const struct node *n, struct arena *a);
+struct str decode_hint_match(const struct node *n, struct arena *a);
+struct str decode_hint_duration(const struct node *n, struct arena *a);
+struct str decode_hint_string(const struct node *n, struct arena *a);
+/* Of a name that the schema does not have: a like one, or where it belongs. */
+struct str decode_hint_unknown(const struct decoder *d, const struct schema *s, struct str name);
+/* "route.destination" for "host": the nearest message within the schema that has the field. */
+struct str decode_path_to(const struct schema *s, struct str name, struct arena *a);
+/* NULL: none is like it. */
+const struct field_value *decode_closest_value(const struct field_value *values, struct str name, struct arena *a);
+
 /* null, "", [] or {}: as if it were not given, for most fields. */
 bool decode_is_empty(const struct node *n);
 void decode_labels(const struct decoder *d, const struct field *f, const struct node *n,
                    struct labels *out);
-/* `out` has its defaults. */
-void decode_message(const struct decoder *d, const struct schema *s, const struct node *n,
+/* `out` has its defaults. False: it is no map, and nothing of it was read. */
+bool decode_message(const struct decoder *d, const struct schema *s, const struct node *n,
                     void *out);

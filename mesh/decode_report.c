@@ -19,6 +19,8 @@ struct str object_label(struct arena *a, const struct object_meta *m)
 {
     if (!m->kind)
         return STR_NONE;
+    if (m->name.n == 0)
+        return str_from(m->kind->name);
     if (!m->kind->is_namespaced)
         return arena_printf(a, "%s %.*s", m->kind->name, STR_ARG(m->name));
     return arena_printf(a, "%s %.*s/%.*s", m->kind->name, STR_ARG(m->ns), STR_ARG(m->name));
@@ -124,16 +126,21 @@ void decode_fail_check(const struct decoder *d, const struct node *at, const str
         decode_fail(d, at, FIND_VALUE, "%s", err->text);
 }
 
+struct finding *decode_fail_type(const struct decoder *d, const struct node *n, const char *want)
+{
+    const char *what = n->key.n ? arena_str(d->a, n->key).p : n->parent ? "an element" : "a document";
+
+    return decode_fail(d, n, FIND_TYPE, "%s must be %s, not %s", what, want, node_kind_name(n->kind));
+}
+
 bool decode_is(const struct decoder *d, const struct node *n, enum node_kind kind, const char *want)
 {
     struct finding *x;
 
     if (n->kind == kind)
         return true;
-    x = decode_fail(d, n, FIND_TYPE, "%s must be %s, not %s",
-                    n->key.n ? arena_str(d->a, n->key).p : "an element", want,
-                    node_kind_name(n->kind));
-    if (kind == NODE_STRING && (n->kind == NODE_NUMBER || n->kind == NODE_BOOL))
-        x->hint = arena_printf(d->f->arena, "write it in quotes: \"%.*s\"", STR_ARG(n->text));
+    x = decode_fail_type(d, n, want);
+    if (kind == NODE_STRING)
+        x->hint = decode_hint_string(n, d->f->arena);
     return false;
 }

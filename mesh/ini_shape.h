@@ -29,4 +29,4 @@ struct ini_shape ini_shape_of_value(const struct field *map);
 
 /* The keys of a document that are not of its spec: apiVersion, kind and metadata.*. A member of a
  * spec that has such a name is written with "spec." in front. */
-extern const struct schema ini_envelope;
+extern const struct schema ini_envelope, ini_metadata;

@@ -79,25 +79,50 @@ static int call(struct call *c, const char *method, struct str path, const char 
 
 /* ---- what the server refused ---- */
 
+static unsigned number_of(const struct node *n, const char *name)
+{
+    uint64_t value = 0;
+
+    return str_uint(node_text(n, name), 0, UINT32_MAX, &value) ? (unsigned)value : 0;
+}
+
+/* A finding as findings_json() wrote it. */
+static struct finding read_finding(const struct node *n)
+{
+    struct str code = node_text(n, "code");
+    uint64_t number = 0;
+
+    if (str_starts(code, STR("WEFT")))
+        code = str_sub(code, 4, code.n);
+    return (struct finding){
+        .code = str_uint(code, 0, INT32_MAX, &number) ? (enum finding_code)number : FIND_VALUE,
+        .severity = str_eq(node_text(n, "severity"), STR("warning")) ? SEVERITY_WARNING : SEVERITY_ERROR,
+        .file = node_text(n, "file"),
+        .line = number_of(n, "line"),
+        .column = number_of(n, "column"),
+        .object = node_text(n, "object"),
+        .pointer = node_text(n, "pointer"),
+        .detail = node_text(n, "detail"),
+        .hint = node_text(n, "hint"),
+    };
+}
+
 static void print_findings(const struct node *list)
 {
-    for (const struct node *n = list ? list->first : NULL; n; n = n->next) {
-        struct str file = node_text(n, "file"), line = node_text(n, "line"),
-                   column = node_text(n, "column");
-        struct str object = node_text(n, "object"), hint = node_text(n, "hint");
+    struct buf b;
 
-        if (file.n)
-            fprintf(stderr, "%.*s:", STR_ARG(file));
-        if (line.n && !str_eq(line, STR("0")))
-            fprintf(stderr, "%.*s:%.*s:", STR_ARG(line), STR_ARG(column.n ? column : STR("1")));
-        fprintf(stderr, "%s%.*s %.*s", file.n ? " " : "", STR_ARG(node_text(n, "code")),
-                STR_ARG(node_text(n, "detail")));
-        if (object.n)
-            fprintf(stderr, " in %.*s", STR_ARG(object));
-        if (hint.n)
-            fprintf(stderr, ": %.*s", STR_ARG(hint));
-        fputc('\n', stderr);
+    buf_init(&b, LIMIT_API_BODY_BYTES);
+    for (const struct node *n = list ? list->first : NULL; n; n = n->next) {
+        struct finding f = read_finding(n);
+
+        if (f.file.n)
+            finding_print(&f, &b);
+        else
+            finding_print_text(&f, &b);
+        buf_addc(&b, '\n');
     }
+    fprintf(stderr, "%.*s", STR_ARG(buf_str(&b)));
+    buf_done(&b);
 }
 
 static int exit_of(unsigned status)

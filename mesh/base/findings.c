@@ -53,14 +53,34 @@ struct finding *findings_add(struct findings *f, enum finding_code code, enum se
     return n;
 }
 
-void finding_print(const struct finding *f, struct buf *out)
+/* "spec.http[0].route" of "/spec/http/0/route". */
+static void print_path(struct str pointer, struct buf *out)
 {
-    buf_add(out, f->file.n ? f->file : STR("input"));
-    if (f->line)
-        buf_printf(out, ":%u", f->line);
-    if (f->line && f->column)
-        buf_printf(out, ":%u", f->column);
-    buf_printf(out, ": WEFT%d ", (int)f->code);
+    struct str rest = str_sub(pointer, 1, pointer.n), part;
+    size_t from = out->n;
+
+    while (str_next(&rest, '/', &part)) {
+        uint64_t number;
+
+        if (str_uint(part, 0, UINT32_MAX, &number) && out->n > from) {
+            buf_printf(out, "[%.*s]", STR_ARG(part));
+            continue;
+        }
+        if (out->n > from)
+            buf_addc(out, '.');
+        for (size_t i = 0; i < part.n; i++) {
+            bool escaped = part.p[i] == '~' && i + 1 < part.n;
+
+            buf_addc(out, !escaped ? part.p[i] : part.p[++i] == '1' ? '/' : '~');
+        }
+    }
+}
+
+void finding_print_text(const struct finding *f, struct buf *out)
+{
+    bool has_path = str_starts(f->pointer, STR("/spec")) || str_starts(f->pointer, STR("/metadata"));
+
+    buf_printf(out, "WEFT%d ", (int)f->code);
     if (f->severity == SEVERITY_WARNING)
         buf_adds(out, "warning: ");
     buf_add(out, f->detail);
@@ -68,10 +88,25 @@ void finding_print(const struct finding *f, struct buf *out)
         buf_adds(out, " in ");
         buf_add(out, f->object);
     }
+    if (has_path) {
+        buf_adds(out, f->object.n ? ", " : " at ");
+        print_path(f->pointer, out);
+    }
     if (f->hint.n) {
         buf_adds(out, ": ");
         buf_add(out, f->hint);
     }
+}
+
+void finding_print(const struct finding *f, struct buf *out)
+{
+    buf_add(out, f->file.n ? f->file : STR("input"));
+    if (f->line)
+        buf_printf(out, ":%u", f->line);
+    if (f->line && f->column)
+        buf_printf(out, ":%u", f->column);
+    buf_adds(out, ": ");
+    finding_print_text(f, out);
 }
 
 static void member(struct buf *out, const char *name, struct str text)

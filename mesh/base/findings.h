@@ -59,8 +59,10 @@ void findings_init(struct findings *f, struct arena *arena);
 struct finding *findings_add(struct findings *f, enum finding_code code, enum severity severity,
                              const char *fmt, ...) PRINTF_LIKE(4, 5);
 
-/* "shop.yaml:41:9: WEFT1203 unknown field "x" in VirtualService shop/reviews: did you mean ..." */
+/* "shop.yaml:41:9: WEFT1203 unknown field "x" in VirtualService shop/reviews, spec.http[0].x: did you mean ..." */
 void finding_print(const struct finding *f, struct buf *out);
+/* The same without the place in front. */
+void finding_print_text(const struct finding *f, struct buf *out);
 
 /* The findings of one severity as a JSON array (the `errors` and `warnings` of a problem). */
 void findings_json(const struct findings *f, enum severity severity, struct buf *out);

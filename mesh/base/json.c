@@ -239,7 +239,7 @@ static struct node *take_list(struct json *j)
         if (peek(j) == ']')
             break;
         if (peek(j) != ',')
-            return fail(j, FIND_PARSE, "a list needs ',' or ']' here");
+            return fail(j, FIND_PARSE, peek(j) < 0 ? "the text ends within a list: ']' is missing" : "a list needs ',' or ']' here");
         j->at++;
     }
     j->at++;
@@ -253,6 +253,8 @@ static struct node *take_member(struct json *j)
     unsigned line, column;
 
     skip_blanks(j);
+    if (peek(j) == '}')
+        return fail(j, FIND_PARSE, "the ',' before this '}' is too many");
     if (peek(j) != '"')
         return fail(j, FIND_PARSE, "a name in double quotes is missing here");
     count_to(j, j->at);
@@ -307,7 +309,7 @@ static struct node *take_map(struct json *j)
         if (peek(j) == '}')
             return end_map(j, map);
         if (peek(j) != ',')
-            return fail(j, FIND_PARSE, "an object needs ',' or '}' here");
+            return fail(j, FIND_PARSE, peek(j) < 0 ? "the text ends within an object: '}' is missing" : "an object needs ',' or '}' here");
         j->at++;
     }
 }

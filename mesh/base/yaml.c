@@ -245,9 +245,11 @@ static int open_frame(struct reader *r, enum node_kind kind, const yaml_event_t 
     if (name.n && !str_eq(name, STR("!")) && !str_eq(name, str_from(core)))
         return fail(r, FIND_PARSE, &e->start_mark, "the tag is unknown, or does not fit its value",
                     name);
-    if (f && f->node->kind == NODE_MAP && !f->has_key)
-        return fail(r, FIND_PARSE, &e->start_mark, "a key must be a string, not a list or map",
-                    STR_NONE);
+    if (f && f->node->kind == NODE_MAP && !f->has_key) {
+        (void)fail(r, FIND_PARSE, &e->start_mark, "a key must be a string, not a list or map", STR_NONE); /* -1 */
+        r->findings->last->hint = STR("fill in templates such as {{ .Values.x }} first; a value that begins with '{' is quoted");
+        return -1;
+    }
     if (r->depth >= COUNT(r->frames))
         return fail(r, FIND_LIMIT, &e->start_mark, "lists and maps are nested too deep", STR_NONE);
     f = &r->frames[r->depth++];
@@ -422,24 +424,6 @@ static int on_event(struct reader *r, const yaml_event_t *e)
     return 0;
 }
 
-static int on_parser_error(struct reader *r)
-{
-    const yaml_parser_t *p = &r->parser;
-    const char *context = p->context ? p->context : "";
-    const char *problem = p->problem ? p->problem : "this is not YAML";
-    bool colon = strstr(problem, "found unexpected ':'") != NULL;
-    struct finding *f = findings_add(r->findings, FIND_PARSE, SEVERITY_ERROR, "%s%s%s", problem,
-                                     *context ? " " : "", context);
-
-    f->file = r->file;
-    f->line = (unsigned)p->problem_mark.line + 1;
-    f->column = (unsigned)p->problem_mark.column + 1;
-    f->document = r->documents + 1;
-    if (colon)
-        f->hint = STR("quote a value that ends in ':' or has one before ',' or ']'");
-    return -1;
-}
-
 /* The byte of r->given where libyaml stopped. */
 static size_t problem_offset(const struct reader *r)
 {
@@ -448,6 +432,53 @@ static size_t problem_offset(const struct reader *r)
     for (size_t i = 0; i < r->parser.problem_mark.index && at < r->given.n; i++)
         at += str_utf8(str_sub(r->given, at, 4));
     return at;
+}
+
+/* What people mean who write what libyaml cannot read: by its words. */
+static const struct {
+    const char *problem, *hint;
+} yaml_hints[] = {
+    {"found unexpected ':'", "quote a value that ends in ':' or has one before ',' or ']'"},
+    {"mapping values are not allowed", "quote a value that has \": \" in it; or a line is indented too far"},
+    {"found character that cannot start any token", "quote a value that begins with '@', '`' or '%'"},
+    {"did not find expected key", "the line is indented differently from those it belongs to, or a quote is missing"},
+    {"did not find expected '-' indicator", "a list goes on with \"- \" in the same column"},
+    {"could not find expected ':'", "a line without \"NAME:\" stands among others, or a quote is missing"},
+    {"found unexpected end of stream", "a quote or bracket is open"},
+    {"did not find expected ',' or ']'", "a '[' is open, or a value in it needs quotes"},
+    {"did not find expected ',' or '}'", "a '{' is open, or a value in it needs quotes"},
+};
+
+static struct str hint_for(const struct reader *r, const char *problem)
+{
+    size_t at = problem_offset(r);
+
+    if (at < r->given.n && r->given.p[at] == '\t')
+        return STR("this is a tab: indent with blanks");
+    for (size_t i = 0; i < COUNT(yaml_hints); i++) {
+        if (strstr(problem, yaml_hints[i].problem))
+            return str_from(yaml_hints[i].hint);
+    }
+    return STR_NONE;
+}
+
+static int on_parser_error(struct reader *r)
+{
+    const yaml_parser_t *p = &r->parser;
+    const char *context = p->context ? p->context : "";
+    const char *problem = p->problem ? p->problem : "this is not YAML";
+    bool begins_before = *context && p->context_mark.line < p->problem_mark.line;
+    struct finding *f = findings_add(r->findings, FIND_PARSE, SEVERITY_ERROR, "%s%s%s", problem,
+                                     *context ? " " : "", context);
+
+    f->file = r->file;
+    f->line = (unsigned)p->problem_mark.line + 1;
+    f->column = (unsigned)p->problem_mark.column + 1;
+    f->document = r->documents + 1;
+    f->hint = hint_for(r, problem);
+    if (begins_before)
+        f->detail = arena_printf(r->arena, "%.*s that begins on line %zu", STR_ARG(f->detail), p->context_mark.line + 1);
+    return -1;
 }
 
 static bool repair(struct reader *r)

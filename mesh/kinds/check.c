@@ -55,7 +55,7 @@ bool check_is_unix(struct str address)
 
 void check_selector(const struct check *c, const struct label_selector *s)
 {
-    if (s && s->node && s->labels.count == 0)
+    if (s && s->node && s->labels.count == 0 && (s->node->count == 0 || node_get(s->node, STR("matchLabels"))))
         WARN(c, s->node, "an empty selector takes every workload of the namespace");
 }
 

@@ -32,7 +32,8 @@ static void check_actions(const struct check *c, const struct http_rule *r)
     size_t given = (size_t)(r->route_count > 0) + (r->redirect != NULL) +
                    (r->direct_response != NULL) + (r->delegate != NULL);
 
-    if (given == 0 && check_absent(r->node, "route"))
+    if (given == 0 && check_absent(r->node, "route") && check_absent(r->node, "redirect") &&
+        check_absent(r->node, "directResponse") && check_absent(r->node, "delegate"))
         FAIL(c, r->node, FIND_REQUIRED, "route is required: where do these requests go?");
     else if (given > 1)
         FAIL(c, r->node, FIND_ONEOF,

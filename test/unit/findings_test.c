@@ -36,8 +36,36 @@ TEST(a_finding_prints_in_the_form_that_editors_know)
     buf_init(&b, 1000);
     finding_print(unknown_field(), &b);
     CHECK_STR(buf_str(&b), "shop.yaml:41:9: WEFT1203 unknown field \"mirrorPercent\" in "
-                           "VirtualService shop/reviews: did you mean \"mirrorPercentage\"?");
+                           "VirtualService shop/reviews, spec.http[0].mirrorPercent: did you mean \"mirrorPercentage\"?");
     buf_done(&b);
+    arena_done(&arena);
+}
+
+TEST(a_path_is_written_as_one_says_it)
+{
+    static const struct {
+        const char *pointer, *path;
+    } rows[] = {
+        {"/spec/http/0/route/12/destination", "spec.http[0].route[12].destination"},
+        {"/spec/portLevelMtls/8080/mode",     "spec.portLevelMtls[8080].mode"     },
+        {"/metadata/labels/a~1b~0c",          "metadata.labels.a/b~c"             },
+        {"/spec",                             "spec"                              },
+        {"/metadata/name",                    "metadata.name"                     },
+    };
+
+    start();
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct finding *f = findings_add(&findings, FIND_VALUE, SEVERITY_ERROR, "wrong");
+        char want[128];
+        struct buf b;
+
+        f->pointer = str_from(rows[i].pointer);
+        snprintf(want, sizeof(want), "input: WEFT1205 wrong at %s", rows[i].path);
+        buf_init(&b, 1000);
+        finding_print(f, &b);
+        CHECK_STR(buf_str(&b), want);
+        buf_done(&b);
+    }
     arena_done(&arena);
 }
 
@@ -99,7 +127,7 @@ TEST(the_first_error_stands_for_all)
     unknown_field()->hint = STR_NONE;
     CHECK_INT(findings_err(&findings, &err), -1);
     CHECK_TEXT(err.text, "shop.yaml:41:9: WEFT1203 unknown field \"mirrorPercent\" in "
-                         "VirtualService shop/reviews");
+                         "VirtualService shop/reviews, spec.http[0].mirrorPercent");
     findings_add(&findings, FIND_VALUE, SEVERITY_ERROR, "more");
     findings_err(&findings, &err);
     CHECK(str_starts(str_from(err.text), STR("2 problems, the first: shop.yaml:41:9: ")));

@@ -65,7 +65,7 @@ TEST(mesh_config)
                 "accessLogEncoding: \"XML\" is not one of its values");
     check_wrong(MC("  trustDomain: cluster.local\n"), FIND_UNSUPPORTED, 1,
                 "trustDomain is not supported: it is a setting of the server, said at `weft server init`");
-    check_wrong(MC("  accesLogFile: /x\n"), FIND_UNKNOWN_FIELD, 1, "unknown field \"accesLogFile\" in MeshConfig");
+    check_wrong(MC("  accesLogFile: /x\n"), FIND_UNKNOWN_FIELD, 1, "unknown field \"accesLogFile\"");
 }
 
 TEST(credential)
