@@ -147,10 +147,9 @@ static bool has_wildcard(struct str host)
     return str_starts(host, STR("*"));
 }
 
-static bool speaks_http_or_sni(struct str protocol)
+static bool speaks_http(struct str protocol)
 {
-    return str_starts(protocol, STR("HTTP")) || str_starts(protocol, STR("GRPC")) ||
-           str_eq(protocol, STR("TLS"));
+    return (str_starts(protocol, STR("HTTP")) && !str_eq(protocol, STR("HTTPS"))) || str_starts(protocol, STR("GRPC"));
 }
 
 static void check_dns_entry(const struct check *c, const struct service_entry *se)
@@ -179,8 +178,7 @@ static void check_dns_entry(const struct check *c, const struct service_entry *s
         FAIL(c, se->node, FIND_VALUE,
              "resolution DYNAMIC_DNS takes neither endpoints nor addresses");
     for (size_t i = 0; i < se->ports_count; i++) {
-        if (!speaks_http_or_sni(se->ports[i].protocol) ||
-            str_eq(se->ports[i].protocol, STR("HTTPS")))
+        if (!speaks_http(se->ports[i].protocol) && !str_eq(se->ports[i].protocol, STR("TLS")))
             FAIL(c, se->ports[i].node, FIND_VALUE,
                  "resolution DYNAMIC_DNS needs protocol HTTP, HTTP2, GRPC or TLS");
     }
@@ -204,7 +202,7 @@ static void warn_of_addresses(const struct check *c, const struct service_entry 
     for (size_t i = 0; is_shared && i < se->ports_count; i++) {
         const struct service_entry_port *p = &se->ports[i];
 
-        if (!str_starts(p->protocol, STR("HTTP")) || str_eq(p->protocol, STR("HTTPS")))
+        if (!speaks_http(p->protocol))
             WARN(c, p->node,
                  "port %u does not tell the hosts apart, which share their addresses: all its connections count as of the "
                  "first host",
