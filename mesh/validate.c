@@ -18,7 +18,7 @@ void validate_object(const struct object *o, struct findings *f)
 
 /* ---- the whole set ---- */
 
-/* A ServiceEntry in the list of one of its hosts. */
+/* An object in the list of one of its hosts. */
 struct entry {
     struct entry *next;
     const struct object *object;
@@ -31,22 +31,44 @@ struct world {
     struct map by_name;    /* "Kind ns/name" -> struct object */
     struct map documented; /* FQDN of a Service or host of a ServiceEntry -> struct object;
                               wildcards are looked for */
-    struct map entries;    /* namespace and host -> struct entry */
+    struct map entries;    /* namespace and host -> struct entry, of ServiceEntries */
+    struct map mesh_hosts; /* FQDN -> struct entry, of VirtualServices for callers in the mesh */
     struct arena scratch;
 };
+
+static void add_to(struct world *w, struct map *lists, struct str key, const struct object *o)
+{
+    struct entry *e = ARENA_NEW(&w->scratch, struct entry);
+
+    *e = (struct entry){map_get(lists, key), o};
+    map_put(lists, key, e);
+}
 
 static void add_entry(struct world *w, struct object *o)
 {
     const struct service_entry *se = o->spec;
 
     for (size_t i = 0; i < se->hosts_count; i++) {
-        struct str key = model_service_key(&w->scratch, o->meta.ns, se->hosts[i]);
-        struct entry *e = ARENA_NEW(&w->scratch, struct entry);
-
-        *e = (struct entry){map_get(&w->entries, key), o};
-        map_put(&w->entries, key, e);
+        add_to(w, &w->entries, model_service_key(&w->scratch, o->meta.ns, se->hosts[i]), o);
         map_put(&w->documented, model_fqdn(&w->scratch, se->hosts[i], o->meta.ns, w->domain), o);
     }
+}
+
+static bool is_for_mesh(const struct virtual_service *vs)
+{
+    for (size_t i = 0; i < vs->gateways_count; i++) {
+        if (str_eq(vs->gateways[i], STR("mesh")))
+            return true;
+    }
+    return vs->gateways_count == 0;
+}
+
+static void add_virtual_service(struct world *w, const struct object *o)
+{
+    const struct virtual_service *vs = o->spec;
+
+    for (size_t i = 0; is_for_mesh(vs) && i < vs->hosts_count; i++)
+        add_to(w, &w->mesh_hosts, model_fqdn(&w->scratch, vs->hosts[i], o->meta.ns, w->domain), o);
 }
 
 static void world_init(struct world *w, const struct object_list *all,
@@ -58,6 +80,7 @@ static void world_init(struct world *w, const struct object_list *all,
     map_init(&w->by_name);
     map_init(&w->documented);
     map_init(&w->entries);
+    map_init(&w->mesh_hosts);
     arena_init(&w->scratch);
     for (size_t i = 0; i < all->count; i++) {
         struct object *o = all->items[i];
@@ -68,6 +91,8 @@ static void world_init(struct world *w, const struct object_list *all,
                     o);
         if (o->meta.kind->id == KIND_SERVICE_ENTRY)
             add_entry(w, o);
+        if (o->meta.kind->id == KIND_VIRTUAL_SERVICE)
+            add_virtual_service(w, o);
     }
 }
 
@@ -76,6 +101,7 @@ static void world_done(struct world *w)
     map_done(&w->by_name);
     map_done(&w->documented);
     map_done(&w->entries);
+    map_done(&w->mesh_hosts);
     arena_done(&w->scratch);
 }
 
@@ -84,6 +110,11 @@ static struct str gateway_label(struct world *w, struct str ref, struct str ns)
     struct str full = model_gateway_ref(&w->scratch, ref, ns);
 
     return arena_printf(&w->scratch, "%s %.*s", kind_get(KIND_GATEWAY)->name, STR_ARG(full));
+}
+
+static bool same_name(const struct object *a, const struct object *b)
+{
+    return str_eq(a->meta.name, b->meta.name) && str_eq(a->meta.ns, b->meta.ns);
 }
 
 static void check_gateways(struct world *w, const struct check *c, const struct node *message,
@@ -212,6 +243,50 @@ static void check_references(struct world *w, const struct check *c,
     check_l4_references(w, c, vs->tls, vs->tls_count);
 }
 
+/* ---- VirtualServices of one host ---- */
+
+static bool is_seen_from(const struct virtual_service *vs, struct str own, struct str ns)
+{
+    for (size_t i = 0; i < vs->export_to_count; i++) {
+        if (str_eq(vs->export_to[i], STR("*")) || str_eq(str_eq(vs->export_to[i], STR(".")) ? own : vs->export_to[i], ns))
+            return true;
+    }
+    return vs->export_to_count == 0;
+}
+
+/* Is there a namespace that sees both? */
+static bool are_seen_together(const struct object *x, const struct object *y)
+{
+    const struct virtual_service *a = x->spec, *b = y->spec;
+
+    if (a->export_to_count == 0 || str_eq(a->export_to[0], STR("*")))
+        return true;
+    for (size_t i = 0; i < a->export_to_count; i++) {
+        if (is_seen_from(b, y->meta.ns, str_eq(a->export_to[i], STR(".")) ? x->meta.ns : a->export_to[i]))
+            return true;
+    }
+    return false;
+}
+
+static void check_twin_hosts(struct world *w, const struct check *c, const struct object *o)
+{
+    const struct virtual_service *vs = o->spec;
+
+    for (size_t i = 0; is_for_mesh(vs) && i < vs->hosts_count; i++) {
+        struct str fqdn = model_fqdn(&w->scratch, vs->hosts[i], o->meta.ns, w->domain);
+        const struct entry *e = map_get(&w->mesh_hosts, fqdn);
+
+        while (e && (same_name(e->object, o) || !are_seen_together(o, e->object)))
+            e = e->next;
+        if (!e)
+            continue;
+        WARN(c, check_element(vs->node, "hosts", i),
+             "%.*s has rules for %.*s too; callers in the mesh obey one of the two",
+             STR_ARG(object_label(&w->scratch, &e->object->meta)), STR_ARG(fqdn))
+            ->hint = STR("the nearer exportTo counts, then the older one; put all rules of a host into one VirtualService, or use delegates");
+    }
+}
+
 /* ---- ServiceEntries that have no part in their host ---- */
 
 static void warn_of_no_part(const struct check *c, const struct service_entry *e, size_t host, struct str with)
@@ -268,12 +343,14 @@ void validate_set(const struct object_list *all, const struct validate_scope *sc
     for (size_t i = 0; i < about->count; i++) {
         struct check c = {&about->items[i]->meta, f};
 
-        if (c.m->kind->id == KIND_VIRTUAL_SERVICE)
+        if (c.m->kind->id == KIND_VIRTUAL_SERVICE) {
             check_references(&w, &c, about->items[i]->spec);
-        else if (c.m->kind->id == KIND_DESTINATION_RULE)
+            check_twin_hosts(&w, &c, about->items[i]);
+        } else if (c.m->kind->id == KIND_DESTINATION_RULE) {
             check_policy_host(&w, &c, about->items[i]->spec);
-        else if (c.m->kind->id == KIND_SERVICE_ENTRY)
+        } else if (c.m->kind->id == KIND_SERVICE_ENTRY) {
             check_shared_hosts(&w, &c, about->items[i]);
+        }
     }
     world_done(&w);
 }

@@ -24,7 +24,8 @@ struct validate_scope {
 };
 
 /* Subsets that no DestinationRule declares and Gateways that are not there are errors; a
- * host of a destination or DestinationRule that nobody declares is a warning, and so is a ServiceEntry that an older one of
+ * host of a destination or DestinationRule that nobody declares is a warning, and so are two VirtualServices
+ * of one host where callers can obey only one, and a ServiceEntry that an older one of
  * its namespace, or a service that the mesh runs, leaves no part in a host. */
 void validate_set(const struct object_list *all, const struct validate_scope *scope,
                   struct findings *f);

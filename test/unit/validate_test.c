@@ -243,6 +243,42 @@ TEST(a_name_that_nobody_has_is_told_with_what_may_have_been_meant)
     arena_done(&a);
 }
 
+/* Two VirtualServices for a.shop; each is told of the other where somebody sees both. */
+TEST(two_virtual_services_of_one_host_are_warned_about_where_callers_obey_one)
+{
+    static const struct {
+        const char *first, *second; /* namespace and further lines */
+        unsigned warnings;
+    } rows[] = {
+        {"shop}\nspec:\n  hosts: [a]",                      "shop}\nspec:\n  hosts: [a.shop.svc.cluster.local]",                  2},
+        {"shop}\nspec:\n  hosts: [a]",                      "else}\nspec:\n  hosts: [a]",                                         0},
+        {"shop}\nspec:\n  hosts: [a]\n  exportTo: ['.']",   "else}\nspec:\n  hosts: [a.shop.svc.cluster.local]\n  exportTo: ['.']",   0},
+        {"shop}\nspec:\n  hosts: [a]\n  exportTo: ['.']",   "else}\nspec:\n  hosts: [a.shop.svc.cluster.local]\n  exportTo: [shop]",  2},
+        {"shop}\nspec:\n  hosts: [a]\n  exportTo: [x, y]",  "else}\nspec:\n  hosts: [a.shop.svc.cluster.local]\n  exportTo: [y, z]",  2},
+        {"shop}\nspec:\n  hosts: [a]\n  exportTo: [x]",     "else}\nspec:\n  hosts: [a.shop.svc.cluster.local]",                  2},
+        {"shop}\nspec:\n  gateways: [gw]\n  hosts: [a]",    "shop}\nspec:\n  hosts: [a]",                                         0},
+        {"shop}\nspec:\n  hosts: [a, b]",                   "shop}\nspec:\n  hosts: [c]",                                         0},
+    };
+    static const char one[] = "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: %s, namespace: %s\n"
+                              "  http: [{directResponse: {status: 200}}]\n";
+    struct arena a;
+
+    arena_init(&a);
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct docs d;
+
+        docs_set(&d, arena_printf(&a, "%s%s", arena_printf(&a, one, "x", rows[i].first).p,
+                                  arena_printf(&a, one, "y", rows[i].second).p)
+                         .p);
+        if (docs_count(&d, FIND_WARNING) != rows[i].warnings) {
+            docs_print(&d);
+            fail_msg("%s\n%s", rows[i].first, rows[i].second);
+        }
+        docs_done(&d);
+    }
+    arena_done(&a);
+}
+
 TEST(a_twin_in_one_apply_is_an_error_at_the_second)
 {
     struct arena a;
