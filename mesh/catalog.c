@@ -667,6 +667,10 @@ static void want_routes(struct viewing *x, const struct object *o)
         for (size_t k = 0; k < vs->tcp[i].route_count; k++)
             want_host(x, vs->tcp[i].route[k].destination.host, o->meta.ns);
     }
+    for (size_t i = 0; i < vs->tls_count; i++) {
+        for (size_t k = 0; k < vs->tls[i].route_count; k++)
+            want_host(x, vs->tls[i].route[k].destination.host, o->meta.ns);
+    }
 }
 
 /* Delegates come along with the rule that names them. */
@@ -782,6 +786,20 @@ static bool names_gateway(struct viewing *x, const struct object *o, const struc
     return false;
 }
 
+static bool l4_names_gateway(struct viewing *x, const struct object *o, const struct l4_rule *rules, size_t count,
+                             struct str gateway)
+{
+    for (size_t i = 0; i < count; i++) {
+        for (size_t k = 0; k < rules[i].match_count; k++) {
+            const struct l4_match *m = &rules[i].match[k];
+
+            if (names_gateway(x, o, m->gateways, m->gateways_count, gateway))
+                return true;
+        }
+    }
+    return false;
+}
+
 static bool bound_to(struct viewing *x, const struct object *o, struct str gateway)
 {
     const struct virtual_service *vs = o->spec;
@@ -796,15 +814,31 @@ static bool bound_to(struct viewing *x, const struct object *o, struct str gatew
                 return true;
         }
     }
-    for (size_t i = 0; i < vs->tcp_count; i++) {
-        for (size_t k = 0; k < vs->tcp[i].match_count; k++) {
-            const struct l4_match *m = &vs->tcp[i].match[k];
+    return l4_names_gateway(x, o, vs->tcp, vs->tcp_count, gateway) ||
+           l4_names_gateway(x, o, vs->tls, vs->tls_count, gateway);
+}
 
-            if (names_gateway(x, o, m->gateways, m->gateways_count, gateway))
-                return true;
-        }
+/* Credentials go to the gateways that show them, and to nobody else. They are looked for where the gateway is. */
+static void put_credential(struct viewing *x, struct str ns, struct str name)
+{
+    for (size_t i = 0; i < x->all->object_count; i++) {
+        const struct object *o = x->all->objects[i];
+
+        if (o->meta.kind->id == KIND_CREDENTIAL && str_eq(o->meta.ns, ns) && str_eq(o->meta.name, name))
+            put_object(x, o);
     }
-    return false;
+}
+
+static void put_credentials(struct viewing *x, const struct gateway *g, struct str ns)
+{
+    for (size_t i = 0; i < g->servers_count; i++) {
+        const struct server_tls *t = g->servers[i].tls;
+
+        if (!t || !t->credential_name.n)
+            continue;
+        put_credential(x, ns, t->credential_name);
+        put_credential(x, ns, arena_printf(&x->arena, "%.*s-cacert", STR_ARG(t->credential_name)));
+    }
 }
 
 static void put_gateways(struct viewing *x, const struct local_service *svc)
@@ -818,6 +852,7 @@ static void put_gateways(struct viewing *x, const struct local_service *svc)
             continue;
         name = arena_printf(&x->arena, "%.*s/%.*s", STR_ARG(gw->meta.ns), STR_ARG(gw->meta.name));
         put_object(x, gw);
+        put_credentials(x, gw->spec, svc->ns);
         for (size_t k = 0; k < x->all->object_count; k++) {
             const struct object *o = x->all->objects[k];
             const struct virtual_service *vs = o->spec;

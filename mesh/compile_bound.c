@@ -98,7 +98,7 @@ static void to_service(struct build *b, struct listener *l, const struct local_l
     if (l->protocol != APP_TCP)
         any_host(b, l, want, s, port);
     if (l->protocol != APP_HTTP && !l->is_pending)
-        compile_service_tcp(b, l, s, port->number);
+        compile_service_tcp(b, l, s, port);
 }
 
 /* ---- all services, by the Host header ---- */

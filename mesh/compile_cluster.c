@@ -274,62 +274,28 @@ static void apply_budget(struct cluster *c, const struct retry_budget *b)
     c->limits.retries = b->min_retry_concurrency;
 }
 
-static struct str names_of(struct arena *a, const struct client_tls *t)
-{
-    struct buf text;
-    struct str names;
-
-    buf_init(&text, NAMES_BYTES);
-    for (size_t i = 0; i < t->subject_alt_names_count; i++) {
-        if (i > 0)
-            buf_addc(&text, ' ');
-        buf_add(&text, t->subject_alt_names[i]);
-    }
-    names = arena_str(a, buf_str(&text));
-    buf_done(&text);
-    return names;
-}
-
-/* Other files, another key: a ':' within a path is not one between two. */
-static struct str creds_key(struct arena *a, const struct origination *o)
-{
-    const struct str files[] = {o->ca_file, o->cert_file, o->key_file};
-    struct str key;
-    struct buf text;
-
-    buf_init(&text, NAMES_BYTES);
-    buf_adds(&text, o->skip_verify ? "files:any" : "files:web");
-    for (size_t i = 0; i < COUNT(files); i++) {
-        buf_addc(&text, ':');
-        for (size_t k = 0; k < files[i].n; k++)
-            buf_printf(&text, strchr(":%", files[i].p[k]) ? "%%%02X" : "%c",
-                       (unsigned char)files[i].p[k]);
-    }
-    key = arena_str(a, buf_str(&text));
-    buf_done(&text);
-    return key;
-}
-
 /* Without a name that is expected, the server must have that of the request; but one who asks for
  * another name by `sni` has the chain checked only (fields.md 4.11). */
 static void originate(struct cluster *c, const struct client_tls *t)
 {
     struct arena *a = &c->part.arena;
     struct origination *o = ARENA_NEW(a, struct origination);
+    struct tls_material *m = &o->material;
 
     c->tls = CLUSTER_TLS_WEB;
     c->origination = o;
     o->skip_verify = t->insecure_skip_verify;
     o->sni = arena_str(a, t->sni);
-    o->ca_file = arena_str(a, t->ca_certificates);
+    m->ca_file = arena_str(a, t->ca_certificates);
+    m->system_authorities = !m->ca_file.n && !o->skip_verify;
     if (t->mode == CLIENT_TLS_MUTUAL) {
-        o->cert_file = arena_str(a, t->client_certificate);
-        o->key_file = arena_str(a, t->private_key);
+        m->cert_file = arena_str(a, t->client_certificate);
+        m->key_file = arena_str(a, t->private_key);
     }
-    o->names = names_of(a, t);
+    o->names = compile_words(a, t->subject_alt_names, t->subject_alt_names_count);
     if (o->names.n == 0)
         o->names = c->sans.n ? c->sans : t->sni.n ? STR("*") : STR_NONE;
-    o->creds = creds_key(a, o);
+    compile_material_key(a, m, o->skip_verify ? "files:any" : "files:web");
 }
 
 static void apply_tls(struct cluster *c, const struct client_tls *t)
@@ -349,7 +315,7 @@ static void apply_tls(struct cluster *c, const struct client_tls *t)
         if (t->sni.n)
             c->sni = arena_str(&c->part.arena, t->sni);
         if (t->subject_alt_names_count)
-            c->sans = names_of(&c->part.arena, t);
+            c->sans = compile_words(&c->part.arena, t->subject_alt_names, t->subject_alt_names_count);
         break;
     }
 }

@@ -15,10 +15,13 @@ struct gate_server {
     struct str ref; /* "ns/name" of the Gateway */
 };
 
+/* What clients of a port begin with. */
+enum gate_kind { GATE_HTTP, GATE_TLS, GATE_TCP };
+
 /* A port that this host opens as a gateway: all servers of all Gateways on it. */
 struct gate {
     struct addr at;
-    enum app_protocol protocol;
+    enum gate_kind kind;
     struct gate_server *servers;
     size_t count, cap;
     struct str *refs; /* of the Gateways, as many as servers */
@@ -27,9 +30,22 @@ struct gate {
 /* A host of a gate and the VirtualServices that serve it, oldest first. */
 struct gate_host {
     struct str domain;
+    bool to_https; /* all of it */
     const struct rules **rules;
     size_t count, cap;
 };
+
+static bool is_https(const struct gate_server *g)
+{
+    return str_eq(g->server->port.protocol, STR("HTTPS"));
+}
+
+static enum gate_kind kind_of(const struct gate_server *g)
+{
+    if (is_https(g) || str_eq(g->server->port.protocol, STR("TLS")))
+        return GATE_TLS;
+    return compile_protocol_of(g->server->port.protocol) == APP_HTTP ? GATE_HTTP : GATE_TCP;
+}
 
 static bool gate_address(const struct gateway_server *s, struct addr *out)
 {
@@ -53,7 +69,7 @@ static void gate_conflict(struct build *b, const struct gate_server *g, const ch
 static void gate_add(struct build *b, struct gate *gates, size_t *count,
                      const struct gate_server *g)
 {
-    enum app_protocol protocol = compile_protocol_of(g->server->port.protocol);
+    enum gate_kind kind = kind_of(g);
     struct gate *gate = NULL;
     struct addr at;
 
@@ -65,13 +81,13 @@ static void gate_add(struct build *b, struct gate *gates, size_t *count,
         if (addr_eq(&gates[i].at, &at))
             gate = &gates[i];
     }
-    if (gate && gate->protocol != protocol) {
+    if (gate && gate->kind != kind) {
         gate_conflict(b, g, "an older Gateway uses this port with another protocol");
         return;
     }
     if (!gate) {
         gate = &gates[(*count)++];
-        *gate = (struct gate){.at = at, .protocol = protocol};
+        *gate = (struct gate){.at = at, .kind = kind};
     }
     gate->servers =
         compile_room(&b->tmp, gate->servers, gate->count, &gate->cap, sizeof(struct gate_server));
@@ -187,6 +203,15 @@ static void gate_vhost(struct build *b, struct table *t, const struct gate_host 
     v.vhost->domains = ARENA_ARRAY(&v.vhost->part.arena, 1, struct str);
     v.vhost->domains[0] = arena_str(&v.vhost->part.arena, host->domain);
     v.vhost->domain_count = 1;
+    if (host->to_https) {
+        struct route *r = compile_new_route(&v);
+
+        r->name = STR("default");
+        r->action = ROUTE_REDIRECT;
+        r->redirect = (struct route_redirect){.status = 301, .scheme = STR("https")};
+        compile_vhost_end(&v, t);
+        return;
+    }
     for (size_t i = 0; i < host->count; i++)
         compile_add_routes(&v, host->rules[i], p);
     for (size_t i = 0; i < v.count; i++) {
@@ -200,19 +225,37 @@ static void gate_vhost(struct build *b, struct table *t, const struct gate_host 
     compile_vhost_end(&sorted, t);
 }
 
-static void gate_http(struct build *b, struct listener *l, const struct gate *gate,
+/* httpsRedirect: also of hosts that no VirtualService serves. */
+static void redirect_hosts(struct build *b, const struct gate_server *g, struct gate_hosts *h)
+{
+    if (!g->server->tls || !g->server->tls->https_redirect)
+        return;
+    for (size_t i = 0; i < g->server->hosts_count; i++) {
+        struct str dns = g->server->hosts[i], ns;
+
+        (void)str_cut(&dns, '/', &ns); /* most have none */
+        gate_host_for(b, h, compile_lower(&b->tmp, dns))->to_https = true;
+    }
+    for (size_t i = 0; i < h->count; i++) {
+        for (size_t k = 0; k < g->server->hosts_count; k++) {
+            struct str dns = g->server->hosts[k], ns;
+
+            (void)str_cut(&dns, '/', &ns); /* most have none */
+            if (match_host_covers(dns, h->list[i]->domain))
+                h->list[i]->to_https = true;
+        }
+    }
+}
+
+/* `name` is that of the route table. */
+static void gate_http(struct build *b, struct listener *l, struct str name, const struct gate *gate,
                       const struct place *p)
 {
     struct gate_hosts hosts = {0};
     size_t count;
     const struct rules **rules = rules_by_age(b, p->ns, &count);
-    char text[ADDR_TEXT_MAX];
-    struct table *t;
+    struct table *t = compile_table_for(b, name);
 
-    t = compile_table_for(b, addr_is_any(&gate->at)
-                                 ? arena_printf(&b->tmp, "http.%u", gate->at.port)
-                                 : arena_printf(&b->tmp, "http.%u.%s", gate->at.port,
-                                                addr_format_ip(&gate->at, text)));
     map_init(&hosts.by_domain);
     for (size_t i = 0; i < count; i++) {
         for (size_t k = 0; k < gate->count; k++) {
@@ -220,14 +263,17 @@ static void gate_http(struct build *b, struct listener *l, const struct gate *ga
                 match_gate_hosts(b, &gate->servers[k], rules[i], &hosts);
         }
     }
+    for (size_t k = 0; k < gate->count; k++)
+        redirect_hosts(b, &gate->servers[k], &hosts);
     for (size_t i = 0; i < hosts.count; i++)
         gate_vhost(b, t, hosts.list[i], p);
     map_done(&hosts.by_domain);
     l->http = part_ref(t->made);
 }
 
+/* Bytes: TLS that is passed on goes by `tls` rules, all other by `tcp` rules. */
 static void gate_tcp(struct build *b, struct listener *l, const struct gate *gate,
-                     const struct place *p)
+                     const struct place *p, bool passes_tls)
 {
     struct tcp_filling t = {.b = b, .listener = l};
     size_t count;
@@ -238,7 +284,9 @@ static void gate_tcp(struct build *b, struct listener *l, const struct gate *gat
 
         for (size_t k = 0; k < gate->count; k++)
             bound = bound || bound_to(b, rules[i], &gate->servers[k]);
-        if (bound)
+        if (bound && passes_tls)
+            (void)compile_add_tls_routes(&t, rules[i], p); /* other rules may have some */
+        else if (bound)
             compile_add_tcp_routes(&t, rules[i], p);
     }
     compile_tcp_end(&t);
@@ -248,11 +296,97 @@ static void gate_tcp(struct build *b, struct listener *l, const struct gate *gat
     }
 }
 
+/* The place of one or more servers of a gate. */
+static struct place place_of(struct build *b, const struct local_service *s, struct gate *gate)
+{
+    gate->refs = ARENA_ARRAY(&b->tmp, gate->count + 1, struct str);
+    for (size_t i = 0; i < gate->count; i++)
+        gate->refs[i] = gate->servers[i].ref;
+    return (struct place){.port = gate->at.port,
+                          .ns = s->ns,
+                          .labels = &s->labels,
+                          .gateways = gate->refs,
+                          .gateway_count = gate->count};
+}
+
+static struct listener *gate_listener(struct build *b, const struct local_service *s, struct str name,
+                                      enum app_protocol protocol, const struct gate *gate)
+{
+    struct listener *l = compile_new_listener(name, LISTENER_GATEWAY, protocol, &gate->at);
+    struct who who;
+
+    l->is_bound = true;
+    l->service = arena_str(&l->part.arena, s->key);
+    l->identity = arena_str(&l->part.arena, s->identity);
+    compile_who_is(&b->tmp, &s->labels, s->name, s->ns, &who);
+    compile_listener_who(l, &who);
+    return l;
+}
+
+static struct str table_name(struct build *b, const struct gate *gate)
+{
+    char text[ADDR_TEXT_MAX];
+
+    return addr_is_any(&gate->at) ? arena_printf(&b->tmp, "http.%u", gate->at.port)
+                                  : arena_printf(&b->tmp, "http.%u.%s", gate->at.port,
+                                                 addr_format_ip(&gate->at, text));
+}
+
+/* Its hosts without namespaces; "*" among them is any name, also none. */
+static void chain_names(struct listener *l, const struct gateway_server *s)
+{
+    struct arena *a = &l->part.arena;
+
+    l->server_names = ARENA_ARRAY(a, s->hosts_count + 1, struct str);
+    for (size_t i = 0; i < s->hosts_count; i++) {
+        struct str dns = s->hosts[i], ns;
+
+        (void)str_cut(&dns, '/', &ns); /* most have none */
+        if (str_eq(dns, STR("*"))) {
+            l->server_name_count = 0;
+            return;
+        }
+        l->server_names[l->server_name_count++] = compile_lower(a, dns);
+    }
+}
+
+static bool passes_tls(const struct gate_server *g)
+{
+    return g->server->tls->mode == SERVER_TLS_PASSTHROUGH;
+}
+
+/* One server of a port of TLS: connections come to it by server name. */
+static void open_chain(struct build *b, const struct local_service *s, const struct gate *gate,
+                       const struct gate_server *g)
+{
+    struct gate one = {.at = gate->at, .kind = GATE_TLS, .servers = (struct gate_server *)(uintptr_t)g, .count = 1};
+    struct place p = place_of(b, s, &one);
+    bool is_http = is_https(g) && !passes_tls(g);
+    struct str name = arena_printf(&b->tmp, "%s.%u.%.*s.%.*s.%.*s", is_https(g) ? "https" : "tls", gate->at.port,
+                                   STR_ARG(g->server->port.name), STR_ARG(g->gateway->meta.name),
+                                   STR_ARG(g->gateway->meta.ns));
+    struct listener *l = gate_listener(b, s, name, is_http ? APP_HTTP : APP_TCP, gate);
+    const char *why = passes_tls(g) ? NULL
+                                    : compile_tls_end(b, &l->part.arena, g->server->tls, s->ns, is_http, &l->tls);
+
+    l->is_chain = true;
+    if (why) {
+        gate_conflict(b, g, why);
+        part_unref(l);
+        return;
+    }
+    chain_names(l, g->server);
+    if (is_http)
+        gate_http(b, l, name, &one, &p);
+    else
+        gate_tcp(b, l, &one, &p, passes_tls(g));
+    snapshot_add_listener(b->out, l);
+}
+
 static void open_gate(struct build *b, const struct local_service *s, struct gate *gate)
 {
-    struct place p = {.port = gate->at.port, .ns = s->ns, .labels = &s->labels};
+    struct place p = place_of(b, s, gate);
     struct listener *l;
-    struct who who;
     char text[ADDR_TEXT_MAX];
     struct str name = arena_printf(&b->tmp, "gateway_%s", addr_format(&gate->at, text));
 
@@ -260,21 +394,20 @@ static void open_gate(struct build *b, const struct local_service *s, struct gat
         gate_conflict(b, &gate->servers[0], "another gateway service of this host has opened it");
         return;
     }
-    gate->refs = ARENA_ARRAY(&b->tmp, gate->count + 1, struct str);
-    for (size_t i = 0; i < gate->count; i++)
-        gate->refs[i] = gate->servers[i].ref;
-    p.gateways = gate->refs;
-    p.gateway_count = gate->count;
-    l = compile_new_listener(name, LISTENER_GATEWAY, gate->protocol, &gate->at);
-    l->is_bound = true;
-    l->service = arena_str(&l->part.arena, s->key);
-    l->identity = arena_str(&l->part.arena, s->identity);
-    compile_who_is(&b->tmp, &s->labels, s->name, s->ns, &who);
-    compile_listener_who(l, &who);
-    if (gate->protocol != APP_TCP)
-        gate_http(b, l, gate, &p);
-    else
-        gate_tcp(b, l, gate, &p);
+    l = gate_listener(b, s, name, gate->kind == GATE_HTTP ? APP_HTTP : APP_TCP, gate);
+    switch (gate->kind) {
+    case GATE_HTTP:
+        gate_http(b, l, table_name(b, gate), gate, &p);
+        break;
+    case GATE_TCP:
+        gate_tcp(b, l, gate, &p, false);
+        break;
+    case GATE_TLS:
+        l->reads_sni = true;
+        for (size_t i = 0; i < gate->count; i++)
+            open_chain(b, s, gate, &gate->servers[i]);
+        break;
+    }
     snapshot_add_listener(b->out, l);
 }
 

@@ -59,7 +59,7 @@ static void outbound_listener(struct build *b, const struct service *s,
     if (!compile_is_subscribed(b, s))
         l->is_pending = true;
     else if (l->protocol != APP_HTTP)
-        compile_service_tcp(b, l, s, port->number);
+        compile_service_tcp(b, l, s, port);
     snapshot_add_listener(b->out, l);
 }
 

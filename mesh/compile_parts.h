@@ -16,6 +16,7 @@
 #include "mesh/snapshot.h"
 
 struct self;
+struct server_tls;
 struct virtual_service;
 struct destination_rule;
 struct destination;
@@ -174,10 +175,12 @@ bool compile_is_catch_all(const struct route *r);
 
 void compile_add_tcp_routes(struct tcp_filling *t, const struct rules *rules,
                             const struct place *p);
+/* False: the rules have none for this place. */
+bool compile_add_tls_routes(struct tcp_filling *t, const struct rules *rules, const struct place *p);
 void compile_add_plain_tcp_route(struct tcp_filling *t, struct str name, struct str cluster);
 void compile_tcp_end(struct tcp_filling *t);
 void compile_service_tcp(struct build *b, struct listener *l, const struct service *s,
-                         uint16_t port);
+                         const struct service_port *port);
 
 /* ---- compile_action.c: what a rule does with a request ---- */
 
@@ -207,6 +210,17 @@ void compile_unregistered_hosts(struct build *b, struct table *t);
 struct str compile_cluster_name(struct arena *a, uint16_t port, struct str subset, struct str fqdn);
 void compile_clusters(struct build *b);
 void compile_inbound_cluster(struct build *b, const struct local_service *s, struct str name);
+
+/* ---- compile_tls.c: certificates that are not the mesh's ---- */
+
+struct str compile_words(struct arena *a, const struct str *list, size_t count); /* "one two" */
+void compile_material_key(struct arena *a, struct tls_material *m, const char *prefix);
+/* False: there is no such Credential, or it lacks what is wanted. */
+bool compile_credential(struct build *b, struct arena *a, struct str ns, struct str name, bool wants_ca,
+                        struct tls_material *m);
+/* NULL, or why the server cannot be opened. */
+const char *compile_tls_end(struct build *b, struct arena *a, const struct server_tls *t, struct str ns,
+                            bool is_http, struct tls_end **out);
 
 /* ---- compile_listener.c: outbound and inbound ---- */
 

@@ -289,6 +289,36 @@ static void add_tcp_route(struct tcp_filling *t, const struct rules *rules,
     t->is_closed = r->subnet_count == 0;
 }
 
+/* Server names are alternatives; "*" is any that is given. */
+static void fill_names(struct arena *a, const struct l4_match *m, struct tcp_route *r)
+{
+    r->server_names = ARENA_ARRAY(a, m->sni_hosts_count + 1, struct str);
+    for (size_t i = 0; i < m->sni_hosts_count; i++)
+        r->server_names[r->server_name_count++] = compile_lower(a, m->sni_hosts[i]);
+}
+
+bool compile_add_tls_routes(struct tcp_filling *t, const struct rules *rules, const struct place *p)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < rules->spec->tls_count; i++) {
+        const struct l4_rule *rule = &rules->spec->tls[i];
+
+        for (size_t k = 0; k < rule->match_count; k++) {
+            const struct l4_match *m = &rule->match[k];
+
+            if (!holds_here(t->b, p, rules->object, m->port, &m->source_labels, m->source_namespace,
+                            m->gateways, m->gateways_count))
+                continue;
+            add_tcp_route(t, rules, rule, m, p);
+            fill_names(&t->listener->part.arena, m, &t->routes[t->count - 1]);
+            t->listener->reads_sni = any = true;
+            t->is_closed = false;
+        }
+    }
+    return any;
+}
+
 void compile_add_tcp_routes(struct tcp_filling *t, const struct rules *rules, const struct place *p)
 {
     for (size_t i = 0; i < rules->spec->tcp_count && !t->is_closed; i++) {
@@ -332,19 +362,27 @@ void compile_tcp_end(struct tcp_filling *t)
     l->tcp_count = t->count;
 }
 
+static bool is_tls(struct str protocol)
+{
+    return str_eq_nocase(protocol, STR("TLS")) || str_eq_nocase(protocol, STR("HTTPS"));
+}
+
+/* Rules for TLS are for ports of TLS, those for TCP for all others; with the former, a name that none wants is refused. */
 void compile_service_tcp(struct build *b, struct listener *l, const struct service *s,
-                         uint16_t port)
+                         const struct service_port *port)
 {
     struct tcp_filling t = {.b = b, .listener = l};
     struct str fqdn = compile_lower(&b->tmp, s->fqdn);
     const struct rules *rules = compile_rules_for(b, fqdn);
-    struct place place = compile_mesh_place(b, port);
+    struct place place = compile_mesh_place(b, port->number);
 
-    if (rules)
+    if (rules && is_tls(port->protocol))
+        t.is_closed = compile_add_tls_routes(&t, rules, &place);
+    else if (rules)
         compile_add_tcp_routes(&t, rules, &place);
     if (!t.is_closed)
         compile_add_plain_tcp_route(&t, STR("default"),
-                                    compile_cluster_name(&b->tmp, port, STR_NONE, fqdn));
+                                    compile_cluster_name(&b->tmp, port->number, STR_NONE, fqdn));
     compile_tcp_end(&t);
     if (t.pending.n) { /* a destination is not complete yet: connections wait for it */
         l->is_pending = true;

@@ -107,14 +107,47 @@ static void print_probes(struct buf *b, const struct tcp_probes *p)
     put_number(b, "keepaliveEveryS", p->every_s);
 }
 
+static void print_material(struct buf *b, const struct tls_material *m)
+{
+    put_text(b, "creds", m->creds);
+    put_text(b, "caFile", m->ca_file);
+    put_text(b, "certFile", m->cert_file);
+    put_text(b, "keyFile", m->key_file);
+    put_bool(b, "systemAuthorities", m->system_authorities);
+}
+
+static void print_names(struct buf *b, const struct str *names, size_t count)
+{
+    key(b, "serverNames");
+    buf_addc(b, '[');
+    for (size_t i = 0; i < count; i++) {
+        comma(b);
+        buf_json(b, names[i]);
+    }
+    buf_addc(b, ']');
+}
+
+static void print_end(struct buf *b, const struct tls_end *t)
+{
+    static const char *const clients[] = {"none", "optional", "required", "mesh"};
+
+    key(b, "tls");
+    buf_addc(b, '{');
+    print_material(b, &t->material);
+    put_cstr(b, "client", clients[t->client]);
+    put_text(b, "clientNames", t->client_names);
+    put_number(b, "minVersion", t->min_version);
+    put_number(b, "maxVersion", t->max_version);
+    put_text(b, "ciphers", t->ciphers);
+    put_text(b, "key", t->key);
+    buf_addc(b, '}');
+}
+
 static void print_origination(struct buf *b, const struct origination *o)
 {
     key(b, "origination");
     buf_addc(b, '{');
-    put_text(b, "creds", o->creds);
-    put_text(b, "caFile", o->ca_file);
-    put_text(b, "certFile", o->cert_file);
-    put_text(b, "keyFile", o->key_file);
+    print_material(b, &o->material);
     put_text(b, "sni", o->sni);
     put_text(b, "names", o->names);
     put_bool(b, "skipVerify", o->skip_verify);
@@ -186,6 +219,7 @@ static void print_tcp_route(struct buf *b, const struct tcp_route *r)
         buf_printf(b, "\"%s/%u\"", addr_format_ip(&r->subnets[i].base, text), r->subnets[i].bits);
     }
     buf_addc(b, ']');
+    print_names(b, r->server_names, r->server_name_count);
     print_weighted(b, r->clusters, r->cluster_count, r->weight_total);
     buf_addc(b, '}');
 }
@@ -209,6 +243,11 @@ static void print_listener(struct buf *b, const struct listener *l)
     for (size_t i = 0; i < l->tcp_count; i++)
         print_tcp_route(b, &l->tcp[i]);
     buf_addc(b, ']');
+    put_bool(b, "readsSni", l->reads_sni);
+    put_bool(b, "chain", l->is_chain);
+    print_names(b, l->server_names, l->server_name_count);
+    if (l->tls)
+        print_end(b, l->tls);
     put_text(b, "service", l->service);
     put_bool(b, "pending", l->is_pending);
     put_text(b, "identity", l->identity);
@@ -431,6 +470,7 @@ struct snapshot *snapshot_new(void)
     map_init(&s->by_outbound);
     map_init(&s->by_inbound);
     map_init(&s->by_bound);
+    map_init(&s->by_chain);
     return s;
 }
 
@@ -454,6 +494,7 @@ struct snapshot *snapshot_unref(struct snapshot *s)
     map_done(&s->by_outbound);
     map_done(&s->by_inbound);
     map_done(&s->by_bound);
+    map_done(&s->by_chain);
     arena_done(&s->arena);
     mem_free(s);
     return NULL;
@@ -479,6 +520,8 @@ void snapshot_add_cluster(struct snapshot *s, struct cluster *c)
     s->clusters[s->cluster_count++] = c;
 }
 
+#define SERVER_NAME_MAX 255u
+
 /* Binary: family, port, address. Any address of any family is family 0. */
 struct listener_key {
     uint8_t bytes[19];
@@ -502,11 +545,43 @@ static void index_at(struct map *m, struct str k, struct listener *l)
         map_put(m, k, l);
 }
 
+/* "*.example.com" is filed as ".example.com", any name as "". Nothing is filed that is too long to be a name. */
+struct chain_key {
+    char text[sizeof(struct listener_key) + SERVER_NAME_MAX];
+};
+
+static struct str chain_key(const struct addr *at, struct str name, struct chain_key *k)
+{
+    struct listener_key address;
+    struct str head = listener_key(at, false, &address);
+
+    memcpy(k->text, head.p, head.n);
+    if (name.n)
+        memcpy(k->text + head.n, name.p, name.n);
+    return (struct str){k->text, head.n + name.n};
+}
+
+static void index_chain(struct snapshot *s, struct listener *l)
+{
+    struct chain_key k;
+
+    if (l->server_name_count == 0)
+        index_at(&s->by_chain, chain_key(&l->at, STR_NONE, &k), l);
+    for (size_t i = 0; i < l->server_name_count; i++) {
+        struct str name = domain_key(l->server_names[i]);
+
+        if (name.n <= SERVER_NAME_MAX)
+            index_at(&s->by_chain, chain_key(&l->at, name, &k), l);
+    }
+}
+
 static void index_listener(struct snapshot *s, struct listener *l)
 {
     struct listener_key k;
 
-    if (l->is_bound)
+    if (l->is_chain)
+        index_chain(s, l);
+    else if (l->is_bound)
         index_at(&s->by_bound, listener_key(&l->at, false, &k), l);
     if (l->kind == LISTENER_INBOUND)
         index_at(&s->by_inbound, listener_key(&l->at, true, &k), l);
@@ -664,6 +739,22 @@ const struct listener *snapshot_inbound(const struct snapshot *s, uint16_t port)
     struct listener_key k;
 
     return map_get(&s->by_inbound, listener_key(&at, true, &k));
+}
+
+const struct listener *snapshot_chain(const struct snapshot *s, const struct addr *at,
+                                      struct str server_name)
+{
+    struct chain_key k;
+    struct str name = server_name.n <= SERVER_NAME_MAX ? server_name : STR_NONE;
+    const struct listener *l = map_get(&s->by_chain, chain_key(at, name, &k));
+
+    while (!l && name.n > 0) { /* ".b.c" of "a.b.c", then ".c" */
+        const char *dot = memchr(name.p + 1, '.', name.n - 1);
+
+        name = dot ? str_sub(name, (size_t)(dot - name.p), name.n) : STR_NONE;
+        l = map_get(&s->by_chain, chain_key(at, name, &k));
+    }
+    return l;
 }
 
 const struct listener *snapshot_bound(const struct snapshot *s, const struct addr *at)

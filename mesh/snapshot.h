@@ -53,11 +53,17 @@ enum cluster_tls {
     CLUSTER_TLS_WEB,    /* SIMPLE, MUTUAL: TLS with a server outside of the mesh, by `origination` */
 };
 
+/* Certificates that are not the mesh's own: files of this host, or texts of a Credential. */
+struct tls_material {
+    struct str creds;                        /* key of proxy_set_creds: it tells materials apart */
+    struct str ca_file, cert_file, key_file; /* empty: none */
+    struct str ca, cert, key;                /* PEM, in the place of files; never printed, `creds` has their hash */
+    bool system_authorities;                 /* trust those of the system */
+};
+
 /* TLS as anybody's client. Source: ClientTLSSettings, modes SIMPLE and MUTUAL. */
 struct origination {
-    struct str creds;               /* key of proxy_set_creds: it tells the files apart */
-    struct str ca_file;             /* empty: the system's authorities */
-    struct str cert_file, key_file; /* empty: we show none */
+    struct tls_material material;
     struct str sni;                 /* empty: the host of the request */
     struct str names;               /* of the server, space-separated; empty: the host of the request, "*": any */
     bool skip_verify;
@@ -293,6 +299,8 @@ struct route_table {
 };
 
 struct tcp_route {
+    struct str *server_names; /* of the ClientHello: exact, "*.suffix" or "*", lower case; none is any, or no TLS */
+    size_t server_name_count;
     struct cidr *subnets; /* of the original destination; none is any */
     size_t subnet_count;
     struct weighted_cluster *clusters;
@@ -305,6 +313,23 @@ struct tcp_route {
 
 enum listener_kind { LISTENER_OUTBOUND, LISTENER_INBOUND, LISTENER_GATEWAY };
 enum mtls_mode { MTLS_PERMISSIVE, MTLS_STRICT, MTLS_DISABLE };
+
+enum tls_client {
+    TLS_CLIENT_NONE,     /* no certificate is asked for */
+    TLS_CLIENT_OPTIONAL, /* verified if there is one */
+    TLS_CLIENT_REQUIRED,
+    TLS_CLIENT_MESH,     /* as agents do among themselves: `identity` of the listener */
+};
+
+/* How TLS ends at a gateway. Source: ServerTLSSettings. */
+struct tls_end {
+    struct tls_material material; /* but for TLS_CLIENT_MESH */
+    enum tls_client client;
+    struct str client_names;      /* a client's certificate has one of them; empty: any */
+    unsigned min_version, max_version; /* 12 or 13 */
+    struct str ciphers;           /* OpenSSL's names, space-separated; empty: ours */
+    struct str key;               /* tells settings of one material apart */
+};
 
 /* What to do with a connection. A bound listener owns a socket at `at`: every gateway, and outbound or inbound ones where
  * nothing is redirected. The others are matched by original destination on the two capture sockets. */
@@ -319,6 +344,11 @@ struct listener {
     struct route_table *http; /* a part; NULL: TCP only */
     struct tcp_route *tcp;    /* used for opaque bytes; none: refused (NR) */
     size_t tcp_count;
+    bool reads_sni;           /* the ClientHello is looked at: its chains, or its TCP routes, go by server name */
+    bool is_chain;            /* not found by its address alone: one of those of a bound listener that reads_sni */
+    struct str *server_names; /* of a chain: exact or "*.suffix", lower case; none is any */
+    size_t server_name_count;
+    struct tls_end *tls;      /* of a chain: TLS ends here; NULL: it is passed on */
     struct str service;       /* namespace/fqdn: outbound, the service of this address; inbound, the local service */
     bool is_pending;          /* outbound: its rules have not been subscribed to yet; service says what to ask for */
     /* outbound: who speaks; inbound: who serves (own SVID to show). SPIFFE URI, key of proxy_set_creds */
@@ -348,6 +378,7 @@ struct snapshot {
     struct map by_outbound; /* listener key (see listener_key) -> struct listener * */
     struct map by_inbound;  /* bound ones too: in-memory pairs find them by port */
     struct map by_bound;
+    struct map by_chain; /* address and server name -> struct listener * */
 };
 
 struct snapshot *snapshot_ref(struct snapshot *s);
@@ -357,6 +388,8 @@ struct snapshot *snapshot_unref(struct snapshot *s); /* NULL is fine; returns NU
 const struct listener *snapshot_outbound(const struct snapshot *s, const struct addr *original); /* exact, then any:port */
 const struct listener *snapshot_inbound(const struct snapshot *s, uint16_t port);
 const struct listener *snapshot_bound(const struct snapshot *s, const struct addr *at); /* the socket's address */
+/* The chain of a bound listener for a server name (lower case, may be empty): exact, then the longest wildcard, then any. */
+const struct listener *snapshot_chain(const struct snapshot *s, const struct addr *at, struct str server_name);
 const struct cluster *snapshot_cluster(const struct snapshot *s, struct str name);
 const struct vhost *route_table_find(const struct route_table *t, struct str host); /* as Host has it, any case */
 

@@ -35,7 +35,7 @@ static const struct {
 } steps[CONN_STATES] = {
     [CONN_ACCEPT]    = {"accept",    on_accept,    TO(PARK) | TO(SNIFF) | TO(HTTP) | TO(TUNNEL) | TO(CLOSED), 0},
     [CONN_PARK]      = {"park",      on_park,      TO(ACCEPT) | TO(CLOSED),                          LIMIT_PENDING_MS},
-    [CONN_SNIFF]     = {"sniff",     on_sniff,     TO(HANDSHAKE) | TO(HTTP) | TO(TUNNEL) | TO(CLOSED), LIMIT_SNIFF_MS},
+    [CONN_SNIFF]     = {"sniff",     on_sniff,     TO(PARK) | TO(HANDSHAKE) | TO(HTTP) | TO(TUNNEL) | TO(CLOSED), LIMIT_SNIFF_MS},
     [CONN_HANDSHAKE] = {"handshake", on_handshake, TO(SNIFF) | TO(HTTP) | TO(TUNNEL) | TO(CLOSED),   LIMIT_HANDSHAKE_MS},
     [CONN_HTTP]      = {"http",      on_http,      TO(CLOSED),                                       0},
     [CONN_TUNNEL]    = {"tunnel",    on_tunnel,    TO(CLOSED),                                       0},
@@ -62,7 +62,10 @@ const struct listener *conn_listener(const struct conn *c, const struct snapshot
     case SOCKET_INBOUND:
         return snapshot_inbound(s, c->original.port);
     case SOCKET_BOUND:
-        l = snapshot_bound(s, &c->socket_at);
+        l = c->by_name ? snapshot_chain(s, &c->socket_at, str_from(c->sni))
+                       : snapshot_bound(s, &c->socket_at);
+        if (c->by_name && l && !str_eq(l->name, c->listener ? c->listener->name : l->name))
+            return NULL; /* its name belongs to another server now */
         /* A former listener's connection is not judged by the rules of another kind. */
         return l && (!c->listener || l->kind == c->kind) ? l : NULL;
     }
@@ -139,6 +142,8 @@ static enum conn_state on_accept(struct conn *c)
     }
     if (c->kind == LISTENER_INBOUND && c->listener->mtls != MTLS_DISABLE)
         return CONN_SNIFF;
+    if (c->listener->reads_sni)
+        return CONN_SNIFF;
     return by_protocol(c, CONN_SNIFF);
 }
 
@@ -160,21 +165,46 @@ static bool is_mesh_hello(const struct sniff_result *r)
            sniff_has_alpn(r, STR("istio-peer-exchange"));
 }
 
+/* The mesh's certificate, but for a gateway's server that has another. */
+static bool is_mesh_tls(const struct conn *c)
+{
+    return !c->listener->tls || c->listener->tls->client == TLS_CLIENT_MESH;
+}
+
 static enum conn_state start_tls(struct conn *c)
 {
-    struct worker_identity *id = worker_identity(c->worker, c->listener->identity);
-    struct tls_context *context = id ? worker_server_context(c->worker, id) : NULL;
+    const struct tls_end *end = c->listener->tls;
+    struct str creds = is_mesh_tls(c) ? c->listener->identity : end->material.creds;
+    struct worker_identity *id = worker_identity(c->worker, creds);
+    struct tls_context *context = id ? worker_server_context(c->worker, id, is_mesh_tls(c) ? NULL : c->listener) : NULL;
     struct err err;
     struct tls *tls = context ? tls_new(context, STR_NONE, STR_NONE, &err) : NULL;
 
     if (!tls) {
-        log_warn("refusing TLS for %.*s: there is no certificate for it yet",
-                 STR_ARG(c->listener->identity));
+        log_warn("refusing TLS at %.*s: there is no certificate %.*s yet", STR_ARG(c->listener->name),
+                 STR_ARG(creds));
         return refuse(c, OUTCOME_HANDSHAKE_FAILED);
     }
+    if (end)
+        tls_expect(tls, end->client_names);
     c->is_tls = true;
     io_start_tls(&c->io, tls, &c->first);
     return CONN_HANDSHAKE;
+}
+
+/* The ClientHello names a server of the port; bytes that are no TLS belong to none. */
+static enum conn_state by_name(struct conn *c, enum sniff_verdict v)
+{
+    const struct listener *l =
+        v == SNIFF_TLS ? snapshot_chain(c->snap->root, &c->socket_at, str_from(c->sni)) : NULL;
+
+    if (!l)
+        return refuse(c, OUTCOME_NO_LISTENER);
+    c->listener = l;
+    c->by_name = true;
+    if (l->is_pending)
+        return park(c, l->service);
+    return l->tls ? start_tls(c) : CONN_TUNNEL;
 }
 
 static enum conn_state sniffed_plain(struct conn *c, enum sniff_verdict v)
@@ -216,6 +246,8 @@ static enum conn_state on_sniff(struct conn *c)
             (c->listener->mtls == MTLS_STRICT || is_mesh_hello(&r)))
             return start_tls(c);
     }
+    if (c->kind == LISTENER_GATEWAY && c->listener->reads_sni && !c->is_tls)
+        return by_name(c, v);
     return sniffed_plain(c, v);
 }
 
@@ -224,10 +256,12 @@ static void keep_peer(struct conn *c)
     struct str uri = tls_peer_uri(c->io.tls), hash = tls_peer_fingerprint(c->io.tls),
                sni = tls_sni(c->io.tls);
 
-    c->peer_uri = (struct str){str_dup(uri), uri.n};
-    c->is_mutual = uri.n > 0;
+    if (is_mesh_tls(c)) { /* what other authorities sign is no identity of the mesh */
+        c->peer_uri = str_copy(uri);
+        c->is_mutual = uri.n > 0;
+    }
     memcpy(c->peer_hash, hash.p, MIN(hash.n, sizeof(c->peer_hash) - 1));
-    if (sni.n < sizeof(c->sni)) {
+    if (!c->by_name && sni.n < sizeof(c->sni)) {
         memcpy(c->sni, sni.p, sni.n);
         c->sni[sni.n] = 0;
     }
@@ -256,6 +290,8 @@ static enum conn_state on_handshake(struct conn *c)
     }
     keep_peer(c);
     alpn = tls_alpn(c->io.tls);
+    if (c->by_name)
+        return c->listener->http ? CONN_HTTP : CONN_TUNNEL;
     if (str_eq(alpn, STR("istio-h2")) || str_eq(alpn, STR("istio-http/1.1")) ||
         str_eq(alpn, STR("h2")) || str_eq(alpn, STR("http/1.1")))
         return CONN_HTTP; /* its preface tells an HTTP/2 client */

@@ -54,6 +54,7 @@ struct conn {
     bool timed_out, woken, child_done, first_eof;
     bool speaks_http2; /* its preface has come */
     bool aborted;
+    bool by_name; /* its listener is a chain, found by `sni` */
     struct codec *codec; /* of the two below, or NULL */
     struct http1 http1;
     struct http2 *http2;

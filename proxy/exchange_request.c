@@ -38,6 +38,26 @@ static void set_client_cert(struct exchange *x)
                           STR_ARG(x->listener->identity), c->peer_hash, STR_ARG(c->peer_uri)));
 }
 
+/* At the edge what a client says of itself is not believed: the scheme is ours, and its address comes last. */
+static void set_forwarded(struct exchange *x)
+{
+    const struct conn *c = x->conn;
+    bool at_edge = c->kind == LISTENER_GATEWAY;
+    char ip[ADDR_TEXT_MAX];
+    struct str value;
+
+    if (at_edge || !http_get(&x->request, STR("x-forwarded-proto"), &value))
+        http_set(&x->request, STR("x-forwarded-proto"), at_edge && c->is_tls ? STR("https") : STR("http"));
+    if (!at_edge)
+        return;
+    value = str_from(addr_format_ip(&c->remote, ip));
+    if (http_get(&x->request, STR("x-forwarded-for"), &value) && value.n > 0)
+        value = arena_printf(&x->arena, "%.*s,%s", STR_ARG(value), ip);
+    else
+        value = str_from(ip);
+    http_set(&x->request, STR("x-forwarded-for"), value);
+}
+
 static void set_timeout(struct exchange *x)
 {
     const struct route *r = x->route;
@@ -59,8 +79,7 @@ enum outcome exchange_prepare(struct exchange *x)
         x->request.upgrade = STR_NONE;
     if (!http_get(&x->request, STR("x-request-id"), &value) || value.n == 0)
         new_request_id(x);
-    if (!http_get(&x->request, STR("x-forwarded-proto"), &value))
-        http_add(&x->request, STR("x-forwarded-proto"), STR("http"));
+    set_forwarded(x);
     set_client_cert(x);
     set_timeout(x);
     return edit_request(x);

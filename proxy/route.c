@@ -66,19 +66,46 @@ enum match_result route_find(const struct vhost *v, const struct http_head *h,
 
 /* ---- TCP ---- */
 
-const struct tcp_route *route_tcp(const struct listener *l, const struct addr *original)
+static bool holds_destination(const struct tcp_route *r, const struct addr *original)
 {
+    for (size_t i = 0; i < r->subnet_count; i++) {
+        if (cidr_has(&r->subnets[i], original))
+            return true;
+    }
+    return r->subnet_count == 0;
+}
+
+/* How well a route's names fit, by the bytes that are given: 0 not at all, 1 where no name is wanted. */
+static size_t name_fit(const struct tcp_route *r, struct str name)
+{
+    size_t best = r->server_name_count == 0 ? 1 : 0;
+
+    for (size_t i = 0; i < r->server_name_count; i++) {
+        struct str want = r->server_names[i];
+
+        if (str_eq(want, name))
+            return SIZE_MAX;
+        if (want.n > 0 && want.p[0] == '*' && str_ends(name, str_sub(want, 1, want.n)))
+            best = MAX(best, want.n + 1);
+    }
+    return best;
+}
+
+const struct tcp_route *route_tcp(const struct listener *l, const struct addr *original, struct str server_name)
+{
+    const struct tcp_route *found = NULL;
+    size_t best = 0;
+
     for (size_t i = 0; i < l->tcp_count; i++) {
         const struct tcp_route *r = &l->tcp[i];
+        size_t fit = holds_destination(r, original) ? name_fit(r, server_name) : 0;
 
-        if (r->subnet_count == 0)
-            return r;
-        for (size_t k = 0; k < r->subnet_count; k++) {
-            if (cidr_has(&r->subnets[k], original))
-                return r;
+        if (fit > best) {
+            best = fit;
+            found = r;
         }
     }
-    return NULL;
+    return found;
 }
 
 const struct weighted_cluster *route_choose(const struct weighted_cluster *clusters, size_t count,

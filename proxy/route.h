@@ -14,8 +14,9 @@
  * refused. */
 enum match_result route_find(const struct vhost *v, const struct http_head *h,
                              const struct route **out);
-/* The first TCP route whose subnets hold the original destination; NULL for none. */
-const struct tcp_route *route_tcp(const struct listener *l, const struct addr *original);
+/* The TCP route whose subnets hold the original destination and whose names the client asks for (lower case, empty:
+ * none): the one of the most specific name, then the first. NULL for none. */
+const struct tcp_route *route_tcp(const struct listener *l, const struct addr *original, struct str server_name);
 /* By weight; `random` is uniform. NULL if there are no clusters. */
 const struct weighted_cluster *route_choose(const struct weighted_cluster *clusters, size_t count,
                                             uint32_t weight_total, uint64_t random);

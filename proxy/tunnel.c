@@ -62,7 +62,7 @@ static enum outcome choose_cluster(struct tunnel *t)
     struct str name = l->cluster;
 
     if (t->conn->kind != LISTENER_INBOUND) {
-        t->route = route_tcp(l, &t->conn->original);
+        t->route = route_tcp(l, &t->conn->original, str_from(t->conn->sni));
         if (!t->route)
             return OUTCOME_NO_LISTENER;
         to = route_choose(t->route->clusters, t->route->cluster_count, t->route->weight_total,

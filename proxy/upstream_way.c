@@ -108,7 +108,7 @@ static void out_of_mesh(const struct upstream_target *t, struct way *way)
     const struct origination *o = t->cluster->origination;
     struct addr literal;
 
-    way->creds = o->creds;
+    way->creds = o->material.creds;
     way->sni = o->sni;
     if (o->sni.n == 0 && !addr_parse_ip(t->host, &literal))
         way->sni = t->host;

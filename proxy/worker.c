@@ -116,6 +116,12 @@ void worker_unpark(struct park *p)
 
 static void drop_contexts(struct worker_identity *id)
 {
+    struct map_entry *e;
+
+    for (size_t i = 0; (e = map_each(&id->gates, &i));)
+        tls_context_unref(e->value);
+    map_done(&id->gates);
+    map_init(&id->gates);
     tls_context_unref(id->server);
     id->server = NULL;
     for (size_t i = 0; i < WORKER_PROTOCOLS; i++) {
@@ -132,6 +138,7 @@ void worker_set_creds(struct worker *w, struct str uri, struct creds *c, struct 
     if (!id) {
         id = MEM_NEW(struct worker_identity);
         id->uri = str_copy(uri);
+        map_init(&id->gates);
         map_put(&w->identities, uri, id);
     }
     drop_contexts(id);
@@ -153,7 +160,36 @@ static unsigned mesh_version(const struct worker *w)
     return w->proxy->options.mesh_tls13 ? 13 : 12;
 }
 
-struct tls_context *worker_server_context(struct worker *w, struct worker_identity *id)
+static const char *const gate_alpn[] = {"h2", "http/1.1", NULL};
+
+static struct tls_context *gate_context(struct worker *w, struct worker_identity *id,
+                                        const struct listener *chain)
+{
+    static const enum tls_peer peers[] = {[TLS_CLIENT_NONE] = TLS_PEER_NONE,
+                                          [TLS_CLIENT_OPTIONAL] = TLS_PEER_CLIENT_OPTIONAL,
+                                          [TLS_CLIENT_REQUIRED] = TLS_PEER_CLIENT};
+    const struct tls_end *end = chain->tls;
+    const struct tls_options options = {.peer = peers[end->client],
+                                        .alpn = chain->http ? gate_alpn : NULL,
+                                        .min_version = end->min_version,
+                                        .max_version = end->max_version,
+                                        .ciphers = end->ciphers};
+    struct tls_context *context = map_get(&id->gates, end->key);
+    struct err err;
+
+    if (context)
+        return context;
+    context = tls_server_context(id->creds, id->tickets, &options, &err);
+    if (!context) {
+        log_error("worker %u: no TLS at %.*s: %s", w->index, STR_ARG(chain->name), err.text);
+        return NULL;
+    }
+    map_put(&id->gates, end->key, context);
+    return context;
+}
+
+struct tls_context *worker_server_context(struct worker *w, struct worker_identity *id,
+                                          const struct listener *chain)
 {
     const struct tls_options options = {.peer = TLS_PEER_REQUIRED,
                                         .alpn = server_alpn,
@@ -161,6 +197,8 @@ struct tls_context *worker_server_context(struct worker *w, struct worker_identi
                                         .max_version = 13};
     struct err err;
 
+    if (chain)
+        return gate_context(w, id, chain);
     if (!id->server) {
         id->server = tls_server_context(id->creds, id->tickets, &options, &err);
         if (!id->server)

@@ -51,6 +51,7 @@ struct worker_identity {
     struct creds *creds;
     struct tls_tickets *tickets;
     struct tls_context *server, *client[WORKER_PROTOCOLS], *web[WORKER_PROTOCOLS];
+    struct map gates; /* tls_end.key -> struct tls_context * */
 };
 
 /* How many live now (the leak ledger) and what happened. Written by the worker alone. */
@@ -114,7 +115,9 @@ struct cluster_view *worker_view(struct worker *w, const struct cluster *c);
 void worker_serve(struct worker *w);
 /* NULL: no certificate for this identity. */
 struct worker_identity *worker_identity(struct worker *w, struct str uri);
-struct tls_context *worker_server_context(struct worker *w, struct worker_identity *id);
+/* `chain`: with the settings of this server of a gateway; NULL: as agents do among themselves. */
+struct tls_context *worker_server_context(struct worker *w, struct worker_identity *id,
+                                          const struct listener *chain);
 struct tls_context *worker_client_context(struct worker *w, struct worker_identity *id,
                                           unsigned protocol);
 /* As the client of a server outside of the mesh. */

@@ -30,6 +30,7 @@ struct look {
 struct entry {
     char *paths[FILES]; /* NULL: none */
     struct look looks[FILES];
+    struct str texts[FILES]; /* in their place; until they were read */
     bool is_used;
 };
 
@@ -74,8 +75,16 @@ static int read_texts(const struct entry *e, struct buf texts[FILES], struct err
     for (size_t i = 0; i < FILES; i++) {
         if (e->paths[i] && file_read(e->paths[i], &texts[i], err))
             return -1;
+        buf_add(&texts[i], e->texts[i]);
     }
     return 0;
+}
+
+static const char *name_of(const struct entry *e)
+{
+    if (e->paths[FILE_CERT])
+        return e->paths[FILE_CERT];
+    return e->paths[FILE_CA] ? e->paths[FILE_CA] : "a Credential";
 }
 
 static struct creds *read_creds(const struct entry *e, struct err *err)
@@ -89,7 +98,7 @@ static struct creds *read_creds(const struct entry *e, struct err *err)
         c = creds_new(buf_str(&texts[FILE_CERT]), buf_str(&texts[FILE_KEY]),
                       buf_str(&texts[FILE_CA]), err);
         if (!c)
-            (void)err_wrap(err, "%s", e->paths[FILE_CERT] ? e->paths[FILE_CERT] : e->paths[FILE_CA]);
+            (void)err_wrap(err, "%s", name_of(e));
     }
     if (texts[FILE_KEY].p)
         key_wipe(texts[FILE_KEY].p, texts[FILE_KEY].n);
@@ -107,7 +116,7 @@ static void load(struct tls_files *f, struct str key, struct entry *e)
         e->looks[i] = look_at(e->paths[i]);
     c = read_creds(e, &err);
     if (!c) {
-        log_error("tls of a DestinationRule: %s", err.text);
+        log_error("tls of a rule: %s", err.text);
         return;
     }
     proxy_set_creds(f->proxy, key, c);
@@ -119,14 +128,19 @@ static char *path_or_none(struct str path)
     return path.n ? str_dup(path) : NULL;
 }
 
-static struct entry *entry_new(const struct origination *o)
+static struct entry *entry_new(const struct tls_material *m)
 {
     struct entry *e = MEM_NEW(struct entry);
 
-    if (!o->skip_verify)
-        e->paths[FILE_CA] = str_dup(o->ca_file.n ? o->ca_file : str_from(system_authorities()));
-    e->paths[FILE_CERT] = path_or_none(o->cert_file);
-    e->paths[FILE_KEY] = path_or_none(o->key_file);
+    const struct str texts[FILES] = {
+        [FILE_CA] = m->ca, [FILE_CERT] = m->cert, [FILE_KEY] = m->key};
+
+    e->paths[FILE_CA] = m->system_authorities ? str_dup(str_from(system_authorities()))
+                                              : path_or_none(m->ca_file);
+    e->paths[FILE_CERT] = path_or_none(m->cert_file);
+    e->paths[FILE_KEY] = path_or_none(m->key_file);
+    for (size_t i = 0; i < FILES; i++)
+        e->texts[i] = texts[i];
     return e;
 }
 
@@ -137,14 +151,16 @@ static void entry_free(struct entry *e)
     mem_free(e);
 }
 
-static void use(struct tls_files *f, const struct origination *o)
+static void use(struct tls_files *f, const struct tls_material *m)
 {
-    struct entry *e = map_get(&f->entries, o->creds);
+    struct entry *e = map_get(&f->entries, m->creds);
 
     if (!e) {
-        e = entry_new(o);
-        map_put(&f->entries, o->creds, e);
-        load(f, o->creds, e);
+        e = entry_new(m);
+        map_put(&f->entries, m->creds, e);
+        load(f, m->creds, e);
+        for (size_t i = 0; i < FILES; i++)
+            e->texts[i] = STR_NONE; /* the snapshot's; another text has another key */
     }
     e->is_used = true;
 }
@@ -157,7 +173,13 @@ void tls_files_follow(struct tls_files *f, const struct snapshot *s)
         ((struct entry *)m->value)->is_used = false;
     for (size_t i = 0; i < s->cluster_count; i++) {
         if (s->clusters[i]->origination)
-            use(f, s->clusters[i]->origination);
+            use(f, &s->clusters[i]->origination->material);
+    }
+    for (size_t i = 0; i < s->listener_count; i++) {
+        const struct tls_end *t = s->listeners[i]->tls;
+
+        if (t && t->client != TLS_CLIENT_MESH)
+            use(f, &t->material);
     }
     for (size_t i = 0; (m = map_each(&f->entries, &i));) {
         struct entry *e = m->value;

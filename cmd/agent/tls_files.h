@@ -1,5 +1,5 @@
-/* Files that rules name for TLS with servers outside of the mesh (snapshot.h, struct origination):
- * read when a rule comes into force, and again when they change.
+/* Certificates that rules name beside those of the mesh (snapshot.h, struct tls_material): files,
+ * read when a rule comes into force and again when they change, and texts of Credentials.
  *
  * Flow:      agent.c shows every snapshot before the proxy gets it; what was read goes to
  *            proxy_set_creds under the origination's key.

@@ -8,15 +8,15 @@
 /* Of a port of an edge proxy. */
 static const struct field_value gateway_protocols[] = {
     {"HTTP", 0, FIELD_BUILT, NULL, 0},
-    {"HTTPS", 1, FIELD_NOT_YET, NULL, 0},
+    {"HTTPS", 1, FIELD_BUILT, NULL, 0},
     {"HTTP2", 2, FIELD_BUILT, NULL, 0},
     {"GRPC", 3, FIELD_BUILT, NULL, 0},
     {"GRPC-WEB", 4, FIELD_NOT_YET, NULL, 0},
-    {"TLS", 5, FIELD_NOT_YET, NULL, 0},
-    {"TCP", 6, FIELD_NOT_YET, NULL, 0},
-    {"MONGO", 7, FIELD_NOT_YET, NULL, 0},
-    {"REDIS", 8, FIELD_NOT_YET, NULL, 0},
-    {"MYSQL", 9, FIELD_NOT_YET, NULL, 0},
+    {"TLS", 5, FIELD_BUILT, NULL, 0},
+    {"TCP", 6, FIELD_BUILT, NULL, 0},
+    {"MONGO", 7, FIELD_BUILT, NULL, 0},
+    {"REDIS", 8, FIELD_BUILT, NULL, 0},
+    {"MYSQL", 9, FIELD_BUILT, NULL, 0},
     {.name = NULL},
 };
 
@@ -61,7 +61,7 @@ static const struct field server_fields[] = {
      .check = check_gateway_host,
      .meaning = "Hosts served here, perhaps behind \"namespace/\"; VirtualServices attach where "
                 "their hosts meet these."},
-    {"tls", FIELD_MESSAGE, SCHEMA_AT(gateway_server, tls), .message = &server_tls_schema, SCHEMA_NOT_YET,
+    {"tls", FIELD_MESSAGE, SCHEMA_AT(gateway_server, tls), .message = &server_tls_schema,
      .meaning = "TLS of the port."},
     {"defaultEndpoint", FIELD_ANY,
      SCHEMA_UNSUPPORTED("Istio never implemented it; route with a VirtualService"),

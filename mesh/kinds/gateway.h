@@ -6,7 +6,7 @@
 struct gateway_port {
     const struct node *node;
     uint32_t number;     /* 1..65535 */
-    struct str protocol; /* upper case: "HTTP"; others are not yet */
+    struct str protocol; /* upper case: "HTTP" */
     struct str name;     /* unique within the Gateway */
 };
 
@@ -16,7 +16,7 @@ struct gateway_server {
     struct str bind;   /* an IP; empty: all of IPv4 and IPv6 */
     struct str *hosts; /* "[ns/]dnsName", at least one */
     size_t hosts_count;
-    struct server_tls *tls; /* not yet */
+    struct server_tls *tls; /* NULL: none */
     struct str name;
 };
 

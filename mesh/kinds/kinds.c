@@ -112,7 +112,7 @@ static const struct kind kinds[KIND_COUNT] = {
     [KIND_MESH_CONFIG] = {KIND_MESH_CONFIG, "MeshConfig", "meshconfig", "meshconfigs", {NULL}, MESH, true, &mesh_config_schema, FIELD_NOT_YET,
         mesh_config_validate,
         "Settings of the whole mesh; one document, named default, in the root namespace."},
-    [KIND_CREDENTIAL] = {KIND_CREDENTIAL, "Credential", "credential", "credentials", {"cred"}, WEFT, true, &credential_schema, FIELD_NOT_YET,
+    [KIND_CREDENTIAL] = {KIND_CREDENTIAL, "Credential", "credential", "credentials", {"cred"}, WEFT, true, &credential_schema, FIELD_BUILT,
         credential_validate,
         "A certificate with its key, or authorities, by the name that credentialName uses."},
     [KIND_RATE_LIMIT] = {KIND_RATE_LIMIT, "RateLimit", "ratelimit", "ratelimits", {"rl"}, WEFT, true, &rate_limit_schema, FIELD_NOT_YET,

@@ -385,7 +385,7 @@ static const struct field virtual_service_fields[] = {
     {"http", FIELD_MESSAGES, SCHEMA_LIST(virtual_service, http), .message = &http_schema,
      .meaning = "Rules for HTTP; the first that matches is used."},
     {"tls", FIELD_MESSAGES, SCHEMA_LIST(virtual_service, tls), .message = &tls_schema,
-     SCHEMA_NOT_YET, .meaning = "Rules for TLS that is not ended here."},
+     .meaning = "Rules for TLS that is not ended here."},
     {"tcp", FIELD_MESSAGES, SCHEMA_LIST(virtual_service, tcp), .message = &tcp_schema,
      .meaning = "Rules for other connections; the first that matches is used."},
     {"exportTo", FIELD_STRINGS, SCHEMA_LIST(virtual_service, export_to),

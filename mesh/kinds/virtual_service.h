@@ -180,7 +180,7 @@ struct virtual_service {
     size_t gateways_count;
     struct http_rule *http; /* first match wins */
     size_t http_count;
-    struct l4_rule *tls; /* not yet */
+    struct l4_rule *tls;
     size_t tls_count;
     struct l4_rule *tcp;
     size_t tcp_count;

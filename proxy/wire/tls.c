@@ -43,6 +43,8 @@
 #define EXPECT_MAX      65536u      /* bytes of expected names */
 #define FINGERPRINT_MAX (2 * HASH_BYTES + 1)
 #define SNI_MAX         256
+#define SUITES_MAX      12
+#define TLS13_SUITES    3u
 
 struct tls_tickets {
     atomic_uint refs;
@@ -65,6 +67,7 @@ struct tls_context {
     enum tls_peer peer;
     bool is_server;
     uint8_t pin[HASH_BYTES];
+    int suites[SUITES_MAX]; /* where others than ours were asked for */
     char *trust_domain;   /* of our own identity, or "" */
     pthread_mutex_t lock; /* sessions */
     struct map sessions;  /* client: key -> struct slot, oldest first */
@@ -188,6 +191,17 @@ static int judge_uri(const struct tls *t, struct str uri, struct err *err)
     return 0;
 }
 
+/* Somebody outside of the mesh who calls a gateway. */
+static bool is_foreign_client(enum tls_peer peer)
+{
+    return peer == TLS_PEER_CLIENT || peer == TLS_PEER_CLIENT_OPTIONAL;
+}
+
+static bool may_be_absent(enum tls_peer peer)
+{
+    return peer == TLS_PEER_OPTIONAL || peer == TLS_PEER_CLIENT_OPTIONAL;
+}
+
 static bool must_have_uri(const struct tls_context *c)
 {
     return c->peer == TLS_PEER_REQUIRED || c->peer == TLS_PEER_PINNED;
@@ -222,7 +236,7 @@ static int judge_leaf(const struct tls *t, const mbedtls_x509_crt *x, struct cer
 
     if (cert_describe_x509(x, info, err) != 0 || cert_check_time(info, text_wall_ms(), err) != 0)
         return -1;
-    if (c->peer == TLS_PEER_WEB)
+    if (c->peer == TLS_PEER_WEB || is_foreign_client(c->peer))
         return judge_names(t, x, err);
     if (c->peer == TLS_PEER_ANY)
         return 0;
@@ -267,7 +281,7 @@ static int verify(void *arg, mbedtls_x509_crt *x, int depth, uint32_t *flags)
     if (t->flags != 0) {
         fail_text(t, cert_flags_text(t->flags));
         *flags |= MBEDTLS_X509_BADCERT_OTHER;
-        return c->peer == TLS_PEER_OPTIONAL ? MBEDTLS_ERR_X509_FATAL_ERROR : 0;
+        return may_be_absent(c->peer) ? MBEDTLS_ERR_X509_FATAL_ERROR : 0;
     }
     rc = judge_leaf(t, x, &info, &err);
     if (rc == 0 && c->peer == TLS_PEER_PINNED)
@@ -337,7 +351,7 @@ static int take_ticket(void *arg, mbedtls_ssl_session *session, unsigned char *b
         return rc;
     x = session->MBEDTLS_PRIVATE(peer_cert);
     if (session->MBEDTLS_PRIVATE(tls_version) != MBEDTLS_SSL_VERSION_TLS1_2 ||
-        (t->context->peer == TLS_PEER_REQUIRED && !x) || (t->context->peer == TLS_PEER_NONE && x) ||
+        ((t->context->peer == TLS_PEER_REQUIRED || t->context->peer == TLS_PEER_CLIENT) && !x) || (t->context->peer == TLS_PEER_NONE && x) ||
         (x && judge_leaf(t, x, &info, &err) != 0)) {
         mbedtls_ssl_session_free(session);
         return MBEDTLS_ERR_SSL_SESSION_TICKET_EXPIRED;
@@ -469,10 +483,12 @@ static int authmode(enum tls_peer peer)
     case TLS_PEER_NONE:
         return MBEDTLS_SSL_VERIFY_NONE;
     case TLS_PEER_OPTIONAL:
+    case TLS_PEER_CLIENT_OPTIONAL:
     case TLS_PEER_PINNED: /* mbedTLS has no roots to require; verify() decides */
     case TLS_PEER_ANY:
         return MBEDTLS_SSL_VERIFY_OPTIONAL;
     case TLS_PEER_REQUIRED:
+    case TLS_PEER_CLIENT:
     case TLS_PEER_WEB:
         return MBEDTLS_SSL_VERIFY_REQUIRED;
     }
@@ -481,7 +497,7 @@ static int authmode(enum tls_peer peer)
 
 static int check_options(const struct tls_context *c, const struct tls_options *o, struct err *err)
 {
-    bool for_server = o->peer == TLS_PEER_NONE || o->peer == TLS_PEER_OPTIONAL;
+    bool for_server = o->peer == TLS_PEER_NONE || o->peer == TLS_PEER_OPTIONAL || is_foreign_client(o->peer);
     bool for_client =
         o->peer == TLS_PEER_PINNED || o->peer == TLS_PEER_WEB || o->peer == TLS_PEER_ANY;
 
@@ -514,6 +530,35 @@ static int set_identity(struct tls_context *c, struct err *err)
     return rc == 0 ? 0 : mbed_err(err, ERR_INVALID, rc, "cannot use the certificate");
 }
 
+/* Those of TLS 1.2 that are asked for and spoken here, in the order asked for; 1.3 has its own. */
+static const int *choose_suites(struct tls_context *c, const struct tls_options *o)
+{
+    static const struct {
+        struct str name;
+        int suite;
+    } known[] = {
+        {STR_INIT("ECDHE-ECDSA-AES128-GCM-SHA256"), MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
+        {STR_INIT("ECDHE-RSA-AES128-GCM-SHA256"), MBEDTLS_TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256},
+        {STR_INIT("ECDHE-ECDSA-AES256-GCM-SHA384"), MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384},
+        {STR_INIT("ECDHE-RSA-AES256-GCM-SHA384"), MBEDTLS_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384},
+        {STR_INIT("ECDHE-ECDSA-CHACHA20-POLY1305"), MBEDTLS_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256},
+        {STR_INIT("ECDHE-RSA-CHACHA20-POLY1305"), MBEDTLS_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256},
+    };
+    struct str rest = o->ciphers, name;
+    size_t n = 0;
+
+    for (; edge_suites[n] >= MBEDTLS_TLS1_3_AES_128_GCM_SHA256 && edge_suites[n] <= MBEDTLS_TLS1_3_CHACHA20_POLY1305_SHA256; n++)
+        c->suites[n] = edge_suites[n];
+    while (str_next(&rest, ' ', &name)) {
+        for (size_t i = 0; i < COUNT(known) && n < COUNT(c->suites) - 1; i++) {
+            if (str_eq(known[i].name, name))
+                c->suites[n++] = known[i].suite;
+        }
+    }
+    c->suites[n] = 0;
+    return n > TLS13_SUITES ? c->suites : edge_suites;
+}
+
 static int fill(struct tls_context *c, const struct tls_options *o, struct err *err)
 {
     mbedtls_ssl_config *conf = &c->conf;
@@ -530,8 +575,7 @@ static int fill(struct tls_context *c, const struct tls_options *o, struct err *
     mbedtls_ssl_conf_rng(conf, key_random, NULL);
     mbedtls_ssl_conf_authmode(conf, authmode(o->peer));
     mbedtls_ssl_conf_cert_profile(conf, cert_profile());
-    mbedtls_ssl_conf_ciphersuites(conf,
-                                  is_mesh && creds_uri(c->creds).n > 0 ? mesh_suites : edge_suites);
+    mbedtls_ssl_conf_ciphersuites(conf, is_mesh && creds_uri(c->creds).n > 0 ? mesh_suites : choose_suites(c, o));
     mbedtls_ssl_conf_groups(conf, groups);
     mbedtls_ssl_conf_renegotiation(conf, MBEDTLS_SSL_RENEGOTIATION_DISABLED);
     mbedtls_ssl_conf_legacy_renegotiation(conf, MBEDTLS_SSL_LEGACY_NO_RENEGOTIATION);
@@ -799,7 +843,7 @@ static enum tls_step finish(struct tls *t)
 
     if (!t->context->is_server)
         t->resumed = t->offered && !t->verified;
-    if (peer != TLS_PEER_NONE && (x || peer != TLS_PEER_OPTIONAL)) {
+    if (peer != TLS_PEER_NONE && (x || !may_be_absent(peer))) {
         if (!x)
             return refuse(t, "the peer showed no certificate");
         if (!t->verified && !t->resumed)

@@ -30,6 +30,8 @@ enum tls_peer {
     TLS_PEER_REQUIRED, /* verified against the creds' roots and must hold one SPIFFE URI of the mesh */
     TLS_PEER_PINNED,   /* client: the chain must end in a root whose SPKI SHA-256 is options.pin, and the leaf
                           must be the server's (spiffe://TD/weft/server); nothing else is trusted */
+    TLS_PEER_CLIENT,   /* server: chain to the creds' roots, a name of tls_expect if any are given; no SPIFFE */
+    TLS_PEER_CLIENT_OPTIONAL, /* the same, if the client sends one */
     TLS_PEER_WEB,      /* client: chain to the creds' roots; the name is that of tls_expect, or the sni; no SPIFFE */
     TLS_PEER_ANY,      /* client: whoever answers (insecureSkipVerify) */
 };
@@ -39,6 +41,7 @@ struct tls_options {
     const char *const *alpn; /* NULL-ended, most wanted first; NULL for none. Must outlive the context */
     unsigned min_version, max_version; /* 12 or 13; 0 is 12 and 12 in the mesh default */
     uint8_t pin[32];                   /* TLS_PEER_PINNED */
+    struct str ciphers; /* of TLS 1.2, OpenSSL's names, space-separated; unknown ones are left out; empty: ours */
 };
 
 /* Ticket keys of one server identity, rotated by age (hours); a ticket is refused under another name. */

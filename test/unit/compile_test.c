@@ -831,16 +831,16 @@ TEST(tls_with_a_server_outside_of_the_mesh)
     c = world_cluster(&w, "80||b.default");
     o = c->origination;
     CHECK_INT(c->tls, CLUSTER_TLS_WEB);
-    CHECK_STR(o->creds, "files:web:::");
+    CHECK_STR(o->material.creds, "files:web:::");
     CHECK(o->sni.n == 0 && o->names.n == 0 && !o->skip_verify);
     o = world_cluster(&w, "80|v1|b.default")->origination;
-    CHECK_STR(o->creds, "files:web:/a:/c:/k");
+    CHECK_STR(o->material.creds, "files:web:/a:/c:/k");
     CHECK_STR(o->sni, "x.test");
     CHECK_STR(o->names, "one two");
     o = world_cluster(&w, "80|colon|b.default")->origination;
-    CHECK_STR(o->creds, "files:web:/a%3A/c%25::"); /* one file, not two */
+    CHECK_STR(o->material.creds, "files:web:/a%3A/c%25::"); /* one file, not two */
     o = world_cluster(&w, "80|v2|b.default")->origination;
-    CHECK_STR(o->creds, "files:any:::");
+    CHECK_STR(o->material.creds, "files:any:::");
     CHECK_STR(o->names, "*"); /* the chain alone is checked */
     CHECK(o->skip_verify);
     world_done(&w);

@@ -103,12 +103,12 @@ TEST(a_tcp_route_is_chosen_by_the_original_address)
     CHECK(cidr_parse(STR("10.0.0.0/8"), &ten));
     CHECK(cidr_parse(STR("fd00::/8"), &any6));
     CHECK(addr_parse(STR("10.1.2.3:80"), &a));
-    CHECK_STR(route_tcp(&l, &a)->name, "ten");
+    CHECK_STR(route_tcp(&l, &a, STR_NONE)->name, "ten");
     CHECK(addr_parse(STR("11.1.2.3:80"), &a));
-    CHECK_STR(route_tcp(&l, &a)->name, "rest");
+    CHECK_STR(route_tcp(&l, &a, STR_NONE)->name, "rest");
     routes[1].subnets = &any6;
     routes[1].subnet_count = 1;
-    CHECK(route_tcp(&l, &a) == NULL);
+    CHECK(route_tcp(&l, &a, STR_NONE) == NULL);
 }
 
 TEST(weights_share_the_traffic_exactly)

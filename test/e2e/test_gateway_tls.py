@@ -1,0 +1,231 @@
+"""Gateways that end TLS, or pass it on, by server name; credentials from files and from documents."""
+
+import json
+import socket
+import ssl
+import subprocess
+import threading
+
+import pytest
+from mesh import wait_until
+from test_standalone import ENTRY, Edge, apps, authority, free_port, leaf  # noqa: F401 (a fixture)
+
+GATEWAY = """apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: tls}}
+spec:
+  selector: {{edge: here}}
+  servers:
+  - port: {{number: {port}, name: simple, protocol: HTTPS}}
+    bind: 127.0.0.1
+    hosts: [a.test]
+    tls: {{mode: SIMPLE, serverCertificate: {certs}/a.crt, privateKey: {certs}/a.key}}
+  - port: {{number: {port}, name: mutual, protocol: HTTPS}}
+    bind: 127.0.0.1
+    hosts: ['*.b.test']
+    tls: {{mode: MUTUAL, credentialName: shown, subjectAltNames: [friend.test]}}
+  - port: {{number: {port}, name: optional, protocol: HTTPS}}
+    bind: 127.0.0.1
+    hosts: [o.test]
+    tls: {{mode: OPTIONAL_MUTUAL, credentialName: shown, minProtocolVersion: TLSV1_3}}
+  - port: {{number: {port}, name: pass, protocol: TLS}}
+    bind: 127.0.0.1
+    hosts: ['*.pass.test']
+    tls: {{mode: PASSTHROUGH}}
+  - port: {{number: {port}, name: bytes, protocol: TLS}}
+    bind: 127.0.0.1
+    hosts: [bytes.test]
+    tls: {{mode: SIMPLE, serverCertificate: {certs}/a.crt, privateKey: {certs}/a.key}}
+  - port: {{number: {plain}, name: plain, protocol: HTTP}}
+    bind: 127.0.0.1
+    hosts: ['*']
+    tls: {{httpsRedirect: true}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: web}}
+spec:
+  hosts: ['*']
+  gateways: [tls]
+  http:
+  - route: [{{destination: {{host: app.test}}}}]
+  tls:
+  - match: [{{sniHosts: [in.pass.test]}}]
+    route: [{{destination: {{host: origin.test}}}}]
+  tcp:
+  - match: [{{port: {port}}}]
+    route: [{{destination: {{host: app.test}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: origin}}
+spec:
+  hosts: [origin.test]
+  location: MESH_EXTERNAL
+  resolution: STATIC
+  ports: [{{number: 443, name: tls, protocol: TLS}}]
+  endpoints: [{{address: 127.0.0.1, ports: {{tls: {origin}}}}}]
+---
+apiVersion: weft/v1
+kind: Credential
+metadata: {{name: shown}}
+spec:
+  certificate: |
+{cert}
+  privateKey: |
+{key}
+  caCertificates: |
+{ca}
+"""
+
+
+def indented(path):
+    return "\n".join("    " + line for line in path.read_text().strip().split("\n"))
+
+
+class Origin:
+    """A TLS server of its own, that says one line."""
+
+    def __init__(self, certs):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certs / "origin.crt", certs / "origin.key")
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.context = context
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                c, _ = self.socket.accept()
+            except OSError:
+                return
+            try:
+                with self.context.wrap_socket(c, server_side=True) as s:
+                    s.sendall(b"from the origin\n")
+            except OSError:
+                pass
+
+
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory, apps):  # noqa: F811
+    where = tmp_path_factory.mktemp("gateway-tls")
+    ca, certs = authority(where / "ca"), where / "certs"
+    leaf(ca, "a", "DNS:a.test", certs)
+    leaf(ca, "b", "DNS:*.b.test,DNS:o.test", certs)
+    leaf(ca, "origin", "DNS:in.pass.test", certs)
+    leaf(ca, "friend", "DNS:friend.test", certs)
+    leaf(ca, "stranger", "DNS:stranger.test", certs)
+    e = Edge(where)
+    e.ca, e.certs, e.authority = ca / "ca.pem", certs, ca
+    e.port, e.plain = free_port(), free_port()
+    origin = Origin(certs)
+    e.write("services.d/edge.ini", "[gateway edge]\nlabel.edge = here\n")
+    e.write("app.yaml", ENTRY.format(name="app", location="MESH_EXTERNAL", port=apps["a"], more=""))
+    e.document = GATEWAY.format(port=e.port, plain=e.plain, certs=certs, origin=origin.port, cert=indented(certs / "b.crt"),
+                                key=indented(certs / "b.key"), ca=indented(e.ca))
+    e.write("gateway.yaml", e.document)
+    yield e.start()
+    e.stop()
+    origin.socket.close()
+
+
+def call(e, name, *more, path="/"):
+    """(exit code, status, HTTP version, body) of curl."""
+    r = subprocess.run(["curl", "-sS", "--max-time", "10", "--cacert", e.ca, "--connect-to", f"::127.0.0.1:{e.port}",
+                        "-w", "\n%{http_code} %{http_version}", *more, f"https://{name}:{e.port}{path}"],
+                       capture_output=True, text=True)
+    body, _, last = r.stdout.rpartition("\n")
+    code, version = last.split()
+    return r.returncode, int(code), version, body
+
+
+def client(e, name):
+    return ["--cert", e.certs / f"{name}.crt", "--key", e.certs / f"{name}.key"]
+
+
+@pytest.mark.parametrize("flag, version", [("--http1.1", "1.1"), ("--http2", "2")])
+def test_a_server_shows_its_certificate_and_serves_both_versions(edge, flag, version):
+    assert call(edge, "a.test", flag)[:3] == (0, 200, version)
+
+
+@pytest.mark.parametrize("flag", ["--tlsv1.3", ["--tls-max", "1.2"]])
+def test_both_versions_of_tls(edge, flag):
+    assert call(edge, "a.test", *([flag] if isinstance(flag, str) else flag))[:2] == (0, 200)
+
+
+def test_the_request_is_told_as_https_from_that_client(edge):
+    sent = json.loads(call(edge, "a.test", "-H", "x-forwarded-proto: gopher", "-H", "x-forwarded-for: 1.2.3.4", path="/headers")[3])["headers"]
+    assert [v for k, v in sent if k == "x-forwarded-proto"] == ["https"]
+    assert [v for k, v in sent if k == "x-forwarded-for"] == ["1.2.3.4,127.0.0.1"]
+
+
+def test_a_client_must_show_a_certificate_with_an_accepted_name(edge):
+    assert call(edge, "x.b.test", *client(edge, "friend"))[:2] == (0, 200)
+    assert call(edge, "x.b.test")[0] != 0
+    assert call(edge, "x.b.test", *client(edge, "stranger"))[0] != 0
+
+
+def test_an_optional_certificate_is_verified_if_there_is_one(edge):
+    assert call(edge, "o.test")[:2] == (0, 200)
+    assert call(edge, "o.test", *client(edge, "stranger"))[:2] == (0, 200)
+    other = authority(edge.dir.parent / "other", "other")
+    leaf(other, "foreign", "DNS:friend.test", edge.certs, "other")
+    assert call(edge, "o.test", *client(edge, "foreign"))[0] != 0
+    assert call(edge, "o.test", "--tls-max", "1.2")[0] != 0
+
+
+def test_names_that_no_server_has_are_refused(edge):
+    for name in ("n.test", "b.test", "out.pass.test"):
+        assert call(edge, name, "-k")[0] != 0
+    with socket.create_connection(("127.0.0.1", edge.port), 5) as s:
+        s.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        s.settimeout(5)
+        with pytest.raises(ConnectionResetError):
+            assert s.recv(100) == b"" and False
+
+
+def shake(edge, name):
+    context = ssl.create_default_context(cafile=edge.ca)
+    return context.wrap_socket(socket.create_connection(("127.0.0.1", edge.port), 5), server_hostname=name)
+
+
+def test_tls_is_passed_on_by_name(edge):
+    with shake(edge, "in.pass.test") as s:
+        assert s.recv(100) == b"from the origin\n"
+
+
+def test_tls_of_any_protocol_ends_and_its_bytes_go_on(edge):
+    context = ssl.create_default_context(cafile=edge.ca)
+    context.check_hostname = False  # it shows a.test's
+    with context.wrap_socket(socket.create_connection(("127.0.0.1", edge.port), 5), server_hostname="bytes.test") as s:
+        s.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert s.recv(100).startswith(b"HTTP/1.")
+
+
+def test_plain_text_is_sent_to_https(edge):
+    r = subprocess.run(["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", "-H", "Host: any.test",
+                        f"http://127.0.0.1:{edge.plain}/a?b=c"], capture_output=True, text=True)
+    assert r.stdout == "301 https://any.test/a?b=c"
+
+
+def serial(edge, name):
+    """Of the certificate that is shown."""
+    with shake(edge, name) as s:
+        return s.getpeercert()["serialNumber"]
+
+
+def test_a_renewed_file_is_shown_without_a_restart(edge):
+    before = serial(edge, "a.test")
+    leaf(edge.authority, "a", "DNS:a.test", edge.certs)
+    wait_until("the new one is shown", lambda: serial(edge, "a.test") != before, 20)
+
+
+def test_a_renewed_credential_is_shown_and_never_printed(edge):
+    before = serial(edge, "o.test")
+    leaf(edge.authority, "new", "DNS:o.test", edge.certs)
+    new = edge.document.replace(indented(edge.certs / "b.crt"), indented(edge.certs / "new.crt"))
+    edge.write("gateway.yaml", new.replace(indented(edge.certs / "b.key"), indented(edge.certs / "new.key")))
+    wait_until("the new one is shown", lambda: serial(edge, "o.test") != before, 20)
+    key = (edge.certs / "new.key").read_text().split("\n")[1]
+    assert key not in edge.page("/dump")[1] and key not in edge.log.read_text()

@@ -1,0 +1,168 @@
+/* Gateways by server name: which server a ClientHello belongs to, and what `tls` rules do with it. */
+#include "mesh/base/map.h"
+#include "test/unit/compile_world.h"
+
+#define FILES "serverCertificate: /c, privateKey: /k"
+
+static void gateway(struct world *w, const char *name, int day, const char *servers)
+{
+    world_apply(w, arena_printf(&w->arena,
+                                "apiVersion: networking.istio.io/v1\nkind: Gateway\n"
+                                "metadata: {name: %s, namespace: default, creationTimestamp: 2026-01-%02dT00:00:00Z}\n"
+                                "spec: {selector: {gw: edge}, servers: %s}\n",
+                                name, day, servers)
+                       .p);
+}
+
+static void rule(struct world *w, const char *name, const char *spec)
+{
+    world_apply(w, arena_printf(&w->arena,
+                                "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
+                                "metadata: {name: %s, namespace: default}\nspec: %s\n",
+                                name, spec)
+                       .p);
+}
+
+static void start(struct world *w)
+{
+    world_init(w);
+    world_service(w, "default", "a", "10.1.0.1", "http:HTTP:80");
+    world_service(w, "default", "b", "10.1.0.2", "tls:TLS:443");
+    world_service(w, "default", "c", "10.1.0.3", "db:TCP:5432");
+    world_local(w, "edge", "edge", 0, "", "gw=edge");
+}
+
+static const struct listener *chain(struct world *w, const char *name)
+{
+    struct addr at = {.family = 4, .port = 443};
+
+    return snapshot_chain(w->s, &at, str_from(name));
+}
+
+TEST(a_server_is_found_by_its_hosts)
+{
+    struct world w;
+    const struct listener *l;
+
+    start(&w);
+    gateway(&w, "gw", 1,
+            "[{port: {number: 443, name: one, protocol: HTTPS}, hosts: [x.test], tls: {mode: SIMPLE, " FILES "}}, "
+            "{port: {number: 443, name: wild, protocol: HTTPS}, hosts: ['*/*.x.test'], tls: {mode: MUTUAL, " FILES
+            ", caCertificates: /ca, subjectAltNames: [me.test], minProtocolVersion: TLSV1_3}}]");
+    rule(&w, "r", "{hosts: ['x.test'], gateways: [gw], http: [{route: [{destination: {host: a}}]}]}");
+    world_compile(&w);
+    l = world_gate(&w, "gateway_0.0.0.0:443");
+    CHECK(l && l->reads_sni && !l->is_chain && !l->http);
+    l = chain(&w, "x.test");
+    CHECK(l && l->is_chain);
+    CHECK_STR(l->name, "https.443.one.gw.default");
+    CHECK_INT(l->tls->client, TLS_CLIENT_NONE);
+    CHECK_STR(l->tls->material.creds, "files:gateway::/c:/k");
+    CHECK_TEXT(world_vhost_text(&w, l->http, "x.test"), "80||a.default");
+    l = chain(&w, "deep.down.x.test");
+    CHECK_STR(l->name, "https.443.wild.gw.default");
+    CHECK_INT(l->tls->client, TLS_CLIENT_REQUIRED);
+    CHECK_STR(l->tls->client_names, "me.test");
+    CHECK_INT(l->tls->min_version, 13);
+    CHECK_STR(l->tls->material.ca_file, "/ca");
+    CHECK(!chain(&w, "y.test"));
+    CHECK(!chain(&w, ""));
+    CHECK_INT(w.f.errors, 0);
+    world_done(&w);
+}
+
+TEST(the_older_gateway_has_a_name_that_two_want)
+{
+    struct world w;
+
+    start(&w);
+    gateway(&w, "late", 2, "[{port: {number: 443, name: p, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE, " FILES "}}]");
+    gateway(&w, "early", 1, "[{port: {number: 443, name: p, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE, " FILES "}}]");
+    gateway(&w, "plain", 3, "[{port: {number: 443, name: p, protocol: HTTP}, hosts: ['*']}]");
+    world_compile(&w);
+    CHECK_STR(chain(&w, "any.test")->name, "https.443.p.early.default");
+    CHECK_STR(chain(&w, "")->name, "https.443.p.early.default");
+    CHECK_INT(w.f.warnings, 1); /* plain text on a port of TLS */
+    world_done(&w);
+}
+
+TEST(what_cannot_be_opened_is_told)
+{
+    struct world w;
+
+    start(&w);
+    gateway(&w, "gw", 1,
+            "[{port: {number: 443, name: one, protocol: HTTPS}, hosts: [x.test], tls: {mode: SIMPLE, credentialName: none}}, "
+            "{port: {number: 443, name: old, protocol: HTTPS}, hosts: [y.test], tls: {mode: SIMPLE, " FILES
+            ", maxProtocolVersion: TLSV1_1}}]");
+    world_compile(&w);
+    CHECK(!chain(&w, "x.test"));
+    CHECK(!chain(&w, "y.test"));
+    CHECK_INT(w.f.warnings, 2);
+    world_done(&w);
+}
+
+TEST(tls_that_is_passed_on_goes_by_name)
+{
+    struct world w;
+    const struct listener *l;
+
+    start(&w);
+    gateway(&w, "gw", 1, "[{port: {number: 443, name: p, protocol: TLS}, hosts: ['*.x.test'], tls: {mode: PASSTHROUGH}}]");
+    rule(&w, "r",
+         "{hosts: ['*.x.test'], gateways: [gw], tls: ["
+         "{match: [{sniHosts: ['*.x.test']}], route: [{destination: {host: c, port: {number: 5432}}}]}, "
+         "{match: [{sniHosts: [B.x.test]}, {sniHosts: [also.x.test], port: 8443}], route: [{destination: {host: b, port: {number: 443}}}]}]}");
+    world_compile(&w);
+    l = chain(&w, "b.x.test");
+    CHECK(l && !l->tls && !l->http);
+    CHECK_INT(l->tcp_count, 2); /* the other port's is not here */
+    CHECK_STR(l->tcp[0].server_names[0], "*.x.test");
+    CHECK_STR(l->tcp[1].server_names[0], "b.x.test");
+    CHECK_STR(l->tcp[1].clusters[0].cluster, "outbound|443||b.default.svc.cluster.local");
+    world_done(&w);
+}
+
+TEST(tls_rules_are_for_ports_of_tls)
+{
+    struct world w;
+    const struct listener *l;
+
+    start(&w);
+    rule(&w, "b",
+         "{hosts: [b.default.svc.cluster.local], tls: [{match: [{sniHosts: [b.default.svc.cluster.local]}], route: [{destination: {host: c, port: {number: 5432}}}]}], "
+         "tcp: [{route: [{destination: {host: a, port: {number: 80}}}]}]}");
+    rule(&w, "c",
+         "{hosts: [c.default.svc.cluster.local], tls: [{match: [{sniHosts: [c.default.svc.cluster.local]}], route: [{destination: {host: a, port: {number: 80}}}]}]}");
+    world_compile(&w);
+    l = world_listener(&w, "10.1.0.2:443");
+    CHECK(l->reads_sni);
+    CHECK_INT(l->tcp_count, 1); /* a name that no rule wants is refused */
+    CHECK_STR(l->tcp[0].clusters[0].cluster, "outbound|5432||c.default.svc.cluster.local");
+    l = world_listener(&w, "10.1.0.3:5432");
+    CHECK(!l->reads_sni);
+    CHECK_TEXT(world_tcp(&w, l), "5432||c.default");
+    world_done(&w);
+}
+
+TEST(plain_text_is_sent_to_https)
+{
+    struct world w;
+    const struct route_table *t;
+    const struct vhost *v;
+
+    start(&w);
+    gateway(&w, "gw", 1,
+            "[{port: {number: 80, name: p, protocol: HTTP}, hosts: ['default/x.test'], tls: {httpsRedirect: true}}, "
+            "{port: {number: 80, name: q, protocol: HTTP2}, hosts: [y.test]}]");
+    rule(&w, "r", "{hosts: ['x.test', 'y.test'], gateways: [gw], http: [{route: [{destination: {host: a}}]}]}");
+    world_compile(&w);
+    t = world_gate(&w, "gateway_0.0.0.0:80")->http;
+    v = route_table_find(t, STR("x.test"));
+    CHECK(v && v->route_count == 1);
+    CHECK_INT(v->routes[0].action, ROUTE_REDIRECT);
+    CHECK_INT(v->routes[0].redirect.status, 301);
+    CHECK_STR(v->routes[0].redirect.scheme, "https");
+    CHECK_TEXT(world_vhost_text(&w, t, "y.test"), "80||a.default");
+    world_done(&w);
+}
