@@ -866,6 +866,17 @@ static void put_gateways(struct viewing *x, const struct local_service *svc)
     }
 }
 
+/* What is for everybody. */
+static void put_mesh_config(struct viewing *x)
+{
+    for (size_t i = 0; i < x->all->object_count; i++) {
+        const struct object *o = x->all->objects[i];
+
+        if (o->meta.kind->id == KIND_MESH_CONFIG && str_eq(o->meta.ns, x->all->root_namespace))
+            put_object(x, o);
+    }
+}
+
 /* Policies only when they select a workload of the viewer's own. */
 static void put_policies(struct viewing *x)
 {
@@ -925,6 +936,7 @@ void catalog_view(const struct catalog *all, const struct viewer *v, struct reso
     buf_init(&x.text, LIMIT_RESOURCE_BYTES);
     put_mesh(&x);
     put_services(&x);
+    put_mesh_config(&x);
     put_policies(&x);
     for (size_t i = 0; i < v->service_count; i++) {
         if (v->services[i].is_gateway)

@@ -18,6 +18,7 @@
 #include "mesh/decode.h"
 #include "mesh/kinds/destination_rule.h"
 #include "mesh/kinds/kinds.h"
+#include "mesh/kinds/mesh_config.h"
 #include "mesh/kinds/virtual_service.h"
 
 static const struct labels no_labels;
@@ -383,6 +384,17 @@ size_t compile_service_addresses(struct build *b, const struct service *s, struc
 
 /* ---- the whole ---- */
 
+static const struct mesh_config *find_mesh(const struct catalog *c)
+{
+    for (size_t i = 0; i < c->object_count; i++) {
+        const struct object *o = c->objects[i];
+
+        if (o->meta.kind->id == KIND_MESH_CONFIG && str_eq(o->meta.ns, c->root_namespace))
+            return o->spec;
+    }
+    return NULL;
+}
+
 static void build_init(struct build *b, const struct catalog *c, const struct self *self,
                        struct findings *f)
 {
@@ -395,8 +407,22 @@ static void build_init(struct build *b, const struct catalog *c, const struct se
     map_init(&b->policies_by_host);
     map_init(&b->tables);
     map_init(&b->listeners);
+    b->mesh = find_mesh(c);
     find_caller(b);
     find_services(b);
+}
+
+static enum path_mode path_mode_of(const struct mesh_config *m)
+{
+    static const enum path_mode modes[] = {
+        [PATH_NORMALIZATION_DEFAULT] = PATH_BASE,
+        [PATH_NORMALIZATION_NONE] = PATH_AS_IS,
+        [PATH_NORMALIZATION_BASE] = PATH_BASE,
+        [PATH_NORMALIZATION_MERGE_SLASHES] = PATH_MERGE,
+        [PATH_NORMALIZATION_DECODE_AND_MERGE_SLASHES] = PATH_DECODE,
+    };
+
+    return m && m->path_normalization ? modes[m->path_normalization->mode] : PATH_BASE;
 }
 
 static void build_done(struct build *b)
@@ -420,6 +446,7 @@ static void fill_root(struct build *b)
     s->trust_domain = arena_str(&s->arena, b->c->trust_domain);
     s->node = arena_str(&s->arena, b->self->host);
     s->default_identity = arena_str(&s->arena, b->identity);
+    s->path_mode = path_mode_of(b->mesh);
 }
 
 struct snapshot *compile(const struct catalog *c, const struct self *self,

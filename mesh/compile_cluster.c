@@ -6,6 +6,7 @@
 
 #include "mesh/base/limits.h"
 #include "mesh/kinds/destination_rule.h"
+#include "mesh/kinds/mesh_config.h"
 
 #define PASSTHROUGH_IDLE_MS 300000
 #define NAMES_BYTES         65536
@@ -229,9 +230,15 @@ static void apply_probes(struct cluster *c, const struct tcp_keepalive *k)
     c->probes.every_s = compile_ms_or(k->interval_ns, 0) / 1000;
 }
 
+/* Where no DestinationRule says otherwise. */
+static int64_t connect_timeout_ms(const struct build *b)
+{
+    return b->mesh ? compile_ms_or(b->mesh->connect_timeout_ns, LIMIT_CONNECT_MS) : LIMIT_CONNECT_MS;
+}
+
 static void apply_tcp_pool(struct cluster *c, const struct tcp_pool *p)
 {
-    c->connect_timeout_ms = compile_ms_or(p->connect_timeout_ns, LIMIT_CONNECT_MS);
+    c->connect_timeout_ms = compile_ms_or(p->connect_timeout_ns, c->connect_timeout_ms);
     c->tcp_idle_ms = compile_ms_or(p->idle_timeout_ns, HOUR_MS);
     c->age_ms_max = compile_ms_or(p->max_connection_duration_ns, 0);
     c->limits.connections = limit_of(p->max_connections);
@@ -379,14 +386,16 @@ static void unref_cluster(struct part *p)
     part_unref(CONTAINER(p, struct cluster, part)->endpoints);
 }
 
-static struct cluster *new_cluster(struct str name, enum cluster_kind kind)
+static struct cluster *new_cluster(struct build *b, struct str name, enum cluster_kind kind)
 {
     struct cluster *c = part_new(sizeof(struct cluster));
 
     c->part.unref_children = unref_cluster;
     c->name = arena_str(&c->part.arena, name);
     c->kind = kind;
-    c->connect_timeout_ms = LIMIT_CONNECT_MS;
+    c->connect_timeout_ms = connect_timeout_ms(b);
+    if (b->mesh)
+        apply_probes(c, b->mesh->tcp_keepalive);
     c->tcp_idle_ms = HOUR_MS;
     c->http_idle_ms = HOUR_MS;
     return c;
@@ -415,11 +424,13 @@ static void service_cluster(struct build *b, const struct member *m,
                subset_name = subset ? subset->name : STR_NONE;
     struct str name = compile_cluster_name(&b->tmp, port->number, subset_name, fqdn);
     struct cluster *c =
-        new_cluster(name, s->is_original_dst ? CLUSTER_ORIGINAL_DST : CLUSTER_ENDPOINTS);
+        new_cluster(b, name, s->is_original_dst ? CLUSTER_ORIGINAL_DST : CLUSTER_ENDPOINTS);
     struct blocks blocks = {0};
 
     c->protocol = compile_protocol_of(port->protocol);
     c->http = compile_http_of(port->protocol);
+    if (b->mesh && !b->mesh->auto_mtls)
+        c->tls = CLUSTER_TLS_OFF; /* but where a rule asks for it */
     lay_over(m->policy.top, port->number, &blocks);
     lay_over(subset ? subset->traffic_policy : NULL, port->number, &blocks);
     c->sni = arena_printf(&c->part.arena, "outbound_.%u_._.%.*s_.%.*s", port->number,
@@ -457,7 +468,7 @@ void compile_clusters(struct build *b)
 {
     struct map by_key;
     struct member *members;
-    struct cluster *passthrough = new_cluster(STR("PassthroughCluster"), CLUSTER_ORIGINAL_DST);
+    struct cluster *passthrough = new_cluster(b, STR("PassthroughCluster"), CLUSTER_ORIGINAL_DST);
 
     map_init(&by_key);
     members = find_members(b, &by_key);
@@ -498,7 +509,7 @@ static void apply_own_pool(struct build *b, const struct local_service *s, struc
 
 void compile_inbound_cluster(struct build *b, const struct local_service *s, struct str name)
 {
-    struct cluster *c = new_cluster(name, CLUSTER_LOCAL);
+    struct cluster *c = new_cluster(b, name, CLUSTER_LOCAL);
 
     c->tls = CLUSTER_TLS_OFF;
     c->protocol = compile_protocol_of(s->protocol);

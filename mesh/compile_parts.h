@@ -19,6 +19,7 @@ struct self;
 struct server_tls;
 struct virtual_service;
 struct destination_rule;
+struct mesh_config;
 struct destination;
 struct http_rule;
 struct rule_destination;
@@ -67,6 +68,7 @@ struct build {
     struct findings *f;
     struct snapshot *out;
     struct arena tmp; /* everything that is not part of the result */
+    const struct mesh_config *mesh; /* NULL: there is none */
     /* the caller */
     struct str ns, identity;
     const struct labels *labels;

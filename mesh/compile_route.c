@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "mesh/kinds/mesh_config.h"
 #include "mesh/kinds/virtual_service.h"
 
 #define RETRY_ATTEMPTS   2 /* fields.md 4.4 */
@@ -158,12 +159,15 @@ static void fill_retry_on(struct arena *a, struct str list, struct retry_policy 
     }
 }
 
-static void fill_retry(struct arena *a, const struct http_retry *from, struct retry_policy *out)
+/* Without one of its own a rule has the mesh's, without that Istio's. */
+static void fill_retry(const struct build *b, struct arena *a, const struct http_retry *from, struct retry_policy *out)
 {
     *out = (struct retry_policy){.attempts = RETRY_ATTEMPTS,
                                  .on = RETRY_DEFAULT_ON,
                                  .backoff_base_ms = RETRY_BACKOFF_MS,
                                  .avoid_previous = true};
+    if (!from && b->mesh)
+        from = b->mesh->retry_policy;
     if (!from)
         return;
     out->attempts = from->attempts > 0 ? (uint32_t)from->attempts : 0;
@@ -193,7 +197,7 @@ static void add_route(struct filling *v, const struct object *o, const struct ht
         fill_match(v, o, match, &r->match);
     compile_action(v, o, rule, p->port, r);
     r->timeout_ms = compile_ms_or(rule->timeout_ns, 0);
-    fill_retry(a, rule->retries, &r->retry);
+    fill_retry(v->b, a, rule->retries, &r->retry);
 }
 
 bool compile_is_catch_all(const struct route *r)
@@ -244,7 +248,7 @@ void compile_add_default_route(struct filling *v, const struct service *s, uint1
     r->clusters[0].weight = 1;
     r->cluster_count = 1;
     r->weight_total = 1;
-    fill_retry(a, NULL, &r->retry);
+    fill_retry(v->b, a, NULL, &r->retry);
 }
 
 void compile_add_pending_route(struct filling *v, const struct service *s)

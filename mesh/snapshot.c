@@ -290,6 +290,8 @@ static void print_tables(struct buf *b, const struct snapshot *s)
     map_done(&seen);
 }
 
+static const char *const path_modes[] = {"base", "asIs", "merge", "decode"};
+
 void snapshot_dump(const struct snapshot *s, struct buf *out)
 {
     buf_addc(out, '{');
@@ -298,6 +300,7 @@ void snapshot_dump(const struct snapshot *s, struct buf *out)
     put_text(out, "trustDomain", s->trust_domain);
     put_text(out, "node", s->node);
     put_text(out, "defaultIdentity", s->default_identity);
+    put_cstr(out, "paths", path_modes[s->path_mode]);
     key(out, "listeners");
     buf_addc(out, '[');
     for (size_t i = 0; i < s->listener_count; i++)

@@ -363,8 +363,11 @@ struct listener {
 
 /* ---- the root ---- */
 
+enum path_mode { PATH_BASE, PATH_AS_IS, PATH_MERGE, PATH_DECODE }; /* proxy/path.h */
+
 struct snapshot {
     atomic_uint refs;
+    enum path_mode path_mode;
     uint64_t revision; /* config revision it was built from */
     struct str epoch;
     struct str trust_domain, node; /* node: host name */

@@ -11,6 +11,7 @@
 #include "proxy/edit.h"
 #include "proxy/filter/filter.h"
 #include "proxy/mirror.h"
+#include "proxy/path.h"
 #include "proxy/route.h"
 
 typedef enum exchange_state step_fn(struct exchange *x);
@@ -125,6 +126,8 @@ static enum exchange_state on_route(struct exchange *x)
     }
     if (x->down->in_head.authority.n == 0)
         return exchange_reply(x, OUTCOME_NO_HOST);
+    if (!path_normalise(x->snap->root->path_mode, x->down->in_head.path, &x->arena, &x->down->in_head.path))
+        return exchange_reply(x, OUTCOME_BAD_PATH);
     why = find_route(x, &pending);
     if (x->listener->is_pending)
         pending = x->listener->service;

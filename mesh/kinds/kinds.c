@@ -109,7 +109,7 @@ static const struct kind kinds[KIND_COUNT] = {
     [KIND_TRAFFIC_EXTENSION] = {KIND_TRAFFIC_EXTENSION, "TrafficExtension", "trafficextension", "trafficextensions", {NULL}, EXTENSIONS, true, &traffic_extension_schema, FIELD_NOT_YET,
         traffic_extension_validate,
         "A WebAssembly or Lua filter on the way of requests."},
-    [KIND_MESH_CONFIG] = {KIND_MESH_CONFIG, "MeshConfig", "meshconfig", "meshconfigs", {NULL}, MESH, true, &mesh_config_schema, FIELD_NOT_YET,
+    [KIND_MESH_CONFIG] = {KIND_MESH_CONFIG, "MeshConfig", "meshconfig", "meshconfigs", {NULL}, MESH, true, &mesh_config_schema, FIELD_BUILT,
         mesh_config_validate,
         "Settings of the whole mesh; one document, named default, in the root namespace."},
     [KIND_CREDENTIAL] = {KIND_CREDENTIAL, "Credential", "credential", "credentials", {"cred"}, WEFT, true, &credential_schema, FIELD_BUILT,

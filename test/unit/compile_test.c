@@ -1443,3 +1443,43 @@ TEST(dns_knows_every_form_of_every_name)
         "only.other.mesh=10.1.0.3 only.mesh=10.1.0.3 ");
     world_done(&w);
 }
+
+/* ---- the mesh's own settings ---- */
+
+TEST(settings_of_the_mesh_are_what_rules_fall_back_to)
+{
+    struct world w;
+
+    start(&w);
+    world_apply(&w, "apiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\n"
+                    "metadata: {name: default, namespace: istio-system}\n"
+                    "spec:\n  connectTimeout: 3s\n  enableAutoMtls: false\n  tcpKeepalive: {time: 60s}\n"
+                    "  pathNormalization: {normalization: MERGE_SLASHES}\n"
+                    "  defaultHttpRetryPolicy: {attempts: 7, retryOn: reset}\n");
+    destination_rule(&w, "default", "b", 1,
+                     "{host: b, subsets: [{name: v1, labels: {version: v1}, trafficPolicy: "
+                     "{tls: {mode: ISTIO_MUTUAL}, connectionPool: {tcp: {connectTimeout: 1s}}}}]}");
+    world_compile(&w);
+    CHECK_INT(w.s->path_mode, PATH_MERGE);
+    CHECK_INT(world_cluster(&w, "80||b.default")->connect_timeout_ms, 3000);
+    CHECK_INT(world_cluster(&w, "80||b.default")->tls, CLUSTER_TLS_OFF);
+    CHECK(world_cluster(&w, "80||b.default")->probes.is_on);
+    CHECK_INT(world_cluster(&w, "80|v1|b.default")->connect_timeout_ms, 1000);
+    CHECK_INT(world_cluster(&w, "80|v1|b.default")->tls, CLUSTER_TLS_MUTUAL);
+    CHECK_INT(world_vhost(&w, B, "b")->routes[0].retry.attempts, 7);
+    CHECK_INT(world_vhost(&w, B, "b")->routes[0].retry.on, RETRY_RESET);
+    world_done(&w);
+}
+
+TEST(a_mesh_config_elsewhere_is_not_the_meshs)
+{
+    struct world w;
+
+    start(&w);
+    world_apply(&w, "apiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\n"
+                    "metadata: {name: default, namespace: default}\nspec: {connectTimeout: 3s}\n");
+    world_compile(&w);
+    CHECK_INT(w.s->path_mode, PATH_BASE);
+    CHECK_INT(world_cluster(&w, "80||b.default")->connect_timeout_ms, 10000);
+    world_done(&w);
+}

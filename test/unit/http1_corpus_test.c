@@ -3,6 +3,7 @@
  * where the corpus is.
  */
 #include "test/test.h"
+#include "test/corpus.h"
 #include "test/wire.h"
 
 #include <ctype.h>
@@ -172,32 +173,6 @@ static struct verdict play(struct str raw, bool dripped)
 }
 
 /* Rows */
-
-static char *corpus_file(const char *name)
-{
-    const char *dir = getenv("WEFT_CORPUS");
-    char path[512];
-    char *text = NULL;
-    long size;
-    FILE *f;
-
-    snprintf(path, sizeof(path), "%s/%s", dir ? dir : "../shared/corpus", name);
-    f = fopen(path, "rb");
-    if (!f) {
-        if (getenv("CI") && strcmp(getenv("CI"), "true") == 0)
-            fail_msg("corpus missing: %s", path);
-        print_message("skipped: no %s\n", path);
-        skip();
-        return NULL;
-    }
-    fseek(f, 0, SEEK_END);
-    size = ftell(f);
-    rewind(f);
-    text = mem_alloc((size_t)size + 1);
-    text[fread(text, 1, (size_t)size, f)] = '\0';
-    fclose(f);
-    return text;
-}
 
 /* Rows are one object per line, written by one program: a key is found by its text. */
 static struct str json_value(struct str row, const char *key)

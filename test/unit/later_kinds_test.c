@@ -64,7 +64,8 @@ TEST(mesh_config)
     check_right(MC("  connectTimeout: 3s\n  enableTracing: false\n  accessLogFile: /dev/stdout\n"
                    "  accessLogEncoding: JSON\n  outboundTrafficPolicy: {mode: REGISTRY_ONLY}\n"
                    "  defaultServiceExportTo: ['.']\n"));
-    check_right(MC("  {}\n"));
+    check_taken(MC("  {}\n"), false);
+    check_taken(MC("  connectTimeout: 3s\n  pathNormalization: {normalization: MERGE_SLASHES}\n"), false);
     check_wrong(MC("  connectTimeout: -1s\n"), FIND_VALUE, 1, "connectTimeout: \"-1s\" is not a duration such as \"10s\" or \"1m30s\"");
     check_wrong(MC("  accessLogEncoding: XML\n"), FIND_VALUE, 1,
                 "accessLogEncoding: \"XML\" is not one of its values");
