@@ -154,6 +154,8 @@ struct blocks {
     const struct connection_pool *pool;
     const struct client_tls *tls;
     const struct retry_budget *budget;
+    const struct tunnel_settings *tunnel;
+    const struct proxy_protocol *proxy;
 };
 
 static const struct port_traffic_policy *port_entry(const struct traffic_policy *p, uint16_t port)
@@ -166,7 +168,7 @@ static const struct port_traffic_policy *port_entry(const struct traffic_policy 
 }
 
 /* A policy's blocks go over those of the one before; an entry for the port counts alone, and what
- * it omits is the default. A retry budget is not among what it replaces. */
+ * it omits is the default. A retry budget and what wraps connections are not among what it replaces. */
 static void lay_over(const struct traffic_policy *p, uint16_t port, struct blocks *out)
 {
     const struct port_traffic_policy *l;
@@ -175,6 +177,10 @@ static void lay_over(const struct traffic_policy *p, uint16_t port, struct block
         return;
     if (p->retry_budget)
         out->budget = p->retry_budget;
+    if (p->tunnel || p->proxy_protocol) { /* one excludes the other */
+        out->tunnel = p->tunnel;
+        out->proxy = p->proxy_protocol;
+    }
     l = port_entry(p, port);
     if (l) {
         out->balance = l->load_balancer;
@@ -333,6 +339,10 @@ static void apply_blocks(struct cluster *c, const struct blocks *p)
     apply_pool(c, p->pool);
     apply_budget(c, p->budget);
     apply_tls(c, p->tls);
+    if (p->proxy)
+        c->proxy_header = p->proxy->version == PROXY_PROTOCOL_V2 ? CLUSTER_HEADER_BINARY : CLUSTER_HEADER_TEXT;
+    if (p->tunnel)
+        c->forward_to = arena_printf(&c->part.arena, "%.*s:%u", STR_ARG(p->tunnel->target_host), p->tunnel->target_port);
 }
 
 static void fill_endpoint(const struct build *b, struct arena *a, const struct workload *w,

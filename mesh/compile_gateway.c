@@ -316,6 +316,7 @@ static struct listener *gate_listener(struct build *b, const struct local_servic
     struct who who;
 
     l->is_bound = true;
+    l->takes_proxy_header = s->takes_proxy_header;
     l->service = arena_str(&l->part.arena, s->key);
     l->identity = arena_str(&l->part.arena, s->identity);
     compile_who_is(&b->tmp, &s->labels, s->name, s->ns, &who);

@@ -75,6 +75,7 @@ struct local_service {
         app; /* where to reach the application: address (127.0.0.1 or the host's) and port */
     struct labels labels;
     bool is_gateway; /* no application: labels select Gateways, port is 0 */
+    bool takes_proxy_header; /* a gateway behind a balancer that says so where connections come from */
 };
 
 /* What this agent opens for callers of this host, where nothing is redirected. */

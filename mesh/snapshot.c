@@ -159,6 +159,7 @@ static void print_cluster(struct buf *b, const struct cluster *c)
     static const char *const kinds[] = {"endpoints", "originalDst", "local"};
     static const char *const tls[] = {"auto", "off", "mutual", "web"};
     static const char *const balance[] = {"leastRequest", "roundRobin", "random", "passthrough"};
+    static const char *const headers[] = {"none", "text", "binary"};
     static const char *const http[] = {"1", "2", "asClient"};
 
     comma(b);
@@ -181,6 +182,8 @@ static void print_cluster(struct buf *b, const struct cluster *c)
     print_probes(b, &c->probes);
     put_text(b, "sni", c->sni);
     put_text(b, "sans", c->sans);
+    put_cstr(b, "proxyHeader", headers[c->proxy_header]);
+    put_text(b, "forwardTo", c->forward_to);
     if (c->origination)
         print_origination(b, c->origination);
     if (c->kind == CLUSTER_LOCAL)
@@ -245,6 +248,7 @@ static void print_listener(struct buf *b, const struct listener *l)
     buf_addc(b, ']');
     put_bool(b, "readsSni", l->reads_sni);
     put_bool(b, "chain", l->is_chain);
+    put_bool(b, "takesProxyHeader", l->takes_proxy_header);
     print_names(b, l->server_names, l->server_name_count);
     if (l->tls)
         print_end(b, l->tls);

@@ -105,6 +105,7 @@ struct tcp_probes {
     int64_t after_s, every_s;
 };
 
+enum cluster_header { CLUSTER_HEADER_NONE, CLUSTER_HEADER_TEXT, CLUSTER_HEADER_BINARY };
 enum cluster_http { CLUSTER_HTTP1, CLUSTER_HTTP2, CLUSTER_HTTP_SAME /* as the client does */ };
 
 struct cluster {
@@ -126,6 +127,8 @@ struct cluster {
     struct tcp_probes probes;
     struct str sni;       /* outbound_.PORT_._.SUBSET_.HOST */
     struct origination *origination; /* CLUSTER_TLS_WEB */
+    enum cluster_header proxy_header; /* PROXY protocol, said first: where the client came from */
+    struct str forward_to; /* TCP: "host:port" that a forward proxy, the endpoint, is asked for; empty: it is no such proxy */
     struct str sans;      /* accepted peer identities, space-separated; empty: each endpoint's own identity */
     struct addr local;    /* CLUSTER_LOCAL */
     struct str service_fqdn, service_name, service_ns; /* metric labels */
@@ -345,6 +348,7 @@ struct listener {
     struct tcp_route *tcp;    /* used for opaque bytes; none: refused (NR) */
     size_t tcp_count;
     bool reads_sni;           /* the ClientHello is looked at: its chains, or its TCP routes, go by server name */
+    bool takes_proxy_header;  /* connections begin with a header of the PROXY protocol */
     bool is_chain;            /* not found by its address alone: one of those of a bound listener that reads_sni */
     struct str *server_names; /* of a chain: exact or "*.suffix", lower case; none is any */
     size_t server_name_count;

@@ -37,6 +37,8 @@ enum outcome attempt_open(struct exchange *x, bool fresh)
     target.endpoint = a->endpoint;
     target.addr = a->host;
     target.host = http_host_name(x->request.authority);
+    target.source = x->conn->remote;
+    target.destination = x->conn->original;
     target.identity = l->identity.n ? l->identity : x->snap->root->default_identity;
     upstream_get(a->worker, &a->wait, &x->task, EXCHANGE_NOTE_UPSTREAM, &target);
     return OUTCOME_NONE;

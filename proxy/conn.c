@@ -11,6 +11,7 @@
 #include "proxy/exchange.h"
 #include "proxy/origdst.h"
 #include "proxy/tunnel.h"
+#include "proxy/wire/proxy_header.h"
 #include "proxy/wire/tls.h"
 
 enum {
@@ -22,7 +23,7 @@ enum {
 
 typedef enum conn_state step_fn(struct conn *c);
 
-static step_fn on_accept, on_park, on_sniff, on_handshake, on_http, on_tunnel, on_closed;
+static step_fn on_accept, on_header, on_park, on_sniff, on_handshake, on_http, on_tunnel, on_closed;
 
 #define TO(state) BIT(CONN_##state)
 
@@ -33,7 +34,8 @@ static const struct {
     unsigned to;
     int64_t limit_ms; /* 0: what is inside has its own deadlines */
 } steps[CONN_STATES] = {
-    [CONN_ACCEPT]    = {"accept",    on_accept,    TO(PARK) | TO(SNIFF) | TO(HTTP) | TO(TUNNEL) | TO(CLOSED), 0},
+    [CONN_ACCEPT]    = {"accept",    on_accept,    TO(HEADER) | TO(PARK) | TO(HANDSHAKE) | TO(SNIFF) | TO(HTTP) | TO(TUNNEL) | TO(CLOSED), 0},
+    [CONN_HEADER]    = {"header",    on_header,    TO(ACCEPT) | TO(CLOSED),                          LIMIT_SNIFF_MS},
     [CONN_PARK]      = {"park",      on_park,      TO(ACCEPT) | TO(CLOSED),                          LIMIT_PENDING_MS},
     [CONN_SNIFF]     = {"sniff",     on_sniff,     TO(PARK) | TO(HANDSHAKE) | TO(HTTP) | TO(TUNNEL) | TO(CLOSED), LIMIT_SNIFF_MS},
     [CONN_HANDSHAKE] = {"handshake", on_handshake, TO(SNIFF) | TO(HTTP) | TO(TUNNEL) | TO(CLOSED),   LIMIT_HANDSHAKE_MS},
@@ -120,6 +122,8 @@ static enum conn_state park(struct conn *c, struct str service)
     return CONN_PARK;
 }
 
+static enum conn_state start_tls(struct conn *c);
+
 static enum conn_state on_accept(struct conn *c)
 {
     if (c->original.family == 0 && !find_original(c))
@@ -131,8 +135,12 @@ static enum conn_state on_accept(struct conn *c)
     if (!c->listener)
         return refuse(c, OUTCOME_NO_LISTENER);
     c->kind = c->listener->kind;
+    if (c->listener->takes_proxy_header && !c->has_header)
+        return CONN_HEADER;
     if (c->listener->is_pending)
         return park(c, c->listener->service);
+    if (c->by_name) /* back from waiting for rules */
+        return c->listener->tls ? start_tls(c) : CONN_TUNNEL;
     if (c->is_pair) {
         if (c->listener->mtls == MTLS_DISABLE)
             c->is_mutual = false;
@@ -145,6 +153,33 @@ static enum conn_state on_accept(struct conn *c)
     if (c->listener->reads_sni)
         return CONN_SNIFF;
     return by_protocol(c, CONN_SNIFF);
+}
+
+/* Who really calls, as the balancer before us says it. */
+static enum conn_state on_header(struct conn *c)
+{
+    uint8_t text[PROXY_HEADER_MAX];
+    struct addr to;
+    enum proxy_header_verdict v = PROXY_HEADER_MORE;
+    size_t n, used = 0;
+
+    snap_unref(c->snap); /* on_accept takes the current one again */
+    c->snap = NULL;
+    c->listener = NULL;
+    while (v == PROXY_HEADER_MORE && c->first.n < sizeof(text)) {
+        enum io_step step = io_read(&c->io, &c->first, sizeof(text) - c->first.n, &n);
+
+        if (step == IO_AGAIN)
+            return c->timed_out ? refuse(c, OUTCOME_NO_HEADER) : CONN_HEADER;
+        if (step != IO_OK)
+            return end(c, OUTCOME_SNIFF_EOF);
+        v = proxy_header_parse(text, bytes_copy_out(&c->first, 0, text, sizeof(text)), &used, &c->remote, &to);
+    }
+    if (v != PROXY_HEADER_WHOLE)
+        return refuse(c, OUTCOME_NO_HEADER);
+    bytes_drop(&c->first, used);
+    c->has_header = true;
+    return CONN_ACCEPT;
 }
 
 static enum conn_state on_park(struct conn *c)

@@ -19,6 +19,7 @@ struct tunnel;
 
 enum conn_state {
     CONN_ACCEPT,
+    CONN_HEADER, /* of the PROXY protocol */
     CONN_PARK,
     CONN_SNIFF,
     CONN_HANDSHAKE,
@@ -54,6 +55,7 @@ struct conn {
     bool timed_out, woken, child_done, first_eof;
     bool speaks_http2; /* its preface has come */
     bool aborted;
+    bool has_header; /* the PROXY protocol's, and it was read */
     bool by_name; /* its listener is a chain, found by `sni` */
     struct codec *codec; /* of the two below, or NULL */
     struct http1 http1;

@@ -111,6 +111,8 @@ static enum tunnel_state on_choose(struct tunnel *t)
     target.endpoint = t->endpoint;
     target.addr = t->upstream_host;
     target.identity = l->identity.n ? l->identity : t->conn->snap->root->default_identity;
+    target.source = t->conn->remote;
+    target.destination = t->conn->original;
     upstream_get(t->worker, &t->wait, &t->task, N_UPSTREAM, &target);
     return TUNNEL_CONNECT;
 }
@@ -173,6 +175,7 @@ static void open_series(struct tunnel *t)
 static enum tunnel_state on_connect(struct tunnel *t)
 {
     struct upstream *u = t->wait.up;
+    struct bytes early;
 
     if (!t->wait.done)
         return TUNNEL_CONNECT;
@@ -180,7 +183,11 @@ static enum tunnel_state on_connect(struct tunnel *t)
         return connect_failed(t);
     t->upstream_local = u->local;
     t->peer_uri = str_copy(u->peer_uri);
-    t->view = upstream_take(&t->wait, &t->up, &t->task, UP_SHIFT);
+    bytes_init(&early);
+    t->view = upstream_take(&t->wait, &t->up, &early, &t->task, UP_SHIFT);
+    t->sent += early.n;
+    (void)io_write(&t->down, &early); /* a dead one shows in on_relay */
+    bytes_done(&early);
     t->received += t->first.n;
     io_write(&t->up, &t->first); /* a dead one shows in on_relay */
     if (t->down_eof) {

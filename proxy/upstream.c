@@ -16,19 +16,20 @@ enum { N_TIMER = 1 << IO_NOTE_BITS, N_CODEC = 2 << IO_NOTE_BITS };
 
 typedef enum upstream_state step_fn(struct upstream *u);
 
-static step_fn on_connect, on_handshake, on_ready, on_closed;
+static step_fn on_connect, on_handshake, on_ask, on_ready, on_closed;
 
 #define TO(state) BIT(UPSTREAM_##state)
 
-/* The deadline of the first two is one: the cluster's connect timeout. */
+/* The deadline of the first three is one: the cluster's connect timeout. */
 /* clang-format off */
 static const struct {
     const char *name;
     step_fn *step;
     unsigned to;
 } steps[UPSTREAM_STATES] = {
-    [UPSTREAM_CONNECT]   = {"connect",   on_connect,   TO(HANDSHAKE) | TO(READY) | TO(CLOSED)},
-    [UPSTREAM_HANDSHAKE] = {"handshake", on_handshake, TO(READY) | TO(CLOSED)},
+    [UPSTREAM_CONNECT]   = {"connect",   on_connect,   TO(HANDSHAKE) | TO(ASK) | TO(READY) | TO(CLOSED)},
+    [UPSTREAM_HANDSHAKE] = {"handshake", on_handshake, TO(ASK) | TO(READY) | TO(CLOSED)},
+    [UPSTREAM_ASK]       = {"ask",       on_ask,       TO(READY) | TO(CLOSED)},
     [UPSTREAM_READY]     = {"ready",     on_ready,     TO(CLOSED)},
     [UPSTREAM_CLOSED]    = {"closed",    on_closed,    0},
 };
@@ -112,6 +113,8 @@ void upstream_close(struct upstream *u)
     task_forget(&u->task);
     link_del(&u->link);
     str_free(u->peer_uri);
+    str_free(u->asks);
+    bytes_done(&u->early);
     live_sub(&w->live.upstreams, 1);
     if (u->view)
         upstream_gone(w, u->view);
@@ -202,6 +205,31 @@ static enum upstream_state established(struct upstream *u)
     return UPSTREAM_READY;
 }
 
+static enum upstream_state secured(struct upstream *u)
+{
+    if (u->asks.n == 0)
+        return established(u);
+    prelude_ask(u, u->asks);
+    return UPSTREAM_ASK;
+}
+
+static enum upstream_state on_ask(struct upstream *u)
+{
+    char why[100];
+
+    switch (prelude_answered(u, why, sizeof(why))) {
+    case IO_AGAIN:
+        return u->timed_out ? fail(u, OUTCOME_CONNECT_TIMEOUT, STR("the forward proxy does not answer"))
+                            : UPSTREAM_ASK;
+    case IO_OK:
+        return established(u);
+    case IO_EOF:
+    case IO_FAILED:
+        break;
+    }
+    return fail(u, OUTCOME_CONNECT_FAILED, str_from(why));
+}
+
 static enum upstream_state on_connect(struct upstream *u)
 {
     enum io_step step = io_connected(&u->io);
@@ -211,7 +239,7 @@ static enum upstream_state on_connect(struct upstream *u)
                             : UPSTREAM_CONNECT;
     if (step != IO_OK)
         return fail(u, OUTCOME_CONNECT_FAILED, io_failure(&u->io));
-    return u->is_tls ? UPSTREAM_HANDSHAKE : established(u);
+    return u->is_tls ? UPSTREAM_HANDSHAKE : secured(u);
 }
 
 static enum upstream_state on_handshake(struct upstream *u)
@@ -226,7 +254,7 @@ static enum upstream_state on_handshake(struct upstream *u)
         live_add(tls_is_resumed(u->io.tls) ? &u->worker->live.handshakes_resumed
                                            : &u->worker->live.handshakes_full,
                  1);
-        return established(u);
+        return secured(u);
     case IO_EOF:
     case IO_FAILED:
         live_add(&u->worker->live.handshakes_failed, 1);
@@ -319,8 +347,11 @@ static void dial(struct upstream *u, const struct upstream_target *t)
         if (who.n > 0)
             u->peer_uri = str_copy(t->endpoint->identity);
     } else {
+        char text[PRELUDE_MAX];
+
         (void)io_connect(&u->io, &u->task, 0, &t->addr,
                          w->proxy->options.mark); /* asked for in on_connect */
+        (void)io_write_str(&u->io, prelude_proxy_header(t, text)); /* before TLS; likewise */
         if (t->cluster->probes.is_on)
             io_probe(&u->io, (int)t->cluster->probes.after_s, (int)t->cluster->probes.every_s,
                      (int)t->cluster->probes.count);
@@ -345,6 +376,9 @@ static struct upstream *upstream_new(struct upstream_wait *wait, struct pool *po
     u->probe_every_ms = c->http2_probe_every_ms;
     u->probe_within_ms = c->http2_probe_within_ms;
     u->view = wait->view;
+    if (u->protocol == UPSTREAM_TCP)
+        u->asks = str_copy(c->forward_to);
+    bytes_init(&u->early);
     task_init(&u->task, w->loop, run);
     timer_init(&u->timer, &u->task, N_TIMER);
     link_init(&u->waits);
@@ -447,8 +481,8 @@ void upstream_request_end(struct breaker **counted)
     *counted = NULL;
 }
 
-struct cluster_view *upstream_take(struct upstream_wait *wait, struct io *to, struct task *task,
-                                   unsigned note_shift)
+struct cluster_view *upstream_take(struct upstream_wait *wait, struct io *to, struct bytes *early,
+                                   struct task *task, unsigned note_shift)
 {
     struct upstream *u = wait->up;
     struct cluster_view *v = u->view;
@@ -457,6 +491,7 @@ struct cluster_view *upstream_take(struct upstream_wait *wait, struct io *to, st
     wait->pending = wait->done = false;
     u->view = NULL;
     io_move(to, &u->io, task, note_shift);
+    bytes_move(early, &u->early, u->early.n);
     upstream_close(u);
     return v;
 }

@@ -20,6 +20,7 @@
 enum upstream_state {
     UPSTREAM_CONNECT,
     UPSTREAM_HANDSHAKE,
+    UPSTREAM_ASK, /* a forward proxy, for a way to the target */
     UPSTREAM_READY,
     UPSTREAM_CLOSED,
     UPSTREAM_STATES
@@ -32,6 +33,7 @@ struct upstream_target {
     const struct endpoint *endpoint; /* NULL: only an address */
     struct addr addr;
     struct str identity; /* whose certificate we show */
+    struct addr source, destination; /* of the client's connection, where the cluster is told them */
     struct str host;     /* of the request, as it may be asked for in TLS; empty: none */
     enum upstream_protocol protocol;
     bool fresh; /* not from the pool */
@@ -80,6 +82,8 @@ struct upstream {
     struct addr addr, local;
     int64_t idle_ms;     /* in the pool */
     struct str peer_uri; /* owned */
+    struct str asks;     /* owned: whom the forward proxy shall connect us with; empty: there is none */
+    struct bytes early;  /* what came behind its answer */
 };
 
 void upstream_get(struct worker *w, struct upstream_wait *wait, struct task *task, unsigned note,
@@ -90,10 +94,10 @@ void upstream_cancel(struct upstream_wait *wait); /* harmless when there is noth
 enum outcome upstream_open(struct upstream_wait *wait, struct task *task, unsigned note_shift,
                            struct stream **stream, struct breaker **counted);
 void upstream_request_end(struct breaker **counted); /* NULL in it is fine */
-/* The waiter is done, with a bare `up`: its io moves to the caller. The connection goes on counting until upstream_gone
+/* The waiter is done, with a bare `up`: its io moves to the caller, and to `early` what was read from it already. The connection goes on counting until upstream_gone
  * is told of the view that is returned. */
-struct cluster_view *upstream_take(struct upstream_wait *wait, struct io *to, struct task *task,
-                                   unsigned note_shift);
+struct cluster_view *upstream_take(struct upstream_wait *wait, struct io *to, struct bytes *early,
+                                   struct task *task, unsigned note_shift);
 void upstream_gone(struct worker *w, struct cluster_view *v);
 
 /* Requests wait for a connection, and there may be room now. */

@@ -41,6 +41,17 @@ bool way_find(struct upstream_wait *wait, struct way *way);
 bool way_is_local(const struct upstream_target *t); /* on this very host: an in-memory pair */
 bool way_start_tls(struct upstream *u, const struct upstream_target *t, const struct way *way);
 
+/* ---- upstream_prelude.c ---- */
+
+#define PRELUDE_MAX 2048u
+
+/* The PROXY header of a new connection, or empty; `out` has PRELUDE_MAX bytes. */
+struct str prelude_proxy_header(const struct upstream_target *t, char *out);
+/* Ask a forward proxy for a way to `authority`, "host:port". */
+void prelude_ask(struct upstream *u, struct str authority);
+/* IO_OK: the way is there, u->early holds what came behind the answer. IO_FAILED: `why` says it. */
+enum io_step prelude_answered(struct upstream *u, char *why, size_t max);
+
 /* ---- upstream_pool.c ---- */
 
 struct pool {

@@ -25,7 +25,8 @@ static bool wants_tls(const struct upstream_target *t)
 /* TLS with a server outside of the mesh ends at the application itself, wherever it is. */
 bool way_is_local(const struct upstream_target *t)
 {
-    return t->endpoint && t->endpoint->is_local && t->cluster->tls != CLUSTER_TLS_WEB;
+    return t->endpoint && t->endpoint->is_local && t->cluster->tls != CLUSTER_TLS_WEB &&
+           t->cluster->proxy_header == CLUSTER_HEADER_NONE;
 }
 
 /* Made for every request: no printf. `at` is NULL once something did not fit. */
@@ -84,6 +85,8 @@ static struct str key_of(const struct upstream_target *t, struct way *way)
     at = put(at, end, way->expect);
     at = put_addr(at, end, &t->addr);
     at = put(at, end, way->sni);
+    if (t->cluster->proxy_header != CLUSTER_HEADER_NONE) /* the server was told whose connection it is */
+        at = put_addr(put_addr(at, end, &t->source), end, &t->destination);
     at = put(at, end, protocol_name(t->protocol));
     at = put(at, end, transport_of(t, way));
     if (!at) /* two long names must not meet in one pool */

@@ -34,6 +34,7 @@ struct service_settings {
     const struct node *node;
     uint16_t port, service_port;
     struct str protocol, version, ns, account;
+    bool proxy_protocol;
     struct labels labels;
     struct addr address, listen;
     struct str run_as, unit, check; /* not yet */
@@ -86,7 +87,11 @@ static const struct field service_rows[] = {
      .reason = "health checks are not built", .meaning = "Health check."},
 };
 
-static const struct field gateway_rows[] = {COMMON_ROWS};
+static const struct field gateway_rows[] = {
+    COMMON_ROWS,
+    {"proxy_protocol", FIELD_BOOL, SCHEMA_AT(service_settings, proxy_protocol),
+     .meaning = "Whether connections begin with a header of the PROXY protocol (1 or 2), as from a balancer. Those that do not are refused."},
+};
 
 static const struct field listener_rows[] = {
     {"bind", FIELD_ADDRESS, SCHEMA_AT(listener_settings, bind), .flags = FIELD_REQUIRED,
@@ -273,7 +278,8 @@ static void read_service(struct reading *r, const struct settings_section *at)
                               .labels = w->labels,
                               .app = w->address,
                               .listen = w->listen,
-                              .is_gateway = at->type->schema == &gateway_schema};
+                              .is_gateway = at->type->schema == &gateway_schema,
+                              .takes_proxy_header = w->proxy_protocol};
 
     place(r, &s);
     if (w->version.n && labels_get(&s.labels, STR("version")).n)

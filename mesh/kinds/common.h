@@ -316,8 +316,8 @@ struct traffic_policy {
     struct client_tls *tls;
     struct port_traffic_policy *port_level;
     size_t port_level_count;
-    struct tunnel_settings *tunnel;        /* not yet */
-    struct proxy_protocol *proxy_protocol; /* not yet */
+    struct tunnel_settings *tunnel;
+    struct proxy_protocol *proxy_protocol;
     struct retry_budget *retry_budget;     /* in place of maxRetries */
 };
 

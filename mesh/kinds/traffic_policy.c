@@ -315,8 +315,15 @@ static const struct field port_policy_fields[] = {
 };
 static SCHEMA(port_policy_schema, "PortTrafficPolicy", port_traffic_policy, port_policy_fields);
 
+static const struct field_value tunnel_values[] = {
+    {"CONNECT", 0, FIELD_BUILT, NULL, 0},
+    {"POST", 1, FIELD_NOT_YET, NULL, 0},
+    {.name = NULL},
+};
+
 static const struct field tunnel_fields[] = {
-    {"protocol", FIELD_STRING, SCHEMA_AT(tunnel_settings, protocol), .meaning = "CONNECT or POST."},
+    {"protocol", FIELD_WORD, SCHEMA_AT(tunnel_settings, protocol), .values = tunnel_values,
+     .meaning = "How the proxy is asked; CONNECT when not given."},
     {"targetHost", FIELD_STRING, SCHEMA_AT(tunnel_settings, target_host), .flags = FIELD_REQUIRED,
      .meaning = "Host to ask the forward proxy for."},
     {"targetPort", FIELD_UINT32, SCHEMA_AT(tunnel_settings, target_port), SCHEMA_BOUNDS(1, 65535),
@@ -346,9 +353,9 @@ static const struct field traffic_policy_fields[] = {
      .message = &port_policy_schema,
      .meaning = "Policy of single ports, which replaces all blocks for that port."},
     {"tunnel", FIELD_MESSAGE, SCHEMA_AT(traffic_policy, tunnel), .message = &tunnel_schema,
-     SCHEMA_NOT_YET, .oneof = "wrapping", .meaning = "Go through a forward proxy."},
+     .oneof = "wrapping", .meaning = "Take TCP and TLS through a forward proxy, which the endpoints are."},
     {"proxyProtocol", FIELD_MESSAGE, SCHEMA_AT(traffic_policy, proxy_protocol),
-     .message = &proxy_protocol_schema, SCHEMA_NOT_YET, .oneof = "wrapping",
+     .message = &proxy_protocol_schema, .oneof = "wrapping",
      .meaning = "Send the PROXY protocol first."},
     {"retryBudget", FIELD_MESSAGE, SCHEMA_AT(traffic_policy, retry_budget),
      .message = &retry_budget_schema, .meaning = "Bound retries by the requests under way."},
