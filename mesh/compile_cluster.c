@@ -196,29 +196,6 @@ static void lay_over(const struct traffic_policy *p, uint16_t port, struct block
         out->tls = p->tls;
 }
 
-static void apply_balance(struct cluster *c, const struct load_balancer *lb)
-{
-    if (!lb)
-        return;
-    switch (lb->simple) {
-    case LOAD_BALANCER_RANDOM:
-        c->balance = BALANCE_RANDOM;
-        break;
-    case LOAD_BALANCER_ROUND_ROBIN:
-        c->balance = BALANCE_ROUND_ROBIN;
-        break;
-    case LOAD_BALANCER_PASSTHROUGH:
-        c->balance = BALANCE_PASSTHROUGH;
-        c->kind = CLUSTER_ORIGINAL_DST;
-        break;
-    case LOAD_BALANCER_UNSPECIFIED:
-    case LOAD_BALANCER_LEAST_CONN:
-    case LOAD_BALANCER_LEAST_REQUEST:
-        c->balance = BALANCE_LEAST_REQUEST;
-        break;
-    }
-}
-
 #define SHARE_PER_CENT 10000
 
 static uint32_t limit_of(int32_t n)
@@ -335,7 +312,7 @@ static void apply_tls(struct cluster *c, const struct client_tls *t)
 
 static void apply_blocks(struct cluster *c, const struct blocks *p)
 {
-    apply_balance(c, p->balance);
+    compile_balance(c, p->balance);
     apply_pool(c, p->pool);
     apply_budget(c, p->budget);
     apply_tls(c, p->tls);
@@ -451,6 +428,7 @@ static void service_cluster(struct build *b, const struct member *m,
     if (c->kind == CLUSTER_ENDPOINTS)
         c->endpoints = make_endpoints(b, name, m->workloads, m->workload_count, port,
                                       subset ? &subset->labels : NULL);
+    compile_ring(c->endpoints, blocks.balance);
     snapshot_add_cluster(b->out, c);
 }
 

@@ -213,6 +213,13 @@ struct str compile_cluster_name(struct arena *a, uint16_t port, struct str subse
 void compile_clusters(struct build *b);
 void compile_inbound_cluster(struct build *b, const struct local_service *s, struct str name);
 
+/* ---- compile_balance.c: how endpoints are chosen ---- */
+
+struct load_balancer;
+
+void compile_balance(struct cluster *c, const struct load_balancer *lb);        /* NULL: the defaults */
+void compile_ring(struct endpoint_set *set, const struct load_balancer *lb); /* either may be NULL */
+
 /* ---- compile_tls.c: certificates that are not the mesh's ---- */
 
 struct str compile_words(struct arena *a, const struct str *list, size_t count); /* "one two" */

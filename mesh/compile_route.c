@@ -165,7 +165,7 @@ static void fill_retry(const struct build *b, struct arena *a, const struct http
     *out = (struct retry_policy){.attempts = RETRY_ATTEMPTS,
                                  .on = RETRY_DEFAULT_ON,
                                  .backoff_base_ms = RETRY_BACKOFF_MS,
-                                 .avoid_previous = true};
+                                 .avoid_previous = AVOID_UNLESS_HASHED};
     if (!from && b->mesh)
         from = b->mesh->retry_policy;
     if (!from)
@@ -173,7 +173,8 @@ static void fill_retry(const struct build *b, struct arena *a, const struct http
     out->attempts = from->attempts > 0 ? (uint32_t)from->attempts : 0;
     out->per_try_timeout_ms = compile_ms_or(from->per_try_timeout_ns, 0);
     out->backoff_base_ms = compile_ms_or(from->backoff_ns, RETRY_BACKOFF_MS);
-    out->avoid_previous = from->retry_ignore_previous_hosts;
+    if (from->has_retry_ignore_previous_hosts)
+        out->avoid_previous = from->retry_ignore_previous_hosts ? AVOID_ALWAYS : AVOID_NEVER;
     if (from->retry_on.n)
         fill_retry_on(a, from->retry_on, out);
 }

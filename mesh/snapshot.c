@@ -82,11 +82,15 @@ static void print_endpoint(struct buf *b, const struct endpoint *e)
 
 static void print_endpoints(struct buf *b, const struct endpoint_set *set)
 {
+    static const char *const rings[] = {"none", "points", "maglev"};
+
     key(b, "endpoints");
     buf_addc(b, '[');
     for (size_t i = 0; i < set->count; i++)
         print_endpoint(b, &set->endpoints[i]);
     buf_addc(b, ']');
+    put_cstr(b, "ring", rings[set->ring_kind]);
+    put_number(b, "ringSize", (int64_t)set->ring_size);
 }
 
 static void print_limits(struct buf *b, const struct cluster_limits *l)
@@ -154,12 +158,25 @@ static void print_origination(struct buf *b, const struct origination *o)
     buf_addc(b, '}');
 }
 
+static void print_hash(struct buf *b, const struct hash_rule *h)
+{
+    static const char *const by[] = {"nothing", "header", "cookie", "source", "query"};
+
+    key(b, "hash");
+    buf_addc(b, '{');
+    put_cstr(b, "by", by[h->by]);
+    put_text(b, "name", h->name);
+    put_bool(b, "makesCookie", h->makes_cookie);
+    put_text(b, "cookieTail", h->cookie_tail);
+    buf_addc(b, '}');
+}
+
 static void print_cluster(struct buf *b, const struct cluster *c)
 {
     static const char *const kinds[] = {"endpoints", "originalDst", "local"};
     static const char *const tls[] = {"auto", "off", "mutual", "web"};
-    static const char *const balance[] = {"leastRequest", "roundRobin", "random", "passthrough"};
     static const char *const headers[] = {"none", "text", "binary"};
+    static const char *const balance[] = {"leastRequest", "roundRobin", "random", "passthrough", "hash"};
     static const char *const http[] = {"1", "2", "asClient"};
 
     comma(b);
@@ -168,6 +185,8 @@ static void print_cluster(struct buf *b, const struct cluster *c)
     put_cstr(b, "kind", kinds[c->kind]);
     put_cstr(b, "tls", tls[c->tls]);
     put_cstr(b, "balance", balance[c->balance]);
+    if (c->balance == BALANCE_HASH)
+        print_hash(b, &c->hash);
     put_cstr(b, "protocol", protocol_name(c->protocol));
     put_number(b, "connectTimeoutMs", c->connect_timeout_ms);
     put_number(b, "tcpIdleMs", c->tcp_idle_ms);
@@ -714,6 +733,8 @@ static void seal_clusters(struct snapshot *s, struct former *f, const struct sna
                    same(&old->endpoints->part, &c->endpoints->part)) {
             part_unref(c->endpoints);
             c->endpoints = part_ref(old->endpoints);
+        } else if (c->endpoints) {
+            endpoint_set_index(c->endpoints);
         }
         map_put(&s->by_cluster, s->clusters[i]->name, s->clusters[i]);
     }

@@ -17,6 +17,7 @@
 #include "mesh/base/arena.h"
 #include "mesh/base/map.h"
 #include "mesh/match.h"
+#include "mesh/ring.h"
 
 /* ---- parts ---- */
 
@@ -38,7 +39,23 @@ enum app_protocol {
 
 /* ---- clusters and endpoints ---- */
 
-enum balance_kind { BALANCE_LEAST_REQUEST, BALANCE_ROUND_ROBIN, BALANCE_RANDOM, BALANCE_PASSTHROUGH };
+enum balance_kind {
+    BALANCE_LEAST_REQUEST,
+    BALANCE_ROUND_ROBIN,
+    BALANCE_RANDOM,
+    BALANCE_PASSTHROUGH,
+    BALANCE_HASH, /* by the ring of the endpoint set */
+};
+
+/* What is hashed to keep a caller with its endpoint. Source: consistentHash. */
+enum hash_by { HASH_BY_NOTHING, HASH_BY_HEADER, HASH_BY_COOKIE, HASH_BY_SOURCE, HASH_BY_QUERY };
+
+struct hash_rule {
+    enum hash_by by;
+    struct str name; /* of the header, in lower case; of the cookie; of the query parameter */
+    bool makes_cookie;
+    struct str cookie_tail; /* of a cookie that is made: "; Max-Age=60; Path=/; HttpOnly" */
+};
 
 enum cluster_kind {
     CLUSTER_ENDPOINTS,    /* dial one of the endpoint set */
@@ -85,6 +102,9 @@ struct endpoint_set {
     struct str cluster; /* name */
     struct endpoint *endpoints;
     size_t count;
+    enum ring_kind ring_kind; /* BALANCE_HASH, else RING_NONE */
+    uint64_t ring_size;
+    struct ring ring; /* of all endpoints, by address and weight; made by snapshot_seal */
 };
 
 /* What one agent may have under way to a cluster, over all its workers; 0 is no limit. Source: DestinationRule
@@ -114,6 +134,7 @@ struct cluster {
     enum cluster_kind kind;
     enum cluster_tls tls;
     enum balance_kind balance;
+    struct hash_rule hash; /* BALANCE_HASH */
     enum app_protocol protocol;
     int64_t connect_timeout_ms;
     int64_t tcp_idle_ms;  /* tunnels; 0 is never */
@@ -176,6 +197,12 @@ enum {
     RETRY_ENVOY_RATELIMITED = 8192,
 };
 
+enum retry_avoid {
+    AVOID_NEVER,
+    AVOID_UNLESS_HASHED, /* a caller's key keeps it with its endpoint, in retries as well */
+    AVOID_ALWAYS,
+};
+
 struct retry_policy {
     uint32_t attempts; /* extra tries; 0 is off */
     unsigned on;       /* RETRY_* */
@@ -183,7 +210,7 @@ struct retry_policy {
     size_t code_count;
     int64_t per_try_timeout_ms; /* 0: none but the route's */
     int64_t backoff_base_ms;    /* jittered exponential, capped at 10 times this */
-    bool avoid_previous;        /* not an endpoint already tried, at most 5 reselections */
+    enum retry_avoid avoid_previous; /* an endpoint already tried, at most 5 reselections */
 };
 
 struct header_match {
@@ -406,6 +433,9 @@ struct snapshot *snapshot_new(void);
 void snapshot_add_listener(struct snapshot *s, struct listener *l);
 void snapshot_add_cluster(struct snapshot *s, struct cluster *c);
 void snapshot_seal(struct snapshot *s, const struct snapshot *previous);
+
+/* Makes the ring of the set, if it has one; snapshot_seal does it for what is new. */
+void endpoint_set_index(struct endpoint_set *set);
 
 /* A new part with an empty arena and one reference. */
 void *part_new(size_t bytes);

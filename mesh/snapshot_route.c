@@ -198,6 +198,7 @@ void print_weighted(struct buf *b, const struct weighted_cluster *clusters, size
 
 static void print_retry(struct buf *b, const struct retry_policy *r)
 {
+    static const char *const avoids[] = {"never", "unlessHashed", "always"};
     static const char *const names[] = {"connect-failure",
                                         "refused-stream",
                                         "reset",
@@ -234,7 +235,7 @@ static void print_retry(struct buf *b, const struct retry_policy *r)
     buf_addc(b, ']');
     put_number(b, "perTryTimeoutMs", r->per_try_timeout_ms);
     put_number(b, "backoffBaseMs", r->backoff_base_ms);
-    put_bool(b, "avoidPrevious", r->avoid_previous);
+    put_cstr(b, "avoidPrevious", avoids[r->avoid_previous]);
     buf_addc(b, '}');
 }
 

@@ -1,12 +1,31 @@
 #include "proxy/attempt.h"
 
 #include "mesh/base/mem.h"
+#include "proxy/balance_hash.h"
 #include "proxy/exchange.h"
 #include "proxy/pick.h"
 
 static void free_attempt(struct reap *r)
 {
     mem_free(CONTAINER(r, struct attempt, reap));
+}
+
+/* Asked for once: all tries of a request go by the same key. */
+static const uint64_t *key_hash(struct exchange *x)
+{
+    if (!x->hash_asked) {
+        x->hash_asked = true;
+        x->has_hash = balance_hash_request(x->cluster, &x->request, &x->conn->remote, &x->conn->original, &x->hash,
+                                           &x->set_cookie);
+    }
+    return x->has_hash ? &x->hash : NULL;
+}
+
+static bool avoids_previous(const struct exchange *x)
+{
+    bool unless_hashed = x->route->retry.avoid_previous == AVOID_UNLESS_HASHED && x->cluster->balance != BALANCE_HASH;
+
+    return x->tries > 0 && (unless_hashed || x->route->retry.avoid_previous == AVOID_ALWAYS);
 }
 
 enum outcome attempt_open(struct exchange *x, bool fresh)
@@ -21,7 +40,7 @@ enum outcome attempt_open(struct exchange *x, bool fresh)
     a->worker = x->worker;
     a->started_ms = loop_now_ms(x->worker->loop);
     if (!pick_endpoint(x->worker, x->cluster, conn_destination(x->conn),
-                       x->tries > 0 && x->route->retry.avoid_previous ? &x->tried : NULL, &to)) {
+                       avoids_previous(x) ? &x->tried : NULL, key_hash(x), &to)) {
         mem_free(a);
         return OUTCOME_NO_ENDPOINT;
     }

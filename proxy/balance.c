@@ -1,6 +1,7 @@
 #include "proxy/balance.h"
 
 #include "mesh/snapshot.h"
+#include "proxy/balance_hash.h"
 
 typedef size_t pick_fn(struct cluster_view *v, uint64_t *rng);
 
@@ -84,6 +85,7 @@ static pick_fn *const pickers[] = {
     [BALANCE_ROUND_ROBIN] = pick_round_robin,
     [BALANCE_RANDOM] = pick_random,
     [BALANCE_PASSTHROUGH] = pick_random, /* with an endpoint set there is nothing better */
+    [BALANCE_HASH] = pick_random,        /* the same without a ring */
 };
 
 void balance_tried_add(struct balance_tried *t, const struct addr *a)
@@ -93,27 +95,31 @@ void balance_tried_add(struct balance_tried *t, const struct addr *a)
 
 static bool was_tried(const struct balance_tried *t, const struct addr *a)
 {
-    for (size_t i = 0; i < MIN(t->count, (size_t)BALANCE_TRIED_MAX); i++) {
+    for (size_t i = 0; t && i < MIN(t->count, (size_t)BALANCE_TRIED_MAX); i++) {
         if (addr_eq(&t->addrs[i], a))
             return true;
     }
     return false;
 }
 
-size_t balance_pick(struct cluster_view *v, unsigned kind, uint64_t *rng,
+bool balance_may_take(const struct cluster_view *v, size_t i, const struct balance_tried *tried)
+{
+    return !was_tried(tried, &v->set->endpoints[i].addr);
+}
+
+size_t balance_pick(struct cluster_view *v, unsigned kind, uint64_t *rng, const uint64_t *hash,
                     const struct balance_tried *tried)
 {
     size_t i, first;
 
     if (!v->set || v->set->count == 0)
         return BALANCE_NONE;
+    if (v->set->ring.count > 0)
+        return balance_hash_pick(v, hash ? *hash : balance_random(rng), tried);
     i = first = pickers[kind](v, rng);
-    if (!tried || tried->count == 0)
-        return i;
-    for (int again = 0; again < RESELECTIONS && was_tried(tried, &v->set->endpoints[i].addr);
-         again++)
+    for (int again = 0; again < RESELECTIONS && !balance_may_take(v, i, tried); again++)
         i = pickers[kind](v, rng);
-    for (size_t n = 0; n < v->set->count && was_tried(tried, &v->set->endpoints[i].addr); n++)
+    for (size_t n = 0; n < v->set->count && !balance_may_take(v, i, tried); n++)
         i = (i + 1) % v->set->count; /* chance failed us, and an untried one may be left */
-    return was_tried(tried, &v->set->endpoints[i].addr) ? first : i;
+    return balance_may_take(v, i, tried) ? i : first;
 }

@@ -19,8 +19,11 @@ struct balance_tried {
 void balance_tried_add(struct balance_tried *t, const struct addr *a);
 
 /* An index into view->set->endpoints, BALANCE_NONE if there is none. `kind` is enum balance_kind;
- * `rng` is stepped. */
-size_t balance_pick(struct cluster_view *v, unsigned kind, uint64_t *rng,
+ * `rng` is stepped; `hash` is of BALANCE_HASH, NULL: there is no key, the choice is random. */
+size_t balance_pick(struct cluster_view *v, unsigned kind, uint64_t *rng, const uint64_t *hash,
                     const struct balance_tried *tried);
+
+/* Is this endpoint no worse than any other for the next try? `tried` may be NULL. */
+bool balance_may_take(const struct cluster_view *v, size_t i, const struct balance_tried *tried);
 
 uint64_t balance_random(uint64_t *rng); /* splitmix64 */

@@ -269,7 +269,7 @@ static void print_breaker(struct cluster_table *t, const struct cluster *c, stru
 
 void cluster_print(struct cluster_table *t, const struct snapshot *s, struct buf *json)
 {
-    static const char *const balances[] = {"LEAST_REQUEST", "ROUND_ROBIN", "RANDOM", "PASSTHROUGH"};
+    static const char *const balances[] = {"LEAST_REQUEST", "ROUND_ROBIN", "RANDOM", "PASSTHROUGH", "HASH"};
 
     buf_adds(json, "{\"clusters\":[");
     for (size_t i = 0; s && i < s->cluster_count; i++) {

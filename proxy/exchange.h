@@ -61,9 +61,11 @@ struct exchange {
     struct link mirrors; /* that are still fed */
     struct attempt *attempt;
     struct balance_tried tried;
+    uint64_t hash;         /* of the caller's key, if it has one */
+    struct str set_cookie; /* the key that we made for it: told with the answer; or empty */
     unsigned tries, retries;
     struct breaker *retry_breaker; /* this request counts in its retries; referenced */
-    bool timed_out, waited, woken, armed, free_retry_used, want_fresh, responded, replay_off,
+    bool timed_out, waited, woken, armed, free_retry_used, want_fresh, hash_asked, has_hash, responded, replay_off,
         rest_awaited;
     uint64_t rest_bytes;      /* of the request body when we last looked, after an early answer */
     struct http_head request; /* as sent on; lives in the arena */

@@ -120,6 +120,8 @@ void exchange_start_response(struct exchange *x)
 
     http_head_copy(&h, &up->in_head, &x->arena);
     http_set(&h, STR("x-envoy-upstream-service-time"), str_of_uint((uint64_t)MAX(x->service_time_ms, 0), ms));
+    if (x->set_cookie.n)
+        http_add(&h, STR("set-cookie"), x->set_cookie);
     edit_response(x, &h);
     filters_response(x, &h);
     http_set(&h, STR("server"), server_name(x));

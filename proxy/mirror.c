@@ -129,7 +129,7 @@ static void start(struct exchange *x, const struct cluster *c)
     struct str host;
 
     if (w->mirror_count >= LIMIT_MIRRORS ||
-        !pick_endpoint(w, c, conn_destination(x->conn), NULL, &to))
+        !pick_endpoint(w, c, conn_destination(x->conn), NULL, NULL, &to))
         return;
     m = MEM_NEW(struct mirror);
     m->worker = w;

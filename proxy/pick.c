@@ -1,7 +1,7 @@
 #include "proxy/pick.h"
 
 bool pick_endpoint(struct worker *w, const struct cluster *c, const struct addr *original,
-                   const struct balance_tried *tried, struct picked *out)
+                   const struct balance_tried *tried, const uint64_t *hash, struct picked *out)
 {
     struct cluster_view *v;
     size_t i;
@@ -21,7 +21,7 @@ bool pick_endpoint(struct worker *w, const struct cluster *c, const struct addr 
         out->block = endpoint_block_ref(cluster_view_here(v, &w->proxy->clusters, c));
         return true;
     }
-    i = balance_pick(v, c->balance, &w->rng, tried);
+    i = balance_pick(v, c->balance, &w->rng, hash, tried);
     if (i == BALANCE_NONE)
         return false;
     out->endpoint = &c->endpoints->endpoints[i];

@@ -14,6 +14,7 @@ struct picked {
     struct endpoint_block *block;
 };
 
-/* `original`: where the client was going, NULL: nowhere else (conn_destination); `tried`: avoid these (NULL: none). False: the cluster has no endpoint. */
+/* `original`: where the client was going, NULL: nowhere else (conn_destination); `tried`: avoid these (NULL: none); `hash`: of
+ * the caller's key (NULL: it has none). False: the cluster has no endpoint. */
 bool pick_endpoint(struct worker *w, const struct cluster *c, const struct addr *original,
-                   const struct balance_tried *tried, struct picked *out);
+                   const struct balance_tried *tried, const uint64_t *hash, struct picked *out);

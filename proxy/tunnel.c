@@ -6,6 +6,7 @@
 #include "mesh/base/limits.h"
 #include "mesh/base/log.h"
 #include "mesh/base/mem.h"
+#include "proxy/balance_hash.h"
 #include "proxy/pick.h"
 #include "proxy/route.h"
 
@@ -75,9 +76,11 @@ static enum outcome choose_cluster(struct tunnel *t)
 
 static bool choose_endpoint(struct tunnel *t)
 {
+    uint64_t hash;
+    bool has_key = balance_hash_connection(t->cluster, &t->conn->remote, &hash);
     struct picked to;
 
-    if (!pick_endpoint(t->worker, t->cluster, conn_destination(t->conn), &t->tried, &to))
+    if (!pick_endpoint(t->worker, t->cluster, conn_destination(t->conn), &t->tried, has_key ? &hash : NULL, &to))
         return false;
     t->endpoint = to.endpoint;
     t->upstream_host = to.addr;

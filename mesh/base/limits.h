@@ -56,6 +56,8 @@
 #define LIMIT_PENDING_MS   5000  /* a request waits this long for a subscription: 503 */
 #define LIMIT_MIRRORS      1024u   /* copies of requests under way, per worker: no more are made */
 #define LIMIT_MIRROR_MS    60000   /* one of them, where the route has no timeout: dropped */
+#define LIMIT_RING_POINTS  (1u << 20) /* of one set of endpoints: ringHash.minimumRingSize above it is refused */
+#define LIMIT_MAGLEV_SLOTS 5000011u   /* maglev.tableSize is below it, as Istio has it */
 #define LIMIT_WORKERS      64u
 #define LIMIT_CONNECTIONS  65536u /* downstream connections per worker: accept pauses */
 #define LIMIT_POOL_IDLE    256u   /* idle upstream connections per cluster and worker */

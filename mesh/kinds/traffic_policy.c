@@ -1,5 +1,6 @@
 #include "mesh/kinds/common.h"
 
+#include "mesh/base/limits.h"
 #include "mesh/schema.h"
 
 /* Rows of designated initialisers, which clang-format 14 cannot lay out (it even crashes). */
@@ -39,17 +40,35 @@ static const struct field_value proxy_protocol_values[] = {
 
 /* ---- load balancing ---- */
 
+/* What stands in a Set-Cookie field between its semicolons. */
+static int check_cookie_text(struct str s, struct err *err)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+
+        if (c < 0x20 || c >= 0x7f || c == ';')
+            return err_set(err, ERR_INVALID, "\"%.*s\" cannot stand in a cookie: printable ASCII without ';' can",
+                           STR_ARG(s));
+    }
+    return 0;
+}
+
+static int check_cookie_name(struct str s, struct err *err)
+{
+    return common_check_plain_name(s, "!#$%&'*+-.^_`|~", err);
+}
+
 static const struct field cookie_attribute_fields[] = {
-    {"name", FIELD_STRING, SCHEMA_AT(cookie_attribute, name), .flags = FIELD_REQUIRED,
+    {"name", FIELD_STRING, SCHEMA_AT(cookie_attribute, name), .flags = FIELD_REQUIRED, .check = check_cookie_name,
      .meaning = "Attribute."},
-    {"value", FIELD_STRING, SCHEMA_AT(cookie_attribute, value), .meaning = "Its value."},
+    {"value", FIELD_STRING, SCHEMA_AT(cookie_attribute, value), .check = check_cookie_text, .meaning = "Its value."},
 };
 static SCHEMA(cookie_attribute_schema, "Attribute", cookie_attribute, cookie_attribute_fields);
 
 static const struct field hash_cookie_fields[] = {
-    {"name", FIELD_STRING, SCHEMA_AT(hash_cookie, name), .flags = FIELD_REQUIRED,
+    {"name", FIELD_STRING, SCHEMA_AT(hash_cookie, name), .flags = FIELD_REQUIRED, .check = check_cookie_name,
      .meaning = "Name of the cookie."},
-    {"path", FIELD_STRING, SCHEMA_AT(hash_cookie, path),
+    {"path", FIELD_STRING, SCHEMA_AT(hash_cookie, path), .check = check_cookie_text,
      .meaning = "Path of a cookie that the proxy makes."},
     {"ttl", FIELD_DURATION, SCHEMA_AT(hash_cookie, ttl_ns), .flags = FIELD_ZERO,
      .meaning =
@@ -61,20 +80,20 @@ static const struct field hash_cookie_fields[] = {
 static SCHEMA(hash_cookie_schema, "HTTPCookie", hash_cookie, hash_cookie_fields);
 
 static const struct field ring_hash_fields[] = {
-    {"minimumRingSize", FIELD_UINT64, SCHEMA_AT(ring_hash, minimum_ring_size), .def = 1024,
-     .meaning = "Least number of virtual nodes."},
+    {"minimumRingSize", FIELD_UINT64, SCHEMA_AT(ring_hash, minimum_ring_size), SCHEMA_BOUNDS(0, LIMIT_RING_POINTS), .def = 1024,
+     .flags = FIELD_BOUNDED, .meaning = "Least number of virtual nodes."},
 };
 static SCHEMA(ring_hash_schema, "RingHash", ring_hash, ring_hash_fields);
 
 static const struct field maglev_fields[] = {
-    {"tableSize", FIELD_UINT64, SCHEMA_AT(maglev, table_size), SCHEMA_BOUNDS(1, 5000011),
+    {"tableSize", FIELD_UINT64, SCHEMA_AT(maglev, table_size), SCHEMA_BOUNDS(1, LIMIT_MAGLEV_SLOTS),
      .def = 65537, .flags = FIELD_REQUIRED | FIELD_BOUNDED,
      .meaning = "Size of the table, a prime."},
 };
 static SCHEMA(maglev_schema, "MagLev", maglev, maglev_fields);
 
 static const struct field consistent_hash_fields[] = {
-    {"httpHeaderName", FIELD_STRING, SCHEMA_AT(consistent_hash, header_name), .oneof = "hash_key",
+    {"httpHeaderName", FIELD_STRING, SCHEMA_AT(consistent_hash, header_name), .oneof = "hash_key", .check = common_check_header_name,
      .meaning = "Hash this request header."},
     {"httpCookie", FIELD_MESSAGE, SCHEMA_AT(consistent_hash, cookie),
      .message = &hash_cookie_schema, .oneof = "hash_key", .meaning = "Hash this cookie."},
@@ -87,7 +106,7 @@ static const struct field consistent_hash_fields[] = {
     {"maglev", FIELD_MESSAGE, SCHEMA_AT(consistent_hash, maglev), .message = &maglev_schema,
      .oneof = "hash_algorithm", .meaning = "Use a Maglev table."},
     {"minimumRingSize", FIELD_UINT64, SCHEMA_AT(consistent_hash, minimum_ring_size),
-     .status = FIELD_DEPRECATED, .reason = "use ringHash.minimumRingSize",
+     SCHEMA_BOUNDS(0, LIMIT_RING_POINTS), .flags = FIELD_BOUNDED, .status = FIELD_DEPRECATED, .reason = "use ringHash.minimumRingSize",
      .meaning = "Deprecated place of ringHash.minimumRingSize."},
 };
 static SCHEMA(consistent_hash_schema, "ConsistentHashLB", consistent_hash, consistent_hash_fields);
@@ -144,7 +163,7 @@ static const struct field load_balancer_fields[] = {
     {"simple", FIELD_ENUM, SCHEMA_AT(load_balancer, simple), .values = simple_values,
      .oneof = "lb_policy", .meaning = "How an endpoint is chosen; LEAST_REQUEST when not given."},
     {"consistentHash", FIELD_MESSAGE, SCHEMA_AT(load_balancer, consistent_hash),
-     .message = &consistent_hash_schema, .oneof = "lb_policy", SCHEMA_NOT_YET,
+     .message = &consistent_hash_schema, .oneof = "lb_policy",
      .meaning = "Keep a key with its endpoint."},
     {"localityLbSetting", FIELD_MESSAGE, SCHEMA_AT(load_balancer, locality),
      .message = &locality_lb_schema, .oneof = "locality", SCHEMA_NOT_YET, .meaning = "Prefer near endpoints."},

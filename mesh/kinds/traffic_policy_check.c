@@ -1,5 +1,7 @@
 #include "mesh/kinds/check.h"
 
+#include "mesh/base/limits.h"
+
 static void check_outlier(const struct check *c, const struct outlier_detection *o)
 {
     if (o->has_consecutive_local_origin_failures && o->consecutive_local_origin_failures > 0 &&
@@ -36,7 +38,7 @@ static bool is_prime(uint64_t n)
 
 static void check_hash(const struct check *c, const struct consistent_hash *h)
 {
-    if (h->maglev && h->maglev->table_size <= 5000011 && !is_prime(h->maglev->table_size))
+    if (h->maglev && h->maglev->table_size <= LIMIT_MAGLEV_SLOTS && !is_prime(h->maglev->table_size))
         FAIL(c, h->maglev->node, FIND_VALUE, "maglev.tableSize must be a prime");
     if (h->minimum_ring_size && (h->ring_hash || h->maglev))
         FAIL(c, check_member(h->node, "minimumRingSize"), FIND_ONEOF,

@@ -137,7 +137,7 @@ static struct snapshot *client_rules(struct soak *s, unsigned tick)
     r->retry = (struct retry_policy){.attempts = 3,
                                      .on = RETRY_CONNECT_FAILURE | RETRY_RESET,
                                      .backoff_base_ms = 1,
-                                     .avoid_previous = true};
+                                     .avoid_previous = AVOID_ALWAYS};
     l->identity = STR(DB_URI);
     snapshot_add_cluster(snap, c);
     snapshot_add_listener(snap, l);

@@ -39,7 +39,7 @@ static void pick_many(struct world *w, unsigned kind, size_t times)
 {
     memset(w->hits, 0, sizeof(w->hits));
     for (size_t i = 0; i < times; i++)
-        w->hits[balance_pick(w->v, kind, &w->rng, NULL)]++;
+        w->hits[balance_pick(w->v, kind, &w->rng, NULL, NULL)]++;
 }
 
 TEST(round_robin_takes_turns)
@@ -105,10 +105,10 @@ TEST(an_endpoint_already_tried_is_avoided_until_all_were)
     balance_tried_add(&tried, &w.c->endpoints->endpoints[1].addr);
     for (int k = 0; k < 200; k++) {
         for (unsigned kind = BALANCE_LEAST_REQUEST; kind <= BALANCE_RANDOM; kind++)
-            CHECK_INT(balance_pick(w.v, kind, &w.rng, &tried), 2);
+            CHECK_INT(balance_pick(w.v, kind, &w.rng, NULL, &tried), 2);
     }
     balance_tried_add(&tried, &w.c->endpoints->endpoints[2].addr);
-    i = balance_pick(w.v, BALANCE_RANDOM, &w.rng, &tried);
+    i = balance_pick(w.v, BALANCE_RANDOM, &w.rng, NULL, &tried);
     CHECK(i < 3);
     world_done(&w);
 }
@@ -118,6 +118,6 @@ TEST(nobody_is_there_when_the_set_is_empty)
     struct world w;
 
     world_init(&w, 0, NULL);
-    CHECK_INT(balance_pick(w.v, BALANCE_RANDOM, &w.rng, NULL), BALANCE_NONE);
+    CHECK_INT(balance_pick(w.v, BALANCE_RANDOM, &w.rng, NULL, NULL), BALANCE_NONE);
     world_done(&w);
 }

@@ -59,7 +59,7 @@ TEST(a_service_without_rules_has_one_default_route_with_the_default_retries)
     CHECK_INT(r->retry.code_count, 0); /* B26: so a 503 is not retried */
     CHECK_INT(r->retry.backoff_base_ms, 25);
     CHECK_INT(r->retry.per_try_timeout_ms, 0);
-    CHECK(r->retry.avoid_previous);
+    CHECK_INT(r->retry.avoid_previous, AVOID_UNLESS_HASHED);
     CHECK_TEXT(world_endpoints(&w, "80||b.default"), "192.0.2.1:8080 192.0.2.2:8080");
     world_done(&w);
 }

@@ -240,8 +240,8 @@ TEST(what_is_not_built_is_refused_with_its_place)
     CHECK_REFUSED(DR("  host: a\n  trafficPolicy: {tls: {mode: SIMPLE, credentialName: c}}\n"),
                   FIND_NOT_YET, 8, "credentialName");
     CHECK_REFUSED(
-        DR("  host: a\n  trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true}}}\n"),
-        FIND_NOT_YET, 8, "consistentHash");
+        DR("  host: a\n  trafficPolicy: {loadBalancer: {zoneAwareLbSetting: {enabled: true}}}\n"),
+        FIND_NOT_YET, 8, "zoneAwareLbSetting");
     CHECK_REFUSED(SE("  hosts: [a.b]\n  resolution: DNS\n"), FIND_NOT_YET, 8, "resolution: DNS");
     CHECK_REFUSED(WE("  address: 10.0.0.1\n  network: n\n"), FIND_NOT_YET, 8, "network");
     CHECK_REFUSED(WE("  address: example.com\n"), FIND_NOT_YET, 7, "host name");

@@ -231,7 +231,7 @@ TEST(a_try_that_finds_nobody_goes_to_another_endpoint)
     ports[1] = o.port;
     s = plain_snapshot(&n, ports, 2, APP_HTTP, &r);
     r->retry = (struct retry_policy){
-        .attempts = 2, .on = RETRY_CONNECT_FAILURE, .backoff_base_ms = 5, .avoid_previous = true};
+        .attempts = 2, .on = RETRY_CONNECT_FAILURE, .backoff_base_ms = 5, .avoid_previous = AVOID_ALWAYS};
     node_apply(&n, s);
     for (int i = 0; i < 10; i++) {
         CHECK_INT(get_once(n.outbound, "/", &m), 200);

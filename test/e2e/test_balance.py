@@ -1,0 +1,42 @@
+"""Who answers: a key keeps to its endpoint."""
+
+RULE = """apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata:
+  name: web
+spec:
+  host: web
+  trafficPolicy:
+    loadBalancer:
+      consistentHash: {hash}
+"""
+
+
+def who(answer):
+    assert answer.status == 200, answer
+    return answer.json()["app"]
+
+
+def test_a_header_keeps_to_its_endpoint_from_every_host(m, clean):
+    m.apply(RULE.format(hash="{httpHeaderName: X-User}"))
+    seen = {}
+    for user in range(24):
+        seen[user] = {who(a) for a in m["client"].many("http://web:8080/", 6, headers={"X-User": f"u{user}"})}
+        assert len(seen[user]) == 1, (user, seen[user])
+    assert {a for s in seen.values() for a in s} == {"web-v1", "web-v2"}
+    for user in range(8):  # another agent has made its own ring
+        assert {who(m["vault"].http("http://web:8080/", headers={"X-User": f"u{user}"}))} == seen[user]
+    assert {who(a) for a in m["client"].many("http://web:8080/", 60)} == {"web-v1", "web-v2"}  # without the header
+
+
+def test_a_cookie_is_made_and_keeps_to_its_endpoint(m, clean):
+    m.apply(RULE.format(hash="{httpCookie: {name: stay, ttl: 60s, path: /}, maglev: {tableSize: 1009}}"))
+    for _ in range(8):
+        first = m["client"].http("http://web:8080/")
+        made = first.headers["set-cookie"]
+        assert made.endswith('"; Max-Age=60; Path=/; HttpOnly'), made
+        pair = made.split(";")[0]
+        assert pair.startswith('stay="')
+        again = m["client"].many("http://web:8080/", 10, headers={"Cookie": pair})
+        assert {who(a) for a in again} == {who(first)}
+        assert not any("set-cookie" in a.headers for a in again)
