@@ -155,6 +155,7 @@ struct blocks {
     const struct client_tls *tls;
     const struct retry_budget *budget;
     const struct tunnel_settings *tunnel;
+    const struct outlier_detection *outlier;
     const struct proxy_protocol *proxy;
 };
 
@@ -186,6 +187,7 @@ static void lay_over(const struct traffic_policy *p, uint16_t port, struct block
         out->balance = l->load_balancer;
         out->pool = l->connection_pool;
         out->tls = l->tls;
+        out->outlier = l->outlier_detection;
         return;
     }
     if (p->load_balancer)
@@ -194,9 +196,17 @@ static void lay_over(const struct traffic_policy *p, uint16_t port, struct block
         out->pool = p->connection_pool;
     if (p->tls)
         out->tls = p->tls;
+    if (p->outlier_detection)
+        out->outlier = p->outlier_detection;
 }
 
 #define SHARE_PER_CENT 10000
+
+/* outlierDetection's defaults. */
+#define OUTLIER_RUN         5
+#define OUTLIER_INTERVAL_MS 10000
+#define OUTLIER_BASE_MS     30000
+#define OUTLIER_MAX_PERCENT 10
 
 static uint32_t limit_of(int32_t n)
 {
@@ -310,12 +320,33 @@ static void apply_tls(struct cluster *c, const struct client_tls *t)
     }
 }
 
+static void apply_outlier(struct cluster *c, const struct outlier_detection *o)
+{
+    struct outlier_policy *p = &c->outlier;
+
+    if (!o)
+        return;
+    p->is_on = true;
+    p->splits_local = o->split_external_local_origin_errors;
+    p->errors = o->has_consecutive_5xx_errors ? o->consecutive_5xx_errors : OUTLIER_RUN;
+    p->gateway_errors = o->has_consecutive_gateway_errors ? o->consecutive_gateway_errors : 0;
+    p->local_failures = o->has_consecutive_local_origin_failures ? o->consecutive_local_origin_failures : OUTLIER_RUN;
+    p->interval_ms = compile_ms_or(o->interval_ns, OUTLIER_INTERVAL_MS);
+    p->base_ms = compile_ms_or(o->base_ejection_time_ns, OUTLIER_BASE_MS);
+    p->max_percent = o->max_ejection_percent > 0 ? (uint32_t)o->max_ejection_percent : OUTLIER_MAX_PERCENT;
+    p->min_health_percent = o->min_health_percent > 0 ? (uint32_t)o->min_health_percent : 0;
+    p->statuses = ARENA_ARRAY(&c->part.arena, o->http_error_codes_count + 1, uint32_t);
+    for (size_t i = 0; i < o->http_error_codes_count; i++)
+        p->statuses[p->status_count++] = o->http_error_codes[i];
+}
+
 static void apply_blocks(struct cluster *c, const struct blocks *p)
 {
     compile_balance(c, p->balance);
     apply_pool(c, p->pool);
     apply_budget(c, p->budget);
     apply_tls(c, p->tls);
+    apply_outlier(c, p->outlier);
     if (p->proxy)
         c->proxy_header = p->proxy->version == PROXY_PROTOCOL_V2 ? CLUSTER_HEADER_BINARY : CLUSTER_HEADER_TEXT;
     if (p->tunnel)

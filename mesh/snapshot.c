@@ -171,6 +171,27 @@ static void print_hash(struct buf *b, const struct hash_rule *h)
     buf_addc(b, '}');
 }
 
+static void print_outlier(struct buf *b, const struct outlier_policy *p)
+{
+    key(b, "outlierDetection");
+    buf_addc(b, '{');
+    put_bool(b, "splitsLocal", p->splits_local);
+    put_number(b, "errors", p->errors);
+    put_number(b, "gatewayErrors", p->gateway_errors);
+    put_number(b, "localFailures", p->local_failures);
+    put_number(b, "intervalMs", p->interval_ms);
+    put_number(b, "baseMs", p->base_ms);
+    put_number(b, "maxPercent", p->max_percent);
+    put_number(b, "minHealthPercent", p->min_health_percent);
+    key(b, "statuses");
+    buf_addc(b, '[');
+    for (size_t i = 0; i < p->status_count; i++) {
+        comma(b);
+        buf_printf(b, "%u", p->statuses[i]);
+    }
+    buf_adds(b, "]}");
+}
+
 static void print_cluster(struct buf *b, const struct cluster *c)
 {
     static const char *const kinds[] = {"endpoints", "originalDst", "local"};
@@ -198,6 +219,8 @@ static void print_cluster(struct buf *b, const struct cluster *c)
     put_number(b, "probeEveryMs", c->http2_probe_every_ms);
     put_number(b, "probeWithinMs", c->http2_probe_within_ms);
     print_limits(b, &c->limits);
+    if (c->outlier.is_on)
+        print_outlier(b, &c->outlier);
     print_probes(b, &c->probes);
     put_text(b, "sni", c->sni);
     put_text(b, "sans", c->sans);

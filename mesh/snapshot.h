@@ -125,6 +125,16 @@ struct tcp_probes {
     int64_t after_s, every_s;
 };
 
+/* When endpoints are left out. Source: outlierDetection; proxy/outlier.h. */
+struct outlier_policy {
+    bool is_on, splits_local;
+    uint32_t errors, gateway_errors, local_failures; /* in a row; 0 is off */
+    uint32_t *statuses; /* that count as errors; none: 5xx */
+    size_t status_count;
+    int64_t interval_ms, base_ms;
+    uint32_t max_percent, min_health_percent;
+};
+
 enum cluster_header { CLUSTER_HEADER_NONE, CLUSTER_HEADER_TEXT, CLUSTER_HEADER_BINARY };
 enum cluster_http { CLUSTER_HTTP1, CLUSTER_HTTP2, CLUSTER_HTTP_SAME /* as the client does */ };
 
@@ -145,6 +155,7 @@ struct cluster {
     uint32_t streams_per_connection;  /* HTTP/2: at a time; 0 is no limit of ours */
     int64_t http2_probe_every_ms, http2_probe_within_ms; /* pings of idle connections; 0 is none */
     struct cluster_limits limits;
+    struct outlier_policy outlier;
     struct tcp_probes probes;
     struct str sni;       /* outbound_.PORT_._.SUBSET_.HOST */
     struct origination *origination; /* CLUSTER_TLS_WEB */

@@ -86,9 +86,40 @@ static void count_end(const struct attempt *a, enum outcome why)
         atomic_fetch_add_explicit(&a->block->errors, 1, memory_order_relaxed);
 }
 
+/* What the try says of its endpoint. A client that left, or a limit of ours, says nothing. */
+static void report_end(struct attempt *a, enum outcome why)
+{
+    struct exchange *x = a->exchange;
+    struct cluster_view *v;
+    int64_t now = loop_now_ms(a->worker->loop);
+
+    if (!x->cluster->outlier.is_on || !a->endpoint)
+        return;
+    v = worker_view(a->worker, x->cluster);
+    if (a->stream)
+        outlier_report(v, x->cluster, a->block, OUTLIER_CONNECTED, 0, now);
+    switch (why) {
+    case OUTCOME_CONNECT_FAILED:
+    case OUTCOME_CONNECT_TIMEOUT:
+    case OUTCOME_UPSTREAM_TLS:
+    case OUTCOME_UPSTREAM_CLOSED:
+    case OUTCOME_UPSTREAM_RESET:
+    case OUTCOME_UPSTREAM_PROTOCOL:
+    case OUTCOME_REQUEST_TIMEOUT:
+    case OUTCOME_TRY_TIMEOUT:
+        outlier_report(v, x->cluster, a->block, OUTLIER_LOCAL, 0, now);
+        break;
+    default:
+        if (a->stream && a->stream->in_has_head)
+            outlier_report(v, x->cluster, a->block, OUTLIER_ANSWER, a->stream->in_head.status, now);
+        break;
+    }
+}
+
 void attempt_close(struct attempt *a, enum outcome why)
 {
     count_end(a, why);
+    report_end(a, why);
     a->exchange->attempt = NULL;
     if (a->stream)
         stream_release(a->stream);

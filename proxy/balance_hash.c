@@ -118,5 +118,10 @@ size_t balance_hash_pick(const struct cluster_view *v, uint64_t hash, const stru
         if (balance_may_take(v, i, tried))
             return i;
     }
-    return r->owners[at];
+    for (size_t n = 0; n < steps; n++) { /* all were tried: again, but for those that are left out */
+        i = r->owners[(at + n) % r->count];
+        if (balance_may_take(v, i, NULL))
+            return i;
+    }
+    return v->usable[hash % v->usable_count];
 }

@@ -47,6 +47,7 @@ void cluster_table_init(struct cluster_table *t)
     pthread_mutex_init(&t->lock, NULL);
     map_init(&t->blocks);
     map_init(&t->breakers);
+    map_init(&t->detectors);
 }
 
 void cluster_table_done(struct cluster_table *t)
@@ -57,6 +58,9 @@ void cluster_table_done(struct cluster_table *t)
         endpoint_block_unref(e->value);
     for (size_t i = 0; (e = map_each(&t->breakers, &i));)
         breaker_unref(e->value);
+    for (size_t i = 0; (e = map_each(&t->detectors, &i));)
+        detector_unref(e->value);
+    map_done(&t->detectors);
     map_done(&t->blocks);
     map_done(&t->breakers);
     pthread_mutex_destroy(&t->lock);
@@ -82,6 +86,14 @@ void cluster_table_trim(struct cluster_table *t)
         if (atomic_load_explicit(&b->refs, memory_order_acquire) == 1) {
             map_del(&t->breakers, e->key);
             breaker_unref(b);
+        }
+    }
+    for (size_t i = 0; (e = map_each(&t->detectors, &i));) {
+        struct detector *d = e->value;
+
+        if (atomic_load_explicit(&d->refs, memory_order_acquire) == 1) {
+            map_del(&t->detectors, e->key);
+            detector_unref(d);
         }
     }
     pthread_mutex_unlock(&t->lock);
@@ -133,6 +145,21 @@ struct breaker *cluster_breaker(struct cluster_table *t, struct str cluster)
     return b;
 }
 
+struct detector *cluster_detector(struct cluster_table *t, struct str cluster)
+{
+    struct detector *d;
+
+    pthread_mutex_lock(&t->lock);
+    d = map_get(&t->detectors, cluster);
+    if (!d) {
+        d = detector_new(cluster);
+        map_put(&t->detectors, d->name, d);
+    }
+    detector_ref(d);
+    pthread_mutex_unlock(&t->lock);
+    return d;
+}
+
 /* ---- views ---- */
 
 static void view_clear(struct cluster_view *v)
@@ -142,7 +169,11 @@ static void view_clear(struct cluster_view *v)
     for (size_t i = 0; i < v->set->count; i++)
         endpoint_block_unref(v->blocks[i]);
     mem_free(v->blocks);
+    mem_free(v->usable);
+    mem_free(v->left_out);
     part_unref(v->set);
+    v->usable = NULL;
+    v->left_out = NULL;
     v->blocks = NULL;
     v->set = NULL;
 }
@@ -152,14 +183,11 @@ static void view_show(struct cluster_view *v, struct cluster_table *t, struct en
     view_clear(v);
     v->set = part_ref(set);
     v->blocks = mem_array(set->count, sizeof(*v->blocks));
-    v->weight_total = 0;
-    v->is_weighted = false;
-    for (size_t i = 0; i < set->count; i++) {
+    v->usable = mem_array(set->count, sizeof(*v->usable));
+    v->left_out = mem_array(set->count, sizeof(*v->left_out));
+    for (size_t i = 0; i < set->count; i++)
         v->blocks[i] = cluster_block(t, v->breaker->name, &set->endpoints[i].addr);
-        v->weight_total += set->endpoints[i].weight;
-        if (set->endpoints[i].weight != set->endpoints[0].weight)
-            v->is_weighted = true;
-    }
+    outlier_show_all(v);
 }
 
 struct cluster_view *cluster_view_get(struct map *views, struct cluster_table *t,
@@ -170,6 +198,7 @@ struct cluster_view *cluster_view_get(struct map *views, struct cluster_table *t
     if (!v) {
         v = MEM_NEW(struct cluster_view);
         v->breaker = cluster_breaker(t, c->name);
+        v->detector = cluster_detector(t, c->name);
         v->cursor = seed >> 8;
         link_init(&v->queue);
         link_init(&v->idle);
@@ -197,6 +226,7 @@ static void view_free(struct cluster_view *v)
     view_clear(v);
     endpoint_block_unref(v->here);
     breaker_unref(v->breaker);
+    detector_unref(v->detector);
     mem_free(v);
 }
 
@@ -226,7 +256,7 @@ void cluster_views_done(struct map *views)
 /* ---- printing ---- */
 
 static void print_endpoint(struct cluster_table *t, const struct cluster *c,
-                           const struct endpoint *ep, struct buf *json)
+                           const struct endpoint *ep, int64_t now_ms, struct buf *json)
 {
     char addr[ADDR_TEXT_MAX];
     struct endpoint_block *b = cluster_block(t, c->name, &ep->addr);
@@ -239,11 +269,12 @@ static void print_endpoint(struct cluster_table *t, const struct cluster *c,
     buf_json(json, ep->identity);
     buf_printf(json, ",\"mesh\":%s,\"local\":%s,\"weight\":%u", ep->is_mesh ? "true" : "false",
                ep->is_local ? "true" : "false", ep->weight);
-    buf_printf(json, ",\"active\":%u,\"total\":%llu,\"connect_failures\":%llu,\"errors\":%llu}",
+    buf_printf(json, ",\"active\":%u,\"total\":%llu,\"connect_failures\":%llu,\"errors\":%llu,\"out\":%s}",
                atomic_load_explicit(&b->active, memory_order_relaxed),
                atomic_load_explicit(&b->total, memory_order_relaxed),
                atomic_load_explicit(&b->connect_failures, memory_order_relaxed),
-               atomic_load_explicit(&b->errors, memory_order_relaxed));
+               atomic_load_explicit(&b->errors, memory_order_relaxed),
+               outlier_is_out(b, now_ms) ? "true" : "false");
     endpoint_block_unref(b);
 }
 
@@ -267,7 +298,17 @@ static void print_breaker(struct cluster_table *t, const struct cluster *c, stru
     breaker_unref(b);
 }
 
-void cluster_print(struct cluster_table *t, const struct snapshot *s, struct buf *json)
+static void print_detector(struct cluster_table *t, const struct cluster *c, struct buf *json)
+{
+    struct detector *d = cluster_detector(t, c->name);
+
+    buf_printf(json, ",\"ejections\":%llu,\"ejections_overflow\":%llu",
+               atomic_load_explicit(&d->ejections, memory_order_relaxed),
+               atomic_load_explicit(&d->overflows, memory_order_relaxed));
+    detector_unref(d);
+}
+
+void cluster_print(struct cluster_table *t, const struct snapshot *s, int64_t now_ms, struct buf *json)
 {
     static const char *const balances[] = {"LEAST_REQUEST", "ROUND_ROBIN", "RANDOM", "PASSTHROUGH", "HASH"};
 
@@ -280,15 +321,72 @@ void cluster_print(struct cluster_table *t, const struct snapshot *s, struct buf
         buf_json(json, c->name);
         buf_printf(json, ",\"balance\":\"%s\"", balances[c->balance]);
         print_breaker(t, c, json);
+        if (c->outlier.is_on)
+            print_detector(t, c, json);
         buf_adds(json, ",\"endpoints\":[");
         for (size_t k = 0; c->endpoints && k < c->endpoints->count; k++) {
             if (k > 0)
                 buf_addc(json, ',');
-            print_endpoint(t, c, &c->endpoints->endpoints[k], json);
+            print_endpoint(t, c, &c->endpoints->endpoints[k], now_ms, json);
         }
         if (c->kind == CLUSTER_LOCAL && c->local.family)
-            print_endpoint(t, c, &only, json);
+            print_endpoint(t, c, &only, now_ms, json);
         buf_adds(json, "]}");
     }
     buf_adds(json, "]}");
+}
+
+/* ---- metrics ---- */
+
+static uint64_t count_active(struct cluster_table *t, const struct cluster *c, int64_t now_ms)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; c->endpoints && i < c->endpoints->count; i++) {
+        struct endpoint_block *b = cluster_block(t, c->name, &c->endpoints->endpoints[i].addr);
+
+        n += outlier_is_out(b, now_ms);
+        endpoint_block_unref(b);
+    }
+    return n;
+}
+
+static uint64_t read_series(struct cluster_table *t, const struct cluster *c, size_t family, int64_t now_ms)
+{
+    struct detector *d;
+    uint64_t n;
+
+    if (family == 0)
+        return count_active(t, c, now_ms);
+    d = cluster_detector(t, c->name);
+    n = atomic_load_explicit(family == 1 ? &d->ejections : &d->overflows, memory_order_relaxed);
+    detector_unref(d);
+    return n;
+}
+
+void cluster_metrics(struct cluster_table *t, const struct snapshot *s, int64_t now_ms, struct buf *out)
+{
+    static const struct {
+        const char *name, *type;
+    } families[] = {
+        {"envoy_cluster_outlier_detection_ejections_active",         "gauge"  },
+        {"envoy_cluster_outlier_detection_ejections_enforced_total", "counter"},
+        {"envoy_cluster_outlier_detection_ejections_overflow",       "counter"},
+    };
+
+    for (size_t f = 0; s && f < COUNT(families); f++) {
+        bool named = false;
+
+        for (size_t i = 0; i < s->cluster_count; i++) {
+            const struct cluster *c = s->clusters[i];
+
+            if (!c->outlier.is_on)
+                continue;
+            if (!named)
+                buf_printf(out, "# TYPE %s %s\n", families[f].name, families[f].type);
+            named = true;
+            buf_printf(out, "%s{cluster_name=\"%.*s\"} %llu\n", families[f].name, STR_ARG(c->name),
+                       (unsigned long long)read_series(t, c, f, now_ms));
+        }
+    }
 }

@@ -16,6 +16,7 @@
 #include "mesh/base/buf.h"
 #include "mesh/base/map.h"
 #include "proxy/breaker.h"
+#include "proxy/outlier.h"
 #include "proxy/link.h"
 
 struct cluster;
@@ -28,22 +29,33 @@ struct endpoint_block {
     atomic_ullong total; /* begun */
     atomic_ullong connect_failures;
     atomic_ullong errors; /* 5xx answers, resets, timeouts */
+    /* outlier.c's */
+    atomic_uint run_errors, run_gateway, run_local; /* failures in a row */
+    atomic_llong out_until_ms;                      /* on the loops' clock; 0: it never was */
+    unsigned times_out;                             /* under the detector's lock */
 };
 
 struct cluster_table {
     pthread_mutex_t lock;
     struct map blocks;   /* "cluster\naddress" -> struct endpoint_block * */
     struct map breakers; /* cluster -> struct breaker * */
+    struct map detectors; /* cluster -> struct detector * */
 };
 
 struct cluster_view {
     struct breaker *breaker;        /* referenced */
     struct endpoint_set *set;       /* referenced; NULL until first used, or if it has none */
     struct endpoint_block **blocks; /* one per endpoint of `set` */
+    struct detector *detector;      /* referenced */
+    bool *left_out;                 /* for each endpoint */
+    size_t *usable, usable_count;   /* endpoints that are not left out, by index */
+    unsigned generation;            /* of the detector, when that was found out */
+    int64_t refresh_ms;             /* when the next one comes back */
+    bool usable_is_known, shows_outliers;
     struct endpoint_block *here;    /* of CLUSTER_LOCAL's address; NULL until first used */
     struct addr here_addr;
-    uint64_t weight_total;
-    bool is_weighted; /* weights differ */
+    uint64_t weight_total; /* of usable ones */
+    bool is_weighted;      /* their weights differ */
     uint64_t cursor;  /* round robin, randomly seeded */
     /* upstream_queue.c's, for this worker's connections */
     unsigned users;      /* connections and waiters that point here: it must not go before them */
@@ -66,8 +78,9 @@ void endpoint_block_unref(struct endpoint_block *b); /* NULL is fine */
 void endpoint_block_begin(struct endpoint_block *b); /* one more request or tunnel */
 void endpoint_block_end(struct endpoint_block *b);
 
-/* A reference to the breaker of that cluster, made if new. */
+/* References to what counts for that cluster, made if new. */
 struct breaker *cluster_breaker(struct cluster_table *t, struct str cluster);
+struct detector *cluster_detector(struct cluster_table *t, struct str cluster);
 
 /* A worker's view of `c`, in its map `views`, showing the endpoints of this very `c`. */
 struct cluster_view *cluster_view_get(struct map *views, struct cluster_table *t,
@@ -80,4 +93,6 @@ void cluster_views_trim(struct map *views, const struct snapshot *s);
 void cluster_views_done(struct map *views);
 
 /* {"clusters":[{"name":...,"endpoints":[...]}]} */
-void cluster_print(struct cluster_table *t, const struct snapshot *s, struct buf *json);
+/* Series of clusters that leave failing endpoints out. */
+void cluster_metrics(struct cluster_table *t, const struct snapshot *s, int64_t now_ms, struct buf *out);
+void cluster_print(struct cluster_table *t, const struct snapshot *s, int64_t now_ms, struct buf *json);

@@ -21,6 +21,7 @@ bool pick_endpoint(struct worker *w, const struct cluster *c, const struct addr 
         out->block = endpoint_block_ref(cluster_view_here(v, &w->proxy->clusters, c));
         return true;
     }
+    outlier_refresh(v, c, loop_now_ms(w->loop));
     i = balance_pick(v, c->balance, &w->rng, hash, tried);
     if (i == BALANCE_NONE)
         return false;

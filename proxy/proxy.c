@@ -441,9 +441,18 @@ bool proxy_is_alive(struct proxy *p)
     return alive;
 }
 
+/* As loops count it. */
+static int64_t clock_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 void proxy_clusters(struct proxy *p, struct buf *json)
 {
-    cluster_print(&p->clusters, p->snapshot, json);
+    cluster_print(&p->clusters, p->snapshot, clock_ms(), json);
 }
 
 /* clang-format off */
@@ -526,5 +535,6 @@ void proxy_metrics(struct proxy *p, struct buf *out)
                           live_sum(p, rows[i].at));
     metrics_print_one(out, "weft_access_log_dropped_total", "counter",
                       "Access lines that did not fit.", "", access_dropped(&p->access));
+    cluster_metrics(&p->clusters, p->snapshot, clock_ms(), out);
     print_process(p, out);
 }

@@ -120,6 +120,13 @@ static enum tunnel_state on_choose(struct tunnel *t)
     return TUNNEL_CONNECT;
 }
 
+/* A connection that stands is all the success that bytes have: it counts as an answer, too. */
+static void report_connect(struct tunnel *t, enum outlier_result result, unsigned status)
+{
+    if (t->cluster->outlier.is_on && t->endpoint)
+        outlier_report(worker_view(t->worker, t->cluster), t->cluster, t->block, result, status, now(t));
+}
+
 static enum tunnel_state connect_failed(struct tunnel *t)
 {
     enum outcome why = t->wait.outcome;
@@ -128,6 +135,8 @@ static enum tunnel_state connect_failed(struct tunnel *t)
     snprintf(t->failure, sizeof(t->failure), "%s", t->wait.failure);
     if (why != OUTCOME_OVERFLOW)
         atomic_fetch_add_explicit(&t->block->connect_failures, 1, memory_order_relaxed);
+    if (why != OUTCOME_OVERFLOW)
+        report_connect(t, OUTLIER_LOCAL, 0);
     leave_block(t);
     t->wait.done = false;
     if (t->tries >= TRIES_MAX || !others || why == OUTCOME_OVERFLOW)
@@ -184,6 +193,8 @@ static enum tunnel_state on_connect(struct tunnel *t)
         return TUNNEL_CONNECT;
     if (!u)
         return connect_failed(t);
+    report_connect(t, OUTLIER_CONNECTED, 0);
+    report_connect(t, OUTLIER_ANSWER, 200);
     t->upstream_local = u->local;
     t->peer_uri = str_copy(u->peer_uri);
     bytes_init(&early);

@@ -323,7 +323,7 @@ static SCHEMA(client_tls_schema, "ClientTLSSettings", client_tls, client_tls_fie
     {"connectionPool", FIELD_MESSAGE, SCHEMA_AT(s, connection_pool),                                \
      .message = &connection_pool_schema, .meaning = "Timeouts and limits of connections."},         \
     {"outlierDetection", FIELD_MESSAGE, SCHEMA_AT(s, outlier_detection),                            \
-     .message = &outlier_schema, SCHEMA_NOT_YET, .meaning = "Stop using endpoints that fail."},     \
+     .message = &outlier_schema, .meaning = "Stop using endpoints that fail."},     \
     {"tls", FIELD_MESSAGE, SCHEMA_AT(s, tls), .message = &client_tls_schema,                        \
      .meaning = "TLS towards the service; mesh mTLS where the endpoint speaks it when not given."}
 

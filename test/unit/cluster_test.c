@@ -89,7 +89,7 @@ TEST(clusters_print_their_endpoints_with_counts)
     b = cluster_block(&t, STR("outbound|80||a"), &a);
     endpoint_block_begin(b);
     buf_init(&text, 4096);
-    cluster_print(&t, s, &text);
+    cluster_print(&t, s, 0, &text);
     buf_addc(&text, 0);
     CHECK(strstr(text.p, "\"name\":\"outbound|80||a\",\"balance\":\"LEAST_REQUEST\"") != NULL);
     CHECK(strstr(text.p, "{\"address\":\"127.0.0.1:1001\",\"workload\":\"web-1\"") != NULL);

@@ -1,0 +1,301 @@
+/* Which failures leave an endpoint out, and for how long. The clock is a number. */
+#include "proxy/outlier.h"
+
+#include <pthread.h>
+
+#include "proxy/balance.h"
+#include "test/unit/proxy_world.h"
+
+#define MANY 10u
+
+struct world {
+    struct cluster_table table;
+    struct map views;
+    struct cluster *c;
+    struct cluster_view *v;
+    int64_t now;
+};
+
+/* `count` endpoints, and a policy that leaves any of them out after three errors for 1 s. */
+static void world_init(struct world *w, size_t count)
+{
+    static const uint16_t ports[MANY] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+
+    memset(w, 0, sizeof(*w));
+    cluster_table_init(&w->table);
+    map_init(&w->views);
+    w->c = cluster_part("c", CLUSTER_ENDPOINTS);
+    w->c->outlier = (struct outlier_policy){.is_on = true,
+                                            .errors = 3,
+                                            .interval_ms = 10000,
+                                            .base_ms = 1000,
+                                            .max_percent = 100};
+    cluster_endpoints(w->c, ports, count, NULL);
+    w->v = cluster_view_get(&w->views, &w->table, w->c, 1);
+    w->now = 100000;
+}
+
+static void world_done(struct world *w)
+{
+    cluster_views_done(&w->views);
+    part_unref(w->c);
+    cluster_table_done(&w->table);
+}
+
+static void status(struct world *w, size_t i, unsigned code, unsigned times)
+{
+    while (times-- > 0)
+        outlier_report(w->v, w->c, w->v->blocks[i], OUTLIER_ANSWER, code, w->now);
+}
+
+static void local(struct world *w, size_t i, enum outlier_result result, unsigned times)
+{
+    while (times-- > 0)
+        outlier_report(w->v, w->c, w->v->blocks[i], result, 0, w->now);
+}
+
+static size_t usable(struct world *w)
+{
+    outlier_refresh(w->v, w->c, w->now);
+    return w->v->usable_count;
+}
+
+static bool is_out(const struct world *w, size_t i)
+{
+    return outlier_is_out(w->v->blocks[i], w->now);
+}
+
+TEST(errors_in_a_row_leave_an_endpoint_out_for_a_while)
+{
+    struct world w;
+
+    world_init(&w, 3);
+    CHECK_INT(usable(&w), 3);
+    status(&w, 1, 500, 2);
+    status(&w, 1, 404, 1); /* breaks the row */
+    status(&w, 1, 599, 2);
+    CHECK_INT(usable(&w), 3);
+    status(&w, 1, 503, 1);
+    CHECK(is_out(&w, 1));
+    CHECK_INT(usable(&w), 2);
+    for (uint64_t rng = 1, i = 0; i < 100; i++)
+        CHECK(balance_pick(w.v, BALANCE_LEAST_REQUEST, &rng, NULL, NULL) != 1);
+    w.now += 999;
+    CHECK_INT(usable(&w), 2);
+    w.now += 1;
+    CHECK_INT(usable(&w), 3);
+    CHECK_INT(w.v->detector->ejections, 1);
+    world_done(&w);
+}
+
+TEST(ejections_grow_and_are_forgiven)
+{
+    struct world w;
+
+    world_init(&w, 2);
+    for (int64_t n = 1; n <= 3; n++) { /* 1 s, 2 s, 3 s */
+        status(&w, 0, 500, 3);
+        w.now += n * 1000 - 1;
+        CHECK(is_out(&w, 0));
+        w.now += 1;
+        CHECK(!is_out(&w, 0));
+    }
+    w.now += 20000; /* two intervals: 3 - 2 + 1 */
+    status(&w, 0, 500, 3);
+    w.now += 1999;
+    CHECK(is_out(&w, 0));
+    w.now += 1;
+    CHECK(!is_out(&w, 0));
+    w.c->outlier.base_ms = 200000; /* never longer than 300 s */
+    status(&w, 0, 500, 3);
+    w.now += 299999;
+    CHECK(is_out(&w, 0));
+    w.now += 1;
+    CHECK(!is_out(&w, 0));
+    world_done(&w);
+}
+
+TEST(gateway_errors_have_a_row_of_their_own)
+{
+    struct world w;
+
+    world_init(&w, 2);
+    w.c->outlier.errors = 0;
+    w.c->outlier.gateway_errors = 2;
+    status(&w, 0, 500, 9);
+    CHECK(!is_out(&w, 0));
+    status(&w, 0, 502, 1);
+    status(&w, 0, 500, 1);
+    status(&w, 0, 504, 1);
+    CHECK(!is_out(&w, 0));
+    local(&w, 0, OUTLIER_LOCAL, 1); /* counts as one, too */
+    CHECK(is_out(&w, 0));
+    world_done(&w);
+}
+
+TEST(failed_connects_count_as_errors_unless_split)
+{
+    struct world w;
+
+    world_init(&w, 2);
+    local(&w, 0, OUTLIER_LOCAL, 2);
+    local(&w, 0, OUTLIER_CONNECTED, 1); /* is no answer */
+    local(&w, 0, OUTLIER_LOCAL, 1);
+    CHECK(is_out(&w, 0));
+    w.c->outlier.splits_local = true;
+    w.c->outlier.local_failures = 2;
+    local(&w, 1, OUTLIER_LOCAL, 1);
+    status(&w, 1, 500, 2);
+    local(&w, 1, OUTLIER_CONNECTED, 1); /* breaks the row of connects alone */
+    local(&w, 1, OUTLIER_LOCAL, 1);
+    CHECK(!is_out(&w, 1));
+    status(&w, 1, 500, 1);
+    CHECK(is_out(&w, 1));
+    w.now += 1000;
+    local(&w, 1, OUTLIER_LOCAL, 1);
+    CHECK(is_out(&w, 1));
+    world_done(&w);
+}
+
+TEST(only_the_statuses_that_were_named_count)
+{
+    static uint32_t statuses[] = {429, 500};
+    struct world w;
+
+    world_init(&w, 1);
+    w.c->outlier.statuses = statuses;
+    w.c->outlier.status_count = COUNT(statuses);
+    status(&w, 0, 503, 9);
+    CHECK(!is_out(&w, 0));
+    status(&w, 0, 429, 2);
+    status(&w, 0, 500, 1);
+    CHECK(is_out(&w, 0));
+    world_done(&w);
+}
+
+TEST(no_more_are_out_than_may_be)
+{
+    struct world w;
+
+    world_init(&w, 10);
+    w.c->outlier.max_percent = 10;
+    status(&w, 0, 500, 3);
+    status(&w, 1, 500, 3);
+    CHECK_INT(usable(&w), 9);
+    CHECK_INT(w.v->detector->overflows, 1);
+    w.now += 1000;
+    status(&w, 1, 500, 3);
+    CHECK(is_out(&w, 1));
+    world_done(&w);
+
+    world_init(&w, 2); /* C13: one of two would be half */
+    w.c->outlier.max_percent = 10;
+    status(&w, 0, 500, 9);
+    CHECK_INT(usable(&w), 2);
+    world_done(&w);
+}
+
+TEST(without_enough_healthy_ones_all_are_used)
+{
+    struct world w;
+
+    world_init(&w, 4);
+    w.c->outlier.min_health_percent = 50;
+    status(&w, 0, 500, 3);
+    status(&w, 1, 500, 3);
+    CHECK_INT(usable(&w), 2);
+    status(&w, 2, 500, 3);
+    CHECK_INT(usable(&w), 4);
+    w.c->outlier.min_health_percent = 0;
+    status(&w, 3, 500, 3);
+    CHECK_INT(usable(&w), 0);
+    CHECK_INT(balance_pick(w.v, BALANCE_RANDOM, &(uint64_t){1}, NULL, NULL), BALANCE_NONE);
+    world_done(&w);
+}
+
+TEST(weights_are_those_of_who_is_left)
+{
+    struct world w;
+    size_t hits[3] = {0};
+    uint64_t rng = 7;
+
+    world_init(&w, 3);
+    w.c->endpoints->endpoints[2].weight = 98;
+    w.c->endpoints->endpoints[1].weight = 1;
+    outlier_show_all(w.v);
+    status(&w, 2, 500, 3);
+    CHECK_INT(usable(&w), 2);
+    CHECK(!w.v->is_weighted);
+    CHECK_INT(w.v->weight_total, 2);
+    for (int i = 0; i < 200; i++)
+        hits[balance_pick(w.v, BALANCE_ROUND_ROBIN, &rng, NULL, NULL)]++;
+    CHECK_INT(hits[0], 100);
+    CHECK_INT(hits[1], 100);
+    world_done(&w);
+}
+
+TEST(a_policy_that_goes_lets_all_come_back)
+{
+    struct world w;
+
+    world_init(&w, 2);
+    status(&w, 0, 500, 3);
+    CHECK_INT(usable(&w), 1);
+    w.c->outlier.is_on = false;
+    CHECK_INT(usable(&w), 2);
+    status(&w, 1, 500, 9);
+    CHECK_INT(usable(&w), 2);
+    world_done(&w);
+}
+
+/* ---- several workers ---- */
+
+#define WORKERS 4
+#define ROUNDS  3000u
+
+struct shared {
+    struct cluster_table *table;
+    struct cluster *c;
+    size_t victim;
+    atomic_uint reported;
+};
+
+static void *report_errors(void *arg)
+{
+    struct shared *s = arg;
+    struct map views;
+    struct cluster_view *v;
+
+    map_init(&views);
+    v = cluster_view_get(&views, s->table, s->c, 1);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        outlier_report(v, s->c, v->blocks[s->victim], OUTLIER_ANSWER, 500, 1);
+        atomic_fetch_add(&s->reported, 1);
+        outlier_refresh(v, s->c, 1);
+        assert_true(v->usable_count >= 1);
+    }
+    cluster_views_done(&views);
+    return NULL;
+}
+
+TEST(four_workers_count_one_row_and_eject_once)
+{
+    struct shared s;
+    struct world w;
+    pthread_t threads[WORKERS];
+
+    world_init(&w, 2);
+    w.now = 1;
+    w.c->outlier.errors = WORKERS * ROUNDS;
+    w.c->outlier.max_percent = 50;
+    s = (struct shared){.table = &w.table, .c = w.c};
+    for (size_t i = 0; i < WORKERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, report_errors, &s), 0);
+    for (size_t i = 0; i < WORKERS; i++)
+        pthread_join(threads[i], NULL);
+    CHECK_INT(s.reported, WORKERS * ROUNDS);
+    CHECK_INT(w.v->detector->ejections, 1); /* by the very last */
+    CHECK(is_out(&w, 0));
+    CHECK_INT(usable(&w), 1);
+    world_done(&w);
+}
