@@ -61,7 +61,7 @@ static void put_piece(struct exchange *x, const struct http_head *response,
         buf_adds(b, c->sni);
         break;
     case HEADER_PROTOCOL:
-        buf_adds(b, x->down->in_head.version == 10 ? "HTTP/1.0" : "HTTP/1.1");
+        buf_add(b, http_version(&x->down->in_head));
         break;
     case HEADER_HOSTNAME:
         buf_add(b, x->snap->root->node);

@@ -220,15 +220,26 @@ static enum exchange_state on_filter(struct exchange *x)
     return forward(x);
 }
 
+/* At the application's agent a gRPC deadline bounds the whole call (fields.md 4.4). */
+static bool is_bounded(const struct exchange *x)
+{
+    return x->route == &inbound_route && x->is_grpc;
+}
+
+static enum outcome timeout_of(const struct exchange *x)
+{
+    return is_bounded(x) ? OUTCOME_DEADLINE : OUTCOME_REQUEST_TIMEOUT;
+}
+
 /* The route's clock runs from the end of the request, as Envoy's does. */
 static void arm_timers(struct exchange *x)
 {
     const struct retry_policy *retry = &x->route->retry;
 
-    if (!x->down->in_ended && !exchange_is_tunnel(x))
+    if (!x->down->in_ended && !exchange_is_tunnel(x) && !is_bounded(x))
         return;
-    if (!x->armed && x->route->timeout_ms > 0)
-        timer_in(&x->timer, x->route->timeout_ms);
+    if (!x->armed && x->timeout_ms > 0)
+        timer_in(&x->timer, x->timeout_ms);
     x->armed = true;
     if (x->attempt && retry->per_try_timeout_ms > 0 && x->attempt->timer.at_ms == 0)
         timer_in(&x->attempt->timer, retry->per_try_timeout_ms);
@@ -339,7 +350,7 @@ static enum exchange_state on_backoff(struct exchange *x)
     enum outcome why;
 
     if (x->timed_out)
-        return exchange_reply(x, OUTCOME_REQUEST_TIMEOUT);
+        return exchange_reply(x, timeout_of(x));
     if (!x->waited)
         return EXCHANGE_BACKOFF;
     why = attempt_open(x, x->want_fresh);
@@ -365,7 +376,7 @@ static enum exchange_state on_connect(struct exchange *x)
 
     arm_timers(x);
     if (x->timed_out || a->timed_out) {
-        why = x->timed_out ? OUTCOME_REQUEST_TIMEOUT : OUTCOME_TRY_TIMEOUT;
+        why = x->timed_out ? timeout_of(x) : OUTCOME_TRY_TIMEOUT;
         return try_failed(x, why, NULL);
     }
     if (!a->wait.done)
@@ -416,7 +427,7 @@ static enum exchange_state on_await(struct exchange *x)
     if (up->reset != STREAM_RESET_NONE)
         return try_failed(x, outcome_of_reset(up->reset), NULL);
     if (x->timed_out)
-        return try_failed(x, OUTCOME_REQUEST_TIMEOUT, NULL);
+        return try_failed(x, timeout_of(x), NULL);
     if (a->timed_out)
         return try_failed(x, OUTCOME_TRY_TIMEOUT, NULL);
     exchange_pump_request(x);
@@ -424,6 +435,23 @@ static enum exchange_state on_await(struct exchange *x)
 }
 
 /* ---- the response ---- */
+
+static enum outcome outcome_of_cut(enum stream_reset r)
+{
+    switch (r) {
+    case STREAM_RESET_PEER:
+        return OUTCOME_UPSTREAM_CUT_RESET;
+    case STREAM_RESET_PROTOCOL:
+        return OUTCOME_UPSTREAM_CUT_WRONG;
+    case STREAM_RESET_NONE:
+    case STREAM_RESET_REFUSED:
+    case STREAM_RESET_CLOSED:
+    case STREAM_RESET_TIMEOUT:
+    case STREAM_RESET_LOCAL:
+        break;
+    }
+    return OUTCOME_UPSTREAM_CUT;
+}
 
 /* The answer came before the request was whole (RFC 9112 9.3): its rest is still passed on, so that
  * the endpoint gets what it was sent and the connection stays usable, as long as the client goes on
@@ -472,9 +500,9 @@ static enum exchange_state on_relay(struct exchange *x)
     if (x->down->out_ended && !awaits_rest(x))
         return end(x, OUTCOME_ANSWERED);
     if (up->reset != STREAM_RESET_NONE && up->in.n == 0 && !up->in_ended)
-        return end(x, OUTCOME_UPSTREAM_CUT);
+        return end(x, outcome_of_cut(up->reset));
     if (x->timed_out && !x->down->out_ended)
-        return end(x, OUTCOME_REQUEST_TIMEOUT);
+        return end(x, timeout_of(x));
     return EXCHANGE_RELAY;
 }
 
@@ -501,6 +529,7 @@ static void close_exchange(struct exchange *x)
     close_try(x, x->outcome);
     end_retry(x);
     log_debug("request ended in %s: %s", steps[x->state].name, outcome_text(x->outcome));
+    exchange_count_messages(x);
     exchange_count(x, duration_ms);
     exchange_log(x, duration_ms);
     worker_unpark(&x->park);
@@ -511,6 +540,7 @@ static void close_exchange(struct exchange *x)
     bytes_done(&x->replay);
     timer_stop(&x->timer);
     timer_stop(&x->wait);
+    timer_stop(&x->report);
     task_forget(&x->task);
     link_del(&x->link);
     snap_unref(x->snap);
@@ -557,6 +587,8 @@ static void run(struct task *t, unsigned notes)
     x->timed_out |= (notes & EXCHANGE_NOTE_TIMER) != 0;
     x->waited |= (notes & EXCHANGE_NOTE_WAIT) != 0;
     x->woken |= (notes & EXCHANGE_NOTE_PARK) != 0;
+    if (notes & EXCHANGE_NOTE_REPORT)
+        exchange_count_messages(x);
     if (x->attempt && (notes & EXCHANGE_NOTE_TRY_TIMER))
         x->attempt->timed_out = true;
     next = x->down->reset != STREAM_RESET_NONE ? down_reset(x) : steps[x->state].step(x);
@@ -587,7 +619,10 @@ void exchange_open(struct conn *c, struct stream *s)
     task_init(&x->task, c->worker->loop, run);
     timer_init(&x->timer, &x->task, EXCHANGE_NOTE_TIMER);
     timer_init(&x->wait, &x->task, EXCHANGE_NOTE_WAIT);
+    timer_init(&x->report, &x->task, EXCHANGE_NOTE_REPORT);
     live_add(&c->worker->live.exchanges, 1);
+    x->is_grpc = grpc_is(&s->in_head);
+    x->grpc_status = -1;
     stream_own(s, &x->task, EXCHANGE_DOWN_SHIFT);
     task_note(&x->task, EXCHANGE_NOTE_GO); /* even if nothing was noted yet */
 }

@@ -14,6 +14,7 @@
 #include "proxy/attempt.h"
 #include "proxy/conn.h"
 #include "proxy/filter/filter.h"
+#include "proxy/grpc.h"
 
 enum exchange_state {
     EXCHANGE_ROUTE,
@@ -37,11 +38,12 @@ enum {
     EXCHANGE_NOTE_UPSTREAM = 8 << (2 * STREAM_NOTE_BITS),
     EXCHANGE_NOTE_PARK = 16 << (2 * STREAM_NOTE_BITS),
     EXCHANGE_NOTE_GO = 32 << (2 * STREAM_NOTE_BITS),
+    EXCHANGE_NOTE_REPORT = 64 << (2 * STREAM_NOTE_BITS),
 };
 
 struct exchange {
     struct task task;
-    struct timer timer; /* the route's timeout */
+    struct timer timer; /* timeout_ms */
     struct timer wait;  /* parked, or backing off */
     struct reap reap;
     struct link link; /* in conn->exchanges */
@@ -70,6 +72,12 @@ struct exchange {
     uint64_t rest_bytes;      /* of the request body when we last looked, after an early answer */
     struct http_head request; /* as sent on; lives in the arena */
     struct bytes replay;      /* of the request body: what was sent already */
+    int64_t timeout_ms;       /* the route's or, of a gRPC call, its deadline; 0: none */
+    bool is_grpc;
+    int grpc_status;          /* that the caller was told; -1: none yet */
+    struct grpc_frames up_messages, down_messages; /* of a gRPC call: the caller's, the endpoint's */
+    uint64_t up_reported, down_reported;           /* how many of them are in the metrics */
+    struct timer report;                           /* of the messages of a long call */
     unsigned status;          /* what the client got */
     int64_t started_ms, started_wall_ms, upstream_sent_ms, service_time_ms;
     /* of the last try, for the log */

@@ -38,5 +38,8 @@ enum exchange_state exchange_answer(struct exchange *x, enum outcome why, struct
 
 /* ---- exchange_report.c ---- */
 
+void exchange_watch_messages(struct exchange *x); /* some may have passed: they are to be counted in a while */
+/* Messages of a gRPC call that nobody counted yet; the end of the call counts the last. */
+void exchange_count_messages(struct exchange *x);
 void exchange_count(struct exchange *x, int64_t duration_ms);
 void exchange_log(struct exchange *x, int64_t duration_ms);

@@ -11,15 +11,18 @@ static void labels_of(const struct exchange *x, struct metric_labels *out)
 {
     const struct listener *l = x->listener ? x->listener : x->conn->listener;
     const struct endpoint *ep = x->endpoint;
-    struct str type;
+    int grpc = x->grpc_status;
 
     *out = (struct metric_labels){.is_source = x->conn->kind != LISTENER_INBOUND,
                                   .protocol = STR("http")};
     out->code = x->status;
     out->flags = outcome_flag(x->outcome) | x->flags;
-    if (http_get(&x->down->in_head, STR("content-type"), &type) &&
-        str_starts(type, STR("application/grpc")))
+    if (x->is_grpc) {
+        if (grpc < 0 && x->status)
+            grpc = grpc_status_of_http(x->status);
         out->protocol = STR("grpc");
+        out->grpc_status = grpc_status_text(grpc);
+    }
     if (!out->is_source) {
         out->source = metrics_peer_of(x->conn->is_mutual ? x->conn->peer_uri : STR_NONE);
         out->destination = self_of(l);
@@ -45,6 +48,27 @@ static void labels_of(const struct exchange *x, struct metric_labels *out)
     out->service_ns = x->cluster->service_ns;
 }
 
+void exchange_watch_messages(struct exchange *x)
+{
+    if (x->report.at_ms == 0 && (x->up_messages.messages != x->up_reported || x->down_messages.messages != x->down_reported))
+        timer_in(&x->report, LIMIT_REPORT_MS);
+}
+
+void exchange_count_messages(struct exchange *x)
+{
+    uint64_t up = x->up_messages.messages - x->up_reported;
+    uint64_t down = x->down_messages.messages - x->down_reported;
+    struct metric_labels labels;
+
+    if (up + down == 0)
+        return;
+    labels_of(x, &labels);
+    labels.kind = SERIES_MESSAGES;
+    metrics_messages(metrics_series(&x->worker->metrics, NULL, &labels), up, down);
+    x->up_reported += up;
+    x->down_reported += down;
+}
+
 void exchange_count(struct exchange *x, int64_t duration_ms)
 {
     struct metric_labels labels;
@@ -58,6 +82,7 @@ void exchange_count(struct exchange *x, int64_t duration_ms)
         str_hash(labels.is_source ? x->peer_uri : labels.source.principal) + labels.protocol.n;
     key.code = labels.code;
     key.flags = labels.flags;
+    key.grpc_status = x->grpc_status;
     s = metrics_series(&x->worker->metrics, cached ? &key : NULL, &labels);
     metrics_request(s, (uint64_t)duration_ms,
                     exchange_head_bytes(&x->down->in_head) + x->down->in_body_bytes,
@@ -73,7 +98,7 @@ void exchange_log(struct exchange *x, int64_t duration_ms)
         return;
     line.method = h->method;
     line.path = h->path;
-    line.protocol = h->version == 10 ? STR("HTTP/1.0") : STR("HTTP/1.1");
+    line.protocol = http_version(h);
     line.code = x->status;
     line.flags = outcome_flag(x->outcome) | x->flags;
     line.details = outcome_details(x->outcome);

@@ -58,11 +58,18 @@ static void set_forwarded(struct exchange *x)
     http_set(&x->request, STR("x-forwarded-for"), value);
 }
 
+/* A gRPC call has the deadline that its caller gave it, within the route's timeout, and the endpoint is told what is left
+ * of it: that of a try. */
 static void set_timeout(struct exchange *x)
 {
     const struct route *r = x->route;
-    int64_t timeout = r->retry.per_try_timeout_ms > 0 ? r->retry.per_try_timeout_ms : r->timeout_ms;
+    int64_t timeout = r->retry.per_try_timeout_ms;
 
+    x->timeout_ms = x->is_grpc ? grpc_deadline_ms(&x->request, r->timeout_ms) : r->timeout_ms;
+    if (timeout == 0 || (x->timeout_ms > 0 && timeout > x->timeout_ms))
+        timeout = x->timeout_ms;
+    if (x->is_grpc && timeout > 0)
+        grpc_set_deadline(&x->request, timeout);
     http_remove(&x->request, STR("x-envoy-expected-rq-timeout-ms"));
     if (timeout > 0)
         http_add(&x->request, STR("x-envoy-expected-rq-timeout-ms"),
@@ -143,10 +150,13 @@ void exchange_pump_request(struct exchange *x)
         keep_for_replay(x, n);
         mirrors_feed(x, n);
         bytes_move(&some, &x->down->in, n);
+        if (x->is_grpc)
+            grpc_frames_feed(&x->up_messages, &some);
         stream_send_data(up, &some, false);
         bytes_done(&some);
         stream_consumed(x->down);
     }
+    exchange_watch_messages(x);
     if (exchange_request_complete(x) && !up->out_ended && up->reset == STREAM_RESET_NONE)
         end_request(x, up);
 }

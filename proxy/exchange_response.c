@@ -18,6 +18,14 @@ static void add_date(const struct exchange *x, struct http_head *h)
     http_set(h, STR("date"), str_from(text));
 }
 
+static void note_status(struct exchange *x, const struct http_field *fields, size_t count)
+{
+    int status = x->is_grpc ? grpc_status(fields, count) : -1;
+
+    if (status >= 0)
+        x->grpc_status = status;
+}
+
 static struct str server_name(const struct exchange *x)
 {
     return x->conn->kind == LISTENER_OUTBOUND ? STR("envoy") : STR("istio-envoy");
@@ -57,6 +65,10 @@ enum exchange_state exchange_answer(struct exchange *x, enum outcome why, struct
 
     if (x->outcome == OUTCOME_NONE)
         x->outcome = why;
+    if (x->is_grpc && h->status) {
+        grpc_answer(h, body);
+        body = STR_NONE;
+    }
     x->status = h->status;
     if (x->down->reset != STREAM_RESET_NONE || x->status == 0 || x->responded)
         return EXCHANGE_OVER;
@@ -66,6 +78,7 @@ enum exchange_state exchange_answer(struct exchange *x, enum outcome why, struct
     h->content_length = body.n;
     if (body.n && !http_get(h, STR("content-type"), &type))
         http_add(h, STR("content-type"), STR("text/plain"));
+    note_status(x, h->fields, h->count);
     filters_response(x, h);
     add_date(x, h);
     http_set(h, STR("server"), server_name(x));
@@ -91,6 +104,8 @@ enum exchange_state exchange_reply(struct exchange *x, enum outcome why)
     body_format(x, why, &text);
     http_head_init(&h, &x->arena, false);
     h.status = outcome_status(why);
+    if (why == OUTCOME_DEADLINE)
+        http_add(&h, STR("grpc-status"), STR("4"));
     if (why == OUTCOME_OVERFLOW)
         http_add(&h, STR("x-envoy-overloaded"), STR("true"));
     next = exchange_answer(x, why, &h, buf_str(&text));
@@ -126,6 +141,7 @@ void exchange_start_response(struct exchange *x)
     filters_response(x, &h);
     http_set(&h, STR("server"), server_name(x));
     x->status = h.status;
+    note_status(x, h.fields, h.count);
     x->responded = true;
     x->response_head_bytes = exchange_head_bytes(&h);
     timer_stop(&x->attempt->timer);
@@ -146,12 +162,16 @@ void exchange_pump_response(struct exchange *x)
         if (n == 0)
             return;
         bytes_move(&some, &up->in, n);
+        if (x->is_grpc)
+            grpc_frames_feed(&x->down_messages, &some);
         stream_send_data(down, &some, false);
         bytes_done(&some);
         stream_consumed(up);
     }
+    exchange_watch_messages(x);
     if (!up->in_ended || up->in.n > 0 || down->out_ended)
         return;
+    note_status(x, up->in_trailers, up->in_trailer_count);
     if (up->in_trailer_count > 0)
         stream_send_trailers(down, up->in_trailers, up->in_trailer_count);
     else

@@ -121,11 +121,12 @@ static void labels_format(const struct metric_labels *l, struct buf *b)
     add_label(b, "destination_service_namespace", l->service_ns, "unknown");
     add_label(b, "destination_cluster", STR_NONE, "unknown");
     add_label(b, "request_protocol", l->protocol, "unknown");
-    if (!l->is_tcp) {
+    if (l->kind == SERIES_HTTP) {
         add_label(b, "response_code", str_from(code), "");
         add_label(b, "grpc_response_status", l->grpc_status, "");
     }
-    add_label(b, "response_flags", str_from(response_flags_format(l->flags, flags)), "-");
+    if (l->kind != SERIES_MESSAGES)
+        add_label(b, "response_flags", str_from(response_flags_format(l->flags, flags)), "-");
     add_label(b, "connection_security_policy", str_from(security), "");
 }
 
@@ -134,7 +135,7 @@ static struct metric_labels other_labels(const struct metric_labels *like)
     const struct str other = STR("other");
     const struct metric_peer peer = {other, other, other, other, other, other, other};
 
-    return (struct metric_labels){.is_tcp = like->is_tcp,
+    return (struct metric_labels){.kind = like->kind,
                                   .is_source = like->is_source,
                                   .source = peer,
                                   .destination = peer,
@@ -160,13 +161,13 @@ struct metric_peer metrics_peer_of(struct str uri)
 
 /* ---- series ---- */
 
-static struct series *series_new(struct metrics *m, struct str labels, bool is_tcp)
+static struct series *series_new(struct metrics *m, struct str labels, enum series_kind kind)
 {
     struct series *s = mem_zalloc(sizeof(*s) + labels.n);
 
     memcpy(s + 1, labels.p, labels.n);
     s->labels = (struct str){(const char *)(s + 1), labels.n};
-    s->is_tcp = is_tcp;
+    s->kind = kind;
     map_put(&m->by_labels, s->labels, s);
     if (m->last)
         atomic_store_explicit(&m->last->next, s, memory_order_release);
@@ -194,7 +195,7 @@ static struct series *series_find(struct metrics *m, const struct metric_labels 
             s = map_get(&m->by_labels, buf_str(&text));
         }
         if (!s)
-            s = series_new(m, buf_str(&text), labels->is_tcp);
+            s = series_new(m, buf_str(&text), labels->kind);
     }
     buf_done(&text);
     return s;
@@ -204,7 +205,7 @@ static bool key_eq(const struct metric_key *a, const struct metric_key *b)
 {
     return a->listener == b->listener && a->cluster == b->cluster && a->endpoint == b->endpoint &&
            a->peer == b->peer && a->code == b->code && a->flags == b->flags &&
-           a->is_tcp == b->is_tcp;
+           a->grpc_status == b->grpc_status && a->kind == b->kind;
 }
 
 static size_t key_slot(const struct metric_key *k)
@@ -212,7 +213,8 @@ static size_t key_slot(const struct metric_key *k)
     uint64_t h = (uint64_t)(uintptr_t)k->listener * 31 + (uint64_t)(uintptr_t)k->cluster;
 
     h = (h * 31 + (uint64_t)(uintptr_t)k->endpoint) * 31 + k->peer;
-    h = (h * 1009 + k->code) * 31 + k->flags * 2 + k->is_tcp;
+    h = (h * 1009 + k->code) * 31 + k->flags * 4 + k->kind;
+    h += (uint64_t)(unsigned)k->grpc_status << 7;
     return (size_t)((h ^ (h >> 17) ^ (h >> 41)) % METRICS_CACHE);
 }
 
@@ -253,6 +255,12 @@ void metrics_request(struct series *s, uint64_t duration_ms, uint64_t request_by
     observe(&s->http.response_bytes, response_bytes);
 }
 
+void metrics_messages(struct series *s, uint64_t requests, uint64_t responses)
+{
+    add(&s->messages.requests, requests);
+    add(&s->messages.responses, responses);
+}
+
 void metrics_tcp(struct series *s, unsigned opened, unsigned closed, uint64_t sent,
                  uint64_t received)
 {
@@ -276,32 +284,41 @@ static void sum_series(struct metrics *sum, struct series *s)
     struct series *to = map_get(&sum->by_labels, s->labels);
 
     if (!to)
-        to = series_new(sum, s->labels, s->is_tcp);
-    if (s->is_tcp) {
+        to = series_new(sum, s->labels, s->kind);
+    switch (s->kind) {
+    case SERIES_HTTP:
+        add(&to->http.requests, get(&s->http.requests));
+        sum_histogram(&to->http.duration_ms, &s->http.duration_ms);
+        sum_histogram(&to->http.request_bytes, &s->http.request_bytes);
+        sum_histogram(&to->http.response_bytes, &s->http.response_bytes);
+        break;
+    case SERIES_MESSAGES:
+        metrics_messages(to, get(&s->messages.requests), get(&s->messages.responses));
+        break;
+    case SERIES_TCP:
         metrics_tcp(to, 0, 0, get(&s->tcp.sent), get(&s->tcp.received));
         add(&to->tcp.opened, get(&s->tcp.opened));
         add(&to->tcp.closed, get(&s->tcp.closed));
-        return;
+        break;
     }
-    add(&to->http.requests, get(&s->http.requests));
-    sum_histogram(&to->http.duration_ms, &s->http.duration_ms);
-    sum_histogram(&to->http.request_bytes, &s->http.request_bytes);
-    sum_histogram(&to->http.response_bytes, &s->http.response_bytes);
 }
 
 static const struct {
     const char *name;
-    bool is_tcp, is_histogram;
+    enum series_kind kind;
+    bool is_histogram;
     size_t at;
 } families[] = {
-    {"istio_requests_total",                false, false, offsetof(struct series, http.requests)      },
-    {"istio_request_duration_milliseconds", false, true,  offsetof(struct series, http.duration_ms)   },
-    {"istio_request_bytes",                 false, true,  offsetof(struct series, http.request_bytes) },
-    {"istio_response_bytes",                false, true,  offsetof(struct series, http.response_bytes)},
-    {"istio_tcp_connections_opened_total",  true,  false, offsetof(struct series, tcp.opened)         },
-    {"istio_tcp_connections_closed_total",  true,  false, offsetof(struct series, tcp.closed)         },
-    {"istio_tcp_sent_bytes_total",          true,  false, offsetof(struct series, tcp.sent)           },
-    {"istio_tcp_received_bytes_total",      true,  false, offsetof(struct series, tcp.received)       },
+    {"istio_requests_total",                SERIES_HTTP,     false, offsetof(struct series, http.requests)      },
+    {"istio_request_duration_milliseconds", SERIES_HTTP,     true,  offsetof(struct series, http.duration_ms)   },
+    {"istio_request_bytes",                 SERIES_HTTP,     true,  offsetof(struct series, http.request_bytes) },
+    {"istio_response_bytes",                SERIES_HTTP,     true,  offsetof(struct series, http.response_bytes)},
+    {"istio_request_messages_total",        SERIES_MESSAGES, false, offsetof(struct series, messages.requests)  },
+    {"istio_response_messages_total",       SERIES_MESSAGES, false, offsetof(struct series, messages.responses) },
+    {"istio_tcp_connections_opened_total",  SERIES_TCP,      false, offsetof(struct series, tcp.opened)         },
+    {"istio_tcp_connections_closed_total",  SERIES_TCP,      false, offsetof(struct series, tcp.closed)         },
+    {"istio_tcp_sent_bytes_total",          SERIES_TCP,      false, offsetof(struct series, tcp.sent)           },
+    {"istio_tcp_received_bytes_total",      SERIES_TCP,      false, offsetof(struct series, tcp.received)       },
 };
 
 static void print_histogram(struct buf *out, const char *name, struct str labels,
@@ -335,7 +352,7 @@ void metrics_print(struct metrics *const *tables, size_t count, struct buf *out)
         for (struct series *s = sum->first; s; s = s->next) {
             void *value = (char *)s + families[f].at;
 
-            if (s->is_tcp != families[f].is_tcp)
+            if (s->kind != families[f].kind)
                 continue;
             if (!named)
                 buf_printf(out, "# TYPE %s %s\n", families[f].name,

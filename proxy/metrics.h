@@ -25,8 +25,14 @@ struct metric_peer {
         canonical_revision;
 };
 
+enum series_kind {
+    SERIES_HTTP,
+    SERIES_MESSAGES, /* of gRPC: the labels without those of the answer */
+    SERIES_TCP,
+};
+
 struct metric_labels {
-    bool is_tcp;
+    enum series_kind kind;
     bool is_source; /* reporter */
     struct metric_peer source,
         destination; /* empty texts become "unknown", the revision "latest" */
@@ -43,7 +49,8 @@ struct metric_key {
     const void *listener, *cluster, *endpoint;
     uint64_t peer; /* hash of the peer's identity and of what else differs */
     unsigned code, flags;
-    bool is_tcp;
+    int grpc_status;
+    enum series_kind kind;
 };
 
 struct histogram {
@@ -54,12 +61,15 @@ struct histogram {
 struct series {
     struct series *_Atomic next;
     struct str labels; /* `reporter="source",...` */
-    bool is_tcp;
+    enum series_kind kind;
     union {
         struct {
             atomic_ullong requests;
             struct histogram duration_ms, request_bytes, response_bytes;
         } http;
+        struct {
+            atomic_ullong requests, responses;
+        } messages;
         struct {
             atomic_ullong opened, closed, sent, received;
         } tcp;
@@ -86,6 +96,7 @@ struct series *metrics_series(struct metrics *m, const struct metric_key *key,
                               const struct metric_labels *labels);
 void metrics_request(struct series *s, uint64_t duration_ms, uint64_t request_bytes,
                      uint64_t response_bytes);
+void metrics_messages(struct series *s, uint64_t requests, uint64_t responses);
 void metrics_tcp(struct series *s, unsigned opened, unsigned closed, uint64_t sent,
                  uint64_t received);
 

@@ -182,6 +182,7 @@ bool route_retry_wanted(const struct retry_policy *p, enum outcome o, const stru
         return p->on & (any_reset | RETRY_REFUSED_STREAM |
                         (request_sent ? 0u : RETRY_RESET_BEFORE_REQUEST));
     case OUTCOME_UPSTREAM_CLOSED:
+    case OUTCOME_UPSTREAM_RESET:
     case OUTCOME_UPSTREAM_PROTOCOL:
         return p->on & (any_reset | (request_sent ? 0u : RETRY_RESET_BEFORE_REQUEST));
     case OUTCOME_TRY_TIMEOUT:

@@ -351,7 +351,7 @@ static void labels_of(const struct tunnel *t, struct metric_labels *out)
     const struct endpoint *ep = t->endpoint;
     bool is_source = t->conn->kind != LISTENER_INBOUND;
 
-    *out = (struct metric_labels){.is_tcp = true, .is_source = is_source, .protocol = STR("tcp")};
+    *out = (struct metric_labels){.kind = SERIES_TCP, .is_source = is_source, .protocol = STR("tcp")};
     out->flags = outcome_flag(t->outcome);
     if (is_source) {
         out->source = self_of(l);

@@ -26,6 +26,8 @@
     (256u << 10)                     /* read and dropped after our last answer: then not read      \
                                       */
 #define LIMIT_LINGER_MS      2000    /* for the peer to read our last answer: then closed */
+#define LIMIT_GRPC_MESSAGE_BYTES (4u << 10) /* of the reason in our own answers: the rest is cut */
+#define LIMIT_REPORT_MS      5000    /* between counts of a long call's messages */
 #define LIMIT_INFORMATIONAL  10u     /* 1xx answers before the final one: 502 */
 #define LIMIT_HEAD_MS        10000   /* whole request head from its first byte: 408, close */
 #define LIMIT_IDLE_MS        3600000 /* idle keep-alive connection: closed */

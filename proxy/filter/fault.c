@@ -10,14 +10,6 @@ static bool happens(struct exchange *x, uint32_t share)
     return share > 0 && worker_random(x->worker) % SHARE_ALL < share;
 }
 
-static bool is_grpc(const struct exchange *x)
-{
-    struct str type;
-
-    return http_get(&x->down->in_head, STR("content-type"), &type) &&
-           str_starts(type, STR("application/grpc"));
-}
-
 /* What a caller that does not speak gRPC gets for a gRPC status. */
 static unsigned http_status_of(int grpc)
 {
@@ -36,15 +28,8 @@ static enum filter_verdict fail(struct exchange *x, const struct route_fault *f,
     http_head_init(&out->head, &x->arena, false);
     out->head.status = f->grpc_status < 0 ? f->abort_status : http_status_of(f->grpc_status);
     out->body = text;
-    if (!is_grpc(x))
-        return FILTER_ANSWER;
-    /* gRPC reads trailers, and takes them from the head where there is no body. */
-    http_add(&out->head, STR("content-type"), STR("application/grpc"));
-    http_add(&out->head, STR("grpc-status"),
-             f->grpc_status < 0 ? STR("14") : arena_printf(&x->arena, "%d", f->grpc_status));
-    http_add(&out->head, STR("grpc-message"), text);
-    out->head.status = 200;
-    out->body = STR_NONE;
+    if (x->is_grpc && f->grpc_status >= 0)
+        http_add(&out->head, STR("grpc-status"), grpc_status_text(f->grpc_status));
     return FILTER_ANSWER;
 }
 

@@ -181,6 +181,11 @@ const char *http_check_authority(char *p, size_t n, struct str *out)
     return NULL;
 }
 
+struct str http_version(const struct http_head *h)
+{
+    return h->version == 20 ? STR("HTTP/2") : h->version == 10 ? STR("HTTP/1.0") : STR("HTTP/1.1");
+}
+
 const char *http_reason(unsigned status)
 {
     static const struct {

@@ -63,6 +63,7 @@ static inline bool http_is_target_char(char c) /* of a request target */
 {
     return c > 0x20 && c < 0x7f && c != '#';
 }
+struct str http_version(const struct http_head *h); /* as received: "HTTP/1.1" */
 const char *http_reason(unsigned status);
 bool http_is_token(struct str s);
 bool http_is_idempotent(struct str method);

@@ -146,7 +146,7 @@ TEST(tcp_series_have_no_response_code)
     struct metric_labels l = some_labels();
     struct series *s;
 
-    l.is_tcp = true;
+    l.kind = SERIES_TCP;
     l.is_source = false;
     l.is_mutual = true;
     l.protocol = STR("tcp");
@@ -157,6 +157,23 @@ TEST(tcp_series_have_no_response_code)
     CHECK(prints(&m, 1,
                  "request_protocol=\"tcp\",response_flags=\"-\",connection_security_policy="
                  "\"mutual_tls\"} 70\n"));
+    table_free(m);
+}
+
+TEST(messages_have_the_labels_of_a_request_without_those_of_its_answer)
+{
+    struct metrics *m = table_new();
+    struct metric_labels l = some_labels();
+
+    l.protocol = STR("grpc");
+    l.grpc_status = STR("5");
+    metrics_request(metrics_series(m, NULL, &l), 1, 1, 1);
+    l.kind = SERIES_MESSAGES;
+    metrics_messages(metrics_series(m, NULL, &l), 3, 4);
+    CHECK(prints(&m, 1, "request_protocol=\"grpc\",response_code=\"200\",grpc_response_status=\"5\",response_flags=\"-\","));
+    CHECK(prints(&m, 1, "request_protocol=\"grpc\",connection_security_policy=\"unknown\"} 3\n"));
+    CHECK(prints(&m, 1, "istio_response_messages_total{reporter=\"source\""));
+    CHECK(prints(&m, 1, "request_protocol=\"grpc\",connection_security_policy=\"unknown\"} 4\n"));
     table_free(m);
 }
 
