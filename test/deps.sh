@@ -79,10 +79,14 @@ install_missing() {
 packages="gcc libc6-dev make pkg-config clang cmake dpkg-dev debian-archive-keyring ca-certificates
     libevent-dev libsqlite3-dev libinih-dev libyaml-dev libnghttp2-dev libpcre2-dev libmnl-dev
     libnftables-dev nettle-dev libgmp-dev libcmocka-dev python3 python3-pytest openssl sqlite3 curl iproute2 iputils-ping
-    nftables iptables tcpdump procps util-linux mandoc systemd"
+    nghttp2-client nghttp2-server python3-h2 nftables iptables tcpdump procps util-linux mandoc systemd"
 [ -z "$system" ] || packages="$packages libmbedtls-dev"
 # shellcheck disable=SC2086
 install_missing $packages
+
+# Only the tests against peers of npm (gRPC, WebSocket) want it, and it brings hundreds of packages: without it they are
+# skipped by name, but not by CI.
+[ "${CI:-}" != true ] || command -v npm >/dev/null || install_missing nodejs npm
 
 # clang's sanitizer and fuzzer runtimes are a package of their own, named by version.
 llvm=$(dpkg-query -W -f '${Depends}' clang | sed -n 's/.*clang-\([0-9]*\).*/\1/p')
