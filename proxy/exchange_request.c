@@ -167,7 +167,8 @@ void exchange_send_request(struct exchange *x)
     char tries[STR_UINT_MAX];
     bool body = x->replay.n > 0 || !exchange_request_complete(x) || x->down->in_trailer_count > 0;
 
-    http_set(&x->request, STR("x-envoy-attempt-count"), str_of_uint(x->tries, tries));
+    if (x->conn->kind != LISTENER_INBOUND) /* the application is told of the caller's tries, as in Istio */
+        http_set(&x->request, STR("x-envoy-attempt-count"), str_of_uint(x->tries, tries));
     stream_send_head(a->stream, &x->request, !body);
     a->head_sent = true;
     x->upstream_sent_ms = exchange_now(x);
