@@ -328,7 +328,8 @@ static enum exchange_state try_failed(struct exchange *x, enum outcome why,
     bool wanted = route_retry_wanted(policy, why, head, sent);
 
     if (can_repeat(x) && stale) {
-        x->free_retry_used = x->want_fresh = true;
+        x->free_retry_used = true;
+        x->want_fresh = x->attempt->wait.target.protocol == UPSTREAM_HTTP1; /* the others of the pool may be as dead */
         close_try(x, OUTCOME_NONE);
         timer_in(&x->wait, 0);
         return EXCHANGE_BACKOFF;
@@ -473,6 +474,17 @@ static bool awaits_rest(struct exchange *x)
     return true;
 }
 
+/* What came before it goes out first: at the end of this turn. */
+static enum exchange_state cut(struct exchange *x)
+{
+    if (x->waited)
+        return end(x, outcome_of_cut(x->attempt->stream->reset));
+    if (!x->cut_seen)
+        timer_in(&x->wait, 0);
+    x->cut_seen = true;
+    return EXCHANGE_RELAY;
+}
+
 static void arm_tunnel(struct exchange *x)
 {
     int64_t idle = x->cluster->tcp_idle_ms > 0 ? x->cluster->tcp_idle_ms : x->listener->tcp_idle_ms;
@@ -500,7 +512,7 @@ static enum exchange_state on_relay(struct exchange *x)
     if (x->down->out_ended && !awaits_rest(x))
         return end(x, OUTCOME_ANSWERED);
     if (up->reset != STREAM_RESET_NONE && up->in.n == 0 && !up->in_ended)
-        return end(x, outcome_of_cut(up->reset));
+        return cut(x);
     if (x->timed_out && !x->down->out_ended)
         return end(x, timeout_of(x));
     return EXCHANGE_RELAY;

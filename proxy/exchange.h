@@ -68,7 +68,7 @@ struct exchange {
     unsigned tries, retries;
     struct breaker *retry_breaker; /* this request counts in its retries; referenced */
     bool timed_out, waited, woken, armed, free_retry_used, want_fresh, hash_asked, has_hash, responded, replay_off,
-        rest_awaited;
+        rest_awaited, cut_seen;
     uint64_t rest_bytes;      /* of the request body when we last looked, after an early answer */
     struct http_head request; /* as sent on; lives in the arena */
     struct bytes replay;      /* of the request body: what was sent already */

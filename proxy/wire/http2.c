@@ -327,6 +327,13 @@ static void on_timer(struct http2 *c)
 
 /* ---- driver ---- */
 
+/* nghttp2 found what ends a connection, and has said so. The streams it leaves to us. */
+static bool gave_up(const struct http2 *c)
+{
+    return c->codec.streams > 0 && !nghttp2_session_want_read(c->session) &&
+           !nghttp2_session_want_write(c->session);
+}
+
 /* Nothing more to say or to hear. */
 static bool is_finished(const struct http2 *c)
 {
@@ -351,6 +358,8 @@ static void finish_turn(struct http2 *c)
         (void)http2_fail(c, NGHTTP2_INTERNAL_ERROR, "writing HTTP/2 failed");
     if (c->state == HTTP2_LIVE && c->codec.io.failed)
         over(c, STREAM_RESET_CLOSED);
+    if (c->state == HTTP2_LIVE && gave_up(c))
+        c->cut = true;
     if (c->state == HTTP2_LIVE && is_finished(c)) {
         if (!c->codec.is_server && !c->cut)
             (void)nghttp2_session_terminate_session(c->session, NGHTTP2_NO_ERROR);

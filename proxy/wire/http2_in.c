@@ -460,7 +460,9 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *f, void 
             head_done(c, h, f);
         break;
     case NGHTTP2_DATA:
-        if (h && (f->hd.flags & NGHTTP2_FLAG_END_STREAM))
+        if (h && !h->s.in_has_head)
+            break_off(c, h, "a body without a head");
+        else if (h && (f->hd.flags & NGHTTP2_FLAG_END_STREAM))
             http2_end_in(h);
         break;
     case NGHTTP2_RST_STREAM:
@@ -493,7 +495,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
     struct str front = bytes_front(&c->in);
 
     (void)flags; /* the end is told by the frame */
-    if (!h || h->s.in_ended || h->released) {
+    if (!h || !h->s.in_has_head || h->s.in_ended || h->released) {
         (void)nghttp2_session_consume(session, id, n); /* dropped */
         return 0;
     }
