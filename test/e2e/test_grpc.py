@@ -96,7 +96,7 @@ def test_unavailable_is_tried_again_by_default(m):
 @pytest.mark.parametrize("word, code", [("cancelled", 1), ("deadline-exceeded", 4), ("resource-exhausted", 8), ("internal", 13),
                                         ("unavailable", 14)])
 def test_statuses_to_try_again(m, clean, word, code):
-    m.apply(virtual_service(f"- retries: {{attempts: 2, retryOn: {word}, backoff: 1ms}}\n  route:\n  - destination:\n      host: web\n"))
+    m.apply(virtual_service(f"- retries: {{attempts: 2, retryOn: {word}, backoff: 1ms}}\n  route: [{{destination: {{host: web}}}}]"))
     told = call(m, "Unary", metadata={"x-code": str(code)})
     assert (told["code"], told["end"]["x-attempt"]) == (code, "3")
     other = 13 if code != 13 else 14
@@ -104,7 +104,8 @@ def test_statuses_to_try_again(m, clean, word, code):
 
 
 def test_our_own_answers_are_grpcs(m, clean):
-    m.apply(virtual_service("- match:\n  - uri: {prefix: /t.T/Unary}\n  fault: {abort: {grpcStatus: RESOURCE_EXHAUSTED, percentage: {value: 100}}}\n"
+    m.apply(virtual_service("- match:\n  - uri: {prefix: /t.T/Unary}\n"
+                            "  fault: {abort: {grpcStatus: RESOURCE_EXHAUSTED, percentage: {value: 100}}}\n"
                             "  route:\n  - destination:\n      host: web\n"
                             "- match:\n  - uri: {prefix: /t.T/Up}\n  directResponse: {status: 403, body: {string: not you}}\n"))
     told = call(m, "Unary")

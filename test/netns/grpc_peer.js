@@ -3,9 +3,9 @@
  *     node grpc_peer.js serve PORT            Unary, Down, Up and Both of /t.T/
  *     node grpc_peer.js call HOST:PORT        reads one JSON call from standard input, prints what came of it as JSON
  *
- * A call: {method, messages: [text], deadline_ms, metadata: {name: value}}. Metadata that the server obeys: x-code (end with this
- * status), x-wait (milliseconds before the answer), x-fail and x-key (UNAVAILABLE so many times for this key), x-count (messages of
- * Down), x-size (bytes of each). */
+ * A call: {method, messages: [text], deadline_ms, leave_after, metadata: {name: value}}. Metadata that the server obeys: x-code
+ * (end with this status), x-wait (milliseconds before the answer), x-fail and x-key (UNAVAILABLE so many times for this key),
+ * x-count (messages of Down), x-size (bytes of each). */
 'use strict';
 const grpc = require('@grpc/grpc-js');
 
@@ -107,7 +107,8 @@ function call(to, wish) {
     let next = 0;
     s.on('data', (m) => {
       take(m);
-      if (wish.method === 'Both') next < messages.length ? s.write(messages[next++]) : s.end(); /* one after the answer to the other */
+      if (wish.method === 'Both' && next < messages.length) s.write(messages[next++]); /* one after the answer to the other */
+      else if (wish.method === 'Both') s.end();
       if (wish.leave_after === told.messages.length) s.cancel();
     });
     if (wish.method === 'Both') s.write(messages[next++]);

@@ -1,10 +1,11 @@
 /* WebSocket by ws.
  *
- *     node ws_peer.js serve PORT     echoes; a text that begins with "do " is an order: close CODE REASON, ping TEXT, drop, bytes N.
+ *     node ws_peer.js serve PORT     echoes; "do WHAT" is an order: close CODE REASON, ping TEXT, drop, bytes N.
  *                                    Paths: /refuse/STATUS answers with that instead; /hello speaks first
- *     node ws_peer.js call URL       reads {send: [text | {bytes: N} | {ping: text} | {close: [code, reason]}], protocols, wait: N, leave}
- *                                    from standard input; prints what came as JSON
- */
+ *     node ws_peer.js call URL       reads a wish from standard input, prints what came of it; both are JSON
+ *
+ * A wish: {send: [text | {bytes: N} | {ping: text} | {close: [code, reason]}], protocols, headers, deflate, and when to
+ * end: wait (after so many messages), leave (then without a close), until_pong}. */
 'use strict';
 const http = require('http');
 const { WebSocket, WebSocketServer } = require('ws');
@@ -14,9 +15,7 @@ const filled = (n) => { const b = Buffer.alloc(n); for (let i = 0; i < n; i++) b
 function serve(port) {
   const web = http.createServer((q, a) => { a.setHeader('x-app', 'ws'); a.end(`plain ${q.url} ${q.headers.upgrade || '-'}`); });
   const s = new WebSocketServer({ noServer: true, handleProtocols: (p) => p.values().next().value, maxPayload: 1 << 26 });
-  let ended = [];
   web.on('upgrade', (q, socket, head) => {
-    if (q.url === '/ended') return socket.end(`HTTP/1.1 200 OK\r\nContent-Length: ${JSON.stringify(ended).length}\r\n\r\n${JSON.stringify(ended)}`);
     const [, word, value] = q.url.split('/');
     if (word === 'refuse') {
       return socket.end(`HTTP/1.1 ${value} No\r\nContent-Length: 3\r\nX-App: ws\r\n\r\nno\n`);
@@ -31,16 +30,15 @@ function serve(port) {
         else if (verb === 'bytes') w.send(filled(Number(rest[0])));
         else if (verb === 'drop') w.terminate();
       });
-      w.on('close', (code) => ended.push(code));
     });
   });
-  web.on('request', (q, a) => { if (q.url === '/closed') ended; });
   web.listen(port, '::');
 }
 
 function call(url, wish) {
   const told = { messages: [], pings: [], pongs: [], status: 101, body: '', code: null, reason: '', protocol: '' };
-  const w = new WebSocket(url, wish.protocols || [], { headers: wish.headers || {}, maxPayload: 1 << 26, perMessageDeflate: !!wish.deflate });
+  const options = { headers: wish.headers || {}, maxPayload: 1 << 26, perMessageDeflate: !!wish.deflate };
+  const w = new WebSocket(url, wish.protocols || [], options);
   const done = () => { console.log(JSON.stringify(told)); process.exit(0); };
   w.on('open', () => {
     told.protocol = w.protocol;
@@ -63,7 +61,10 @@ function call(url, wish) {
     a.on('data', (d) => { told.body += d; });
     a.on('end', done);
   });
-  w.on('error', (e) => { told.error = e.message; if (told.status === 101 && w.readyState !== WebSocket.OPEN) setTimeout(done, 50); });
+  w.on('error', (e) => {
+    told.error = e.message;
+    if (told.status === 101 && w.readyState !== WebSocket.OPEN) setTimeout(done, 50);
+  });
 }
 
 if (process.argv[2] === 'serve') {
