@@ -5,7 +5,7 @@
 set -u
 cd "$(dirname "$0")" || exit 1
 rounds=${BENCH_ROUNDS:-3} seconds=${BENCH_SECONDS:-3} out=../../build/bench
-peers="haproxy nginx libnginx-mod-stream"
+peers="haproxy nginx libnginx-mod-stream nghttp2-client"
 missing=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' $peers 2>/dev/null | awk '$2 == "installed" {print $1}' |
     sort | comm -13 - <(printf '%s\n' $peers | sort))
 if [ -n "$missing" ]; then
@@ -39,6 +39,7 @@ t="--rounds $rounds --dur $seconds $nice"
     row rps-two rps $tls12 $t --workers 2
     row rps-log rps haproxy@tls12,accesslog nginx@tls12,accesslog weft@tls12,accesslog $t
     row hop hop $tls13 direct $t
+    row h2 h2 $tls12 $t
     row crowd crowd $tls12 $t --conns 100
     row mixed mixed $tls12 $t
     row latency latency direct $tls12 $t --rates 1000 --latconns 16

@@ -5,13 +5,13 @@
 c_version() { "$WEFT_BIN" version; }
 c_supports() {
   case $1 in
-    http2|edge) return 1;;          # HTTP/2, and TLS at a Gateway, are not spoken yet
+    edge) return 1;;                # a Gateway with TLS is not written here yet
     tcp) ! has tls12 || return 1;;  # it resumes by ticket: those would not be full handshakes
   esac
   return 0
 }
 
-_protocol() { is_tcp && echo TCP || echo HTTP; }
+_protocol() { if is_tcp; then echo TCP; elif [ "$MODE" = http2 ]; then echo HTTP2; else echo HTTP; fi; }
 
 # A service with one place where it is: NAME HOST PORT [ACCOUNT]; with an account, an agent stands there.
 _entry() {
