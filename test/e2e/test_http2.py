@@ -9,7 +9,7 @@ import threading
 
 import pytest
 from mesh import HERE, wait_until
-from test_standalone import Edge, free_port
+from test_standalone import Edge, authority, free_port, leaf
 
 sys.path.insert(0, str(HERE))
 
@@ -339,5 +339,61 @@ def test_nghttpd(elsewhere, tmp_path):
             assert ask(version, e.to, "POST", "/large", "app.test", body=LARGE[:300000], length=False).body == LARGE[:300000]
             assert ask(version, e.to, "GET", "/none", "app.test").status == 404
     finally:
+        server.terminate()
+        server.wait(5)
+
+
+TLS_DOOR = """apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: door}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers:
+  - port: {{number: {port}, name: https, protocol: HTTPS}}
+    bind: 127.0.0.1
+    hosts: [app.test]
+    tls: {{mode: SIMPLE, serverCertificate: {certs}/app.crt, privateKey: {certs}/app.key}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: door}}
+spec:
+  hosts: [app.test]
+  gateways: [door]
+  http: [{{route: [{{destination: {{host: app.test}}}}]}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: app}}
+spec:
+  host: app.test
+  trafficPolicy: {{tls: {{mode: SIMPLE, caCertificates: {certs}/ca.pem}}}}
+---
+"""
+
+
+def test_alpn_on_both_sides(tmp_path):
+    """curl by TLS, a gateway, nghttpd by TLS: each side speaks what was agreed with it."""
+    ca, certs = authority(tmp_path / "ca"), tmp_path / "certs"
+    leaf(ca, "app", "DNS:app.test", certs)
+    shutil.copy(ca / "ca.pem", certs)
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "large").write_bytes(LARGE)
+    back, front = free_port(), free_port()
+    server = subprocess.Popen(["nghttpd", "-a", "127.0.0.1", "-d", str(tmp_path / "root"), str(back), certs / "app.key",
+                               certs / "app.crt"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # speaks HTTP/2 only
+    e = Edge(tmp_path / "edge")
+    e.write("services.d/door.ini", "[gateway door]\nlabel.istio = ingressgateway\n")
+    e.write("all.yaml", TLS_DOOR.format(port=front, certs=certs) + ENTRY.format(name="app", protocol="HTTP2", port=back))
+    curl = ["curl", "-sS", "--max-time", "10", "--cacert", certs / "ca.pem",
+            "--connect-to", f"app.test:{front}:127.0.0.1:{front}"]
+    try:
+        e.start()
+        for version, agreed in (("--http2", b"2"), ("--http1.1", b"1.1")):
+            out = run(*curl, version, "--retry", "3", "--retry-connrefused", "-w", "%{http_version}", "-o", tmp_path / "out",
+                      f"https://app.test:{front}/large")
+            assert out == agreed and (tmp_path / "out").read_bytes() == LARGE
+    finally:
+        e.stop()
         server.terminate()
         server.wait(5)
