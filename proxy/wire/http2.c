@@ -18,34 +18,6 @@ enum { N_TIMER = 1 << IO_NOTE_BITS, N_KICK = 2 << IO_NOTE_BITS };
 #define CONTROL_MAX     1000u /* frames that wait in nghttp2: then nothing is read that would make more */
 #define LINGER_POLL_MS  20
 
-/* ---- buckets ---- */
-
-/* What is not honest work costs us; so much at once, so much per second. */
-static const struct bucket_limit {
-    int burst, per_second;
-} frame_limit = {LIMIT_H2_FRAMES, LIMIT_H2_FRAMES_PER_S},
-  reset_limit = {LIMIT_H2_RESETS, LIMIT_H2_RESETS_PER_S};
-
-bool http2_charge(struct http2 *c, struct bucket *b, int n)
-{
-    const struct bucket_limit *l = b == &c->resets ? &reset_limit : &frame_limit;
-    int64_t now = http2_now_ms(c), refill = (now - b->at_ms) * l->per_second / 1000;
-
-    if (refill > 0) {
-        b->level = (int)MAX(0, b->level - MIN(refill, l->burst));
-        b->at_ms = now;
-    }
-    b->level += n;
-    if (b->level <= l->burst)
-        return true;
-    return http2_fail(c, NGHTTP2_ENHANCE_YOUR_CALM, "too many frames without use");
-}
-
-void http2_reward(struct bucket *b, int n)
-{
-    b->level = MAX(0, b->level - n);
-}
-
 /* ---- streams ---- */
 
 struct http2_stream *http2_stream_new(struct http2 *c, int32_t id)
@@ -129,13 +101,18 @@ void http2_wake_by(struct http2 *c, int64_t at_ms)
         timer_set(&c->timer, at_ms);
 }
 
-bool http2_fail(struct http2 *c, uint32_t code, const char *why)
+void http2_broken(struct http2 *c, const char *why)
 {
-    if (!c->codec.failure) {
+    if (!c->cut) {
         c->codec.failure = why;
         c->codec.failure_status = 400;
     }
     c->cut = true;
+}
+
+bool http2_fail(struct http2 *c, uint32_t code, const char *why)
+{
+    http2_broken(c, why);
     (void)nghttp2_session_terminate_session(c->session, code); /* out of memory aborts elsewhere */
     http2_kick(c);
     return false;
@@ -171,25 +148,6 @@ static bool is_done_lingering(const struct http2 *c)
 
 /* ---- reading ---- */
 
-/* False: the connection cannot go on. */
-static bool feed(struct http2 *c)
-{
-    while (c->in.n > 0 && !c->cut) {
-        struct str front = bytes_front(&c->in);
-        ssize_t n = nghttp2_session_mem_recv(c->session, (const uint8_t *)front.p, front.n);
-
-        if (c->cut)
-            break;
-        if (n < 0)
-            return http2_fail(c, NGHTTP2_PROTOCOL_ERROR,
-                              n == NGHTTP2_ERR_FLOODED ? "too many frames that want an answer"
-                                                       : "this is not HTTP/2");
-        bytes_drop(&c->in, front.n);
-    }
-    bytes_done(&c->in); /* an empty tail would hold a slice */
-    return !c->cut;
-}
-
 static bool wants_input(const struct http2 *c)
 {
     if (c->codec.io.eof_in || c->codec.io.failed)
@@ -215,14 +173,14 @@ static void read_some(struct http2 *c, size_t *budget)
         bytes_done(&c->in);
     } else if (got == IO_EOF || got == IO_FAILED) {
         if (c->in.n > 0)
-            feed(c);
+            (void)http2_feed(c);
         (void)http2_flush(c);
         if (got == IO_EOF && c->codec.streams == 0)
             linger(c);
         else
             over(c, STREAM_RESET_CLOSED);
     } else {
-        (void)feed(c); /* what is wrong shows in `cut` */
+        (void)http2_feed(c); /* what is wrong shows in `cut` */
     }
 }
 
@@ -381,7 +339,7 @@ static void run(struct task *t, unsigned notes)
     if (notes & N_TIMER)
         on_timer(c);
     if (c->state == HTTP2_LIVE && c->in.n > 0)
-        (void)feed(c); /* what came before the io was ours */
+        (void)http2_feed(c); /* what came before the io was ours */
     while (c->readable && wants_input(c) && budget > 0)
         read_some(c, &budget);
     finish_turn(c);
@@ -508,7 +466,7 @@ struct http2 *http2_server_new(struct loop *l, struct io *io, struct bytes *firs
 {
     struct http2 *c = http2_new(l, io, true, ops, owner);
 
-    c->head_ms = loop_now_ms(l); /* until the preface is whole */
+    http2_expect_preface(c);
     if (first)
         bytes_move(&c->in, first, first->n);
     return c;

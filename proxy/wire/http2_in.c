@@ -30,59 +30,6 @@ static struct str text_of(const uint8_t *p, size_t n)
     return (struct str){(const char *)p, n};
 }
 
-/* ---- frames ---- */
-
-/* Ids only grow. What is below the newest was closed, which nghttp2 remembers, or left out (RFC 9113 5.1.1), which it does
- * not. */
-static bool check_id(struct http2 *c, int32_t id)
-{
-    if (!c->codec.is_server || id % 2 == 0 || id == 0)
-        return true; /* nghttp2 judges those */
-    if (id > c->newest) {
-        if (id > c->newest + 2) {
-            c->skipped_from = c->newest ? c->newest + 2 : 1;
-            c->skipped_to = id - 2;
-        }
-        c->newest = id;
-        return true;
-    }
-    if (id >= c->skipped_from && id <= c->skipped_to)
-        return http2_fail(c, NGHTTP2_PROTOCOL_ERROR, "stream ids must grow");
-    return true;
-}
-
-static bool check_frame(struct http2 *c, const nghttp2_frame_hd *hd)
-{
-    switch (hd->type) {
-    case NGHTTP2_HEADERS:
-        c->continuations = 0;
-        if (!(hd->flags & NGHTTP2_FLAG_END_HEADERS)) {
-            c->head_ms = http2_now_ms(c);
-            http2_wake_by(c, c->head_ms + LIMIT_HEAD_MS);
-        }
-        return check_id(c, hd->stream_id);
-    case NGHTTP2_CONTINUATION:
-        if (++c->continuations > LIMIT_H2_CONTINUATION)
-            return http2_fail(c, NGHTTP2_ENHANCE_YOUR_CALM, "too many parts of a head");
-        return true;
-    case NGHTTP2_DATA:
-        if (hd->length > 0 || (hd->flags & NGHTTP2_FLAG_END_STREAM))
-            return true;
-        break;
-    default:
-        break;
-    }
-    return http2_charge(c, &c->frames, 1);
-}
-
-static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
-{
-    struct http2 *c = arg;
-
-    (void)session; /* it is the connection's */
-    return check_frame(c, hd) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
-}
-
 /* ---- heads ---- */
 
 static void begin_head(struct http2_stream *h)
@@ -436,7 +383,7 @@ static void head_done(struct http2 *c, struct http2_stream *h, const nghttp2_fra
 {
     bool ended = (f->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
 
-    c->head_ms = 0;
+    http2_reward(&c->frames, 1);
     if (h->in_trailers)
         trailers_done(c, h, ended);
     else if (c->codec.is_server)
@@ -447,6 +394,22 @@ static void head_done(struct http2 *c, struct http2_stream *h, const nghttp2_fra
 
 /* ---- what follows ---- */
 
+/* False: the connection ends. */
+static bool data_done(struct http2 *c, struct http2_stream *h, const nghttp2_frame *f)
+{
+    bool ended = (f->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+
+    if (f->hd.length > f->data.padlen)
+        http2_reward(&c->frames, 1);
+    else if (f->hd.length > 0 && !ended && !http2_charge(c, &c->frames, 1))
+        return false;
+    if (h && !h->s.in_has_head)
+        break_off(c, h, "a body without a head");
+    else if (h && ended)
+        http2_end_in(h);
+    return true;
+}
+
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *f, void *arg)
 {
     struct http2 *c = arg;
@@ -455,16 +418,11 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *f, void 
     (void)session; /* it is the connection's */
     switch (f->hd.type) {
     case NGHTTP2_HEADERS:
-        c->head_ms = 0;
         if (h)
             head_done(c, h, f);
         break;
     case NGHTTP2_DATA:
-        if (h && !h->s.in_has_head)
-            break_off(c, h, "a body without a head");
-        else if (h && (f->hd.flags & NGHTTP2_FLAG_END_STREAM))
-            http2_end_in(h);
-        break;
+        return data_done(c, h, f) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
     case NGHTTP2_RST_STREAM:
         if (h)
             h->peer_reset = true;
@@ -472,8 +430,6 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *f, void 
             return NGHTTP2_ERR_CALLBACK_FAILURE;
         break;
     case NGHTTP2_SETTINGS:
-        if (c->codec.is_server && c->head_ms > 0 && c->newest == 0)
-            c->head_ms = 0; /* the preface is whole */
         http2_kick(c); /* more streams may be allowed now */
         break;
     case NGHTTP2_GOAWAY:
@@ -510,7 +466,6 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
         (void)nghttp2_session_consume_connection(session, n);
     else
         c->owed += n;
-    http2_reward(&c->frames, 1);
     stream_note(&h->s, STREAM_NOTE_DATA);
     return 0;
 }
@@ -557,7 +512,6 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
 
 void http2_set_callbacks_in(nghttp2_session_callbacks *cb)
 {
-    nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);

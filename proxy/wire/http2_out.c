@@ -188,6 +188,8 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *f, void 
                 (f->hd.flags & NGHTTP2_FLAG_END_STREAM);
 
     (void)session; /* it is the connection's */
+    if (f->hd.type == NGHTTP2_GOAWAY && f->goaway.error_code != NGHTTP2_NO_ERROR)
+        http2_broken(c, nghttp2_http2_strerror(f->goaway.error_code)); /* found by nghttp2 itself, or told already */
     if (f->hd.type == NGHTTP2_DATA || f->hd.type == NGHTTP2_HEADERS)
         http2_reward(&c->frames, FRAME_WORTH);
     if (!h || !ends)

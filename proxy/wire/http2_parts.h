@@ -1,7 +1,7 @@
 /* What the files of HTTP/2 share; everybody else wants proxy/wire/http2.h. The only place that includes nghttp2.
  *
- * Flow:      http2.c is the driver: reading, deadlines, the end. http2_in.c makes messages of what nghttp2 tells;
- *            http2_out.c gives nghttp2 what the owner sends.
+ * Flow:      http2.c is the driver: reading, deadlines, the end. http2_frames.c feeds and counts frames; http2_in.c makes
+ *            messages of what nghttp2 tells; http2_out.c gives nghttp2 what the owner sends.
  * Threads:   all of a connection belongs to its worker.
  */
 #pragma once
@@ -16,6 +16,14 @@ enum http2_state { HTTP2_LIVE, HTTP2_LINGER, HTTP2_OVER, HTTP2_STATES };
 struct bucket {
     int level;
     int64_t at_ms;
+};
+
+/* The frame that arrives. */
+struct http2_frame {
+    nghttp2_frame_hd hd;
+    uint8_t head[9];
+    uint8_t have; /* bytes of `head` */
+    size_t left;  /* of the payload */
 };
 
 struct http2_stream {
@@ -56,6 +64,7 @@ struct http2 {
     uint32_t streams_max;
     int32_t newest;        /* highest stream that the peer has opened */
     int32_t skipped_from, skipped_to; /* the last ids that it left out */
+    struct http2_frame frame;
     unsigned continuations; /* of the head that arrives */
     int64_t head_ms;       /* since when a head arrives; 0: none does */
     int64_t idle_ms;       /* without streams since then */
@@ -91,11 +100,19 @@ void http2_wake_by(struct http2 *c, int64_t at_ms);
 struct http2_stream *http2_stream_new(struct http2 *c, int32_t id);
 /* nghttp2 is done with the stream; its owner may keep it as long as it likes. */
 void http2_detach(struct http2_stream *h, enum stream_reset why);
+/* The connection is over for this reason: nothing more is fed. */
+void http2_broken(struct http2 *c, const char *why);
 /* End the connection with a GOAWAY of this code. False always, for callers that go on to return. */
 bool http2_fail(struct http2 *c, uint32_t code, const char *why);
+
+/* ---- http2_frames.c ---- */
+
 /* The peer did something that costs us `n`. False: too often, the connection ends. */
 bool http2_charge(struct http2 *c, struct bucket *b, int n);
 void http2_reward(struct bucket *b, int n);
+void http2_expect_preface(struct http2 *c);
+/* Feed what was read. False: the connection cannot go on. */
+bool http2_feed(struct http2 *c);
 
 /* ---- http2_in.c ---- */
 

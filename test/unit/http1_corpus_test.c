@@ -174,46 +174,6 @@ static struct verdict play(struct str raw, bool dripped)
 
 /* Rows */
 
-/* Rows are one object per line, written by one program: a key is found by its text. */
-static struct str json_value(struct str row, const char *key)
-{
-    char want[64];
-    size_t at, n;
-
-    snprintf(want, sizeof(want), "\"%s\": ", key);
-    if (!str_find(row, str_from(want), &at))
-        return STR_NONE;
-    row = str_sub(row, at + strlen(want), row.n);
-    if (row.n > 0 && row.p[0] == '"') {
-        row = str_sub(row, 1, row.n);
-        for (n = 0; n < row.n && row.p[n] != '"'; n++)
-            n += row.p[n] == '\\';
-        return str_sub(row, 0, n);
-    }
-    for (n = 0; n < row.n && row.p[n] != ',' && row.p[n] != '}'; n++)
-        ;
-    return str_sub(row, 0, n);
-}
-
-static struct str unbase64(struct str s)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    char *out = mem_alloc(s.n + 1);
-    size_t n = 0;
-    uint32_t bits = 0;
-    unsigned have = 0;
-
-    for (size_t i = 0; i < s.n && s.p[i] != '='; i++) {
-        bits = bits << 6 | (uint32_t)(strchr(digits, s.p[i]) - digits);
-        have += 6;
-        if (have >= 8) {
-            have -= 8;
-            out[n++] = (char)(bits >> have & 0xff);
-        }
-    }
-    return (struct str){out, n};
-}
-
 static bool is_refusal(unsigned status)
 {
     return status == 0 || status == 400 || status == 405 || status == 408 || status == 413 ||
