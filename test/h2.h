@@ -7,6 +7,7 @@
 #include "mesh/base/loop.h"
 #include "mesh/base/mem.h"
 #include "proxy/wire/http2_parts.h"
+#include "test/test.h"
 #include "test/wire.h"
 
 /* ---- frames ---- */

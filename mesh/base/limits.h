@@ -19,6 +19,7 @@
 /* HTTP */
 #define LIMIT_HEAD_BYTES    (60u << 10) /* request head: 431; response head: 502 */
 #define LIMIT_HEADERS       100u        /* fields of a message: 431 */
+#define LIMIT_METHOD_BYTES  64u         /* request method: 501 */
 #define LIMIT_TARGET_BYTES  (16u << 10) /* request target: 414 */
 #define LIMIT_CHUNK_EXT     1024u       /* bytes of a chunk line: 400 */
 #define LIMIT_TRAILER_BYTES (8u << 10)  /* trailer section: request 431; response 502 */
@@ -35,7 +36,7 @@
 #define LIMIT_WRITE_STALL_MS 300000  /* no byte accepted by a peer with output waiting: closed */
 
 /* HTTP/2 */
-#define LIMIT_H2_STREAMS      100u        /* at a time, from a client: REFUSED_STREAM */
+#define LIMIT_H2_STREAMS      100u        /* at a time, from a client: REFUSED_STREAM; PROTOCOL_ERROR once it was told */
 #define LIMIT_H2_HELD_BYTES   (1u << 20)  /* of bodies in one connection, before its credit is held back */
 #define LIMIT_H2_CONTINUATION 8u          /* frames of one head: ENHANCE_YOUR_CALM */
 #define LIMIT_H2_FRAMES       2000        /* without use, at once: ENHANCE_YOUR_CALM */

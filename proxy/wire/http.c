@@ -270,3 +270,49 @@ bool http_is_idempotent(struct str method)
     }
     return false;
 }
+
+bool http_may_be_trailer(struct str name)
+{
+    static const struct str names[] = {
+        STR_INIT("transfer-encoding"),
+        STR_INIT("host"),
+        STR_INIT("connection"),
+        STR_INIT("te"),
+        STR_INIT("trailer"),
+        STR_INIT("upgrade"),
+        STR_INIT("keep-alive"),
+        STR_INIT("authorization"),
+        STR_INIT("cookie"),
+        STR_INIT("set-cookie"),
+        STR_INIT("expect"),
+        STR_INIT("cache-control"),
+        STR_INIT("max-forwards"),
+        STR_INIT("pragma"),
+        STR_INIT("range"),
+        STR_INIT("location"),
+        STR_INIT("retry-after"),
+        STR_INIT("vary"),
+        STR_INIT("date"),
+        STR_INIT("expires"),
+        STR_INIT("age"),
+        STR_INIT("warning"),
+        STR_INIT("forwarded"),
+        STR_INIT("via"),
+        STR_INIT("www-authenticate"),
+        STR_INIT("server"),
+    };
+    static const struct str prefixes[] = {
+        STR_INIT("content-"), STR_INIT("proxy-"), STR_INIT("x-forwarded-"),
+        STR_INIT("x-envoy-"), STR_INIT("if-"),    STR_INIT("http2-"),
+    };
+
+    for (size_t i = 0; i < COUNT(names); i++) {
+        if (str_eq(name, names[i]))
+            return false;
+    }
+    for (size_t i = 0; i < COUNT(prefixes); i++) {
+        if (str_starts(name, prefixes[i]))
+            return false;
+    }
+    return true;
+}

@@ -67,3 +67,5 @@ struct str http_version(const struct http_head *h); /* as received: "HTTP/1.1" *
 const char *http_reason(unsigned status);
 bool http_is_token(struct str s);
 bool http_is_idempotent(struct str method);
+/* Framing, routing, authentication and what describes the content: never from behind the body (RFC 9110 6.5.1). */
+bool http_may_be_trailer(struct str name);

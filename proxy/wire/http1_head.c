@@ -9,7 +9,6 @@
 #include "mesh/base/limits.h"
 #include "proxy/wire/http1.h"
 
-#define METHOD_BYTES_MAX  64u
 #define CONNECTION_FIELDS 8u /* fields named Connection in one head */
 
 /* Token characters in lower case; 0 for everything else. */
@@ -152,7 +151,7 @@ static const char *parse_request_line(struct cursor *c, struct http_head *h, uns
     h->method = since(from, c);
     if (h->method.n == 0 || !take(c, STR(" ")))
         return "malformed method";
-    if (h->method.n > METHOD_BYTES_MAX || str_eq(h->method, STR("CONNECT"))) {
+    if (h->method.n > LIMIT_METHOD_BYTES || str_eq(h->method, STR("CONNECT"))) {
         *status = 501;
         return "method not supported";
     }
@@ -448,54 +447,6 @@ const char *http1_parse_head(const char *p, size_t n, bool is_request, struct ar
     return why;
 }
 
-/* Framing, routing, authentication and what describes the content: never from behind the body (RFC
- * 9110 6.5.1). */
-static bool may_be_trailer(struct str name)
-{
-    static const struct str names[] = {
-        STR_INIT("transfer-encoding"),
-        STR_INIT("host"),
-        STR_INIT("connection"),
-        STR_INIT("te"),
-        STR_INIT("trailer"),
-        STR_INIT("upgrade"),
-        STR_INIT("keep-alive"),
-        STR_INIT("authorization"),
-        STR_INIT("cookie"),
-        STR_INIT("set-cookie"),
-        STR_INIT("expect"),
-        STR_INIT("cache-control"),
-        STR_INIT("max-forwards"),
-        STR_INIT("pragma"),
-        STR_INIT("range"),
-        STR_INIT("location"),
-        STR_INIT("retry-after"),
-        STR_INIT("vary"),
-        STR_INIT("date"),
-        STR_INIT("expires"),
-        STR_INIT("age"),
-        STR_INIT("warning"),
-        STR_INIT("forwarded"),
-        STR_INIT("via"),
-        STR_INIT("www-authenticate"),
-        STR_INIT("server"),
-    };
-    static const struct str prefixes[] = {
-        STR_INIT("content-"), STR_INIT("proxy-"), STR_INIT("x-forwarded-"),
-        STR_INIT("x-envoy-"), STR_INIT("if-"),    STR_INIT("http2-"),
-    };
-
-    for (size_t i = 0; i < COUNT(names); i++) {
-        if (str_eq(name, names[i]))
-            return false;
-    }
-    for (size_t i = 0; i < COUNT(prefixes); i++) {
-        if (str_starts(name, prefixes[i]))
-            return false;
-    }
-    return true;
-}
-
 const char *http1_parse_trailers(const char *p, size_t n, struct arena *a,
                                  struct http_field **fields, size_t *count)
 {
@@ -514,7 +465,7 @@ const char *http1_parse_trailers(const char *p, size_t n, struct arena *a,
             return why;
         if (++lines > LIMIT_HEADERS)
             return "too many trailers";
-        if (may_be_trailer(f.name))
+        if (http_may_be_trailer(f.name))
             push(&kept, &f);
     }
     if (c.at != c.end)

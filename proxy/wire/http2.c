@@ -77,7 +77,9 @@ void http2_detach(struct http2_stream *h, enum stream_reset why)
         return;
     }
     if (!whole && h->s.reset == STREAM_RESET_NONE) {
-        h->s.reset = why;
+        bool unsent = !c->codec.is_server && h->id == 0 && why != STREAM_RESET_LOCAL;
+
+        h->s.reset = unsent ? STREAM_RESET_REFUSED : why;
         stream_note(&h->s, STREAM_NOTE_RESET);
     }
 }

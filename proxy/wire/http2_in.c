@@ -36,7 +36,8 @@ static void begin_head(struct http2_stream *h)
 {
     http_head_init(&h->head, &h->s.arena, h->c->codec.is_server);
     h->head.version = 20;
-    h->head_bytes = h->field_count = 0;
+    h->head_bytes = h->field_count = h->fields_seen = 0;
+    h->has_cookie = false;
     h->protocol = STR_NONE;
     h->in_trailers = h->s.in_has_head;
     if (h->in_trailers)
@@ -53,6 +54,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *f, vo
     h = find(c, f->hd.stream_id);
     if (!h && is_request_head(c, f)) {
         h = http2_stream_new(c, f->hd.stream_id);
+        h->released = true; /* nobody has it before its head is whole */
         (void)nghttp2_session_set_stream_user_data(session, h->id, h); /* it was opened just now */
     }
     if (h)
@@ -71,7 +73,7 @@ static void is_bad(struct http2_stream *h, unsigned status, const char *why)
 static bool is_dropped(struct str name)
 {
     return str_eq(name, STR("http2-settings")) || str_eq(name, STR("keep-alive")) ||
-           str_eq(name, STR("proxy-connection"));
+           str_eq(name, STR("proxy-connection")) || str_eq(name, STR("trailer"));
 }
 
 static void take_length(struct http2_stream *h, struct str value)
@@ -104,6 +106,8 @@ static void take_pseudo(struct http2_stream *h, struct str name, struct str valu
         h->protocol = kept;
     else if (str_eq(name, STR(":status")) && str_uint(value, 100, 999, &status))
         h->head.status = (unsigned)status;
+    else if (str_eq(name, STR(":status")))
+        is_bad(h, 400, "malformed status");
 }
 
 static void take_field(struct http2_stream *h, struct str name, struct str value)
@@ -128,10 +132,21 @@ static void take_trailer(struct http2_stream *h, struct str name, struct str val
         is_bad(h, 431, "trailers are too long");
         return;
     }
+    if (!http_may_be_trailer(name))
+        return;
     if (!s->in_trailers)
         s->in_trailers = arena_alloc(&s->arena, LIMIT_HEADERS * sizeof(*s->in_trailers));
     s->in_trailers[s->in_trailer_count++] =
         (struct http_field){arena_str(&s->arena, name), arena_str(&s->arena, value)};
+}
+
+/* Against LIMIT_HEADERS: as HTTP/1.1 would have it, without the pseudo fields, and with one Cookie for all of its pieces. */
+static bool is_counted(struct http2_stream *h, struct str name)
+{
+    bool is_cookie = str_eq(name, STR("cookie")), again = is_cookie && h->has_cookie;
+
+    h->has_cookie = h->has_cookie || is_cookie;
+    return !again && !(name.n > 0 && name.p[0] == ':');
 }
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *f, const uint8_t *name,
@@ -140,24 +155,26 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *f, const uin
 {
     struct http2 *c = arg;
     struct http2_stream *h = find(c, f->hd.stream_id);
+    struct str n = text_of(name, name_bytes), v = text_of(value, value_bytes);
 
     (void)session; /* it is the connection's */
     (void)flags;   /* whether it may be indexed is decided anew */
     if (!h)
         return 0;
-    h->head_bytes += name_bytes + value_bytes + FIELD_EXTRA;
-    if (++h->field_count > LIMIT_H2_FIELDS_SEEN) {
+    if (++h->fields_seen > LIMIT_H2_FIELDS_SEEN) {
         (void)http2_fail(c, NGHTTP2_ENHANCE_YOUR_CALM, "too many fields");
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     }
-    if (h->field_count > LIMIT_HEADERS + 4 || h->head_bytes > LIMIT_HEAD_BYTES)
+    h->head_bytes += n.n + v.n + FIELD_EXTRA;
+    h->field_count += is_counted(h, n);
+    if (h->field_count > LIMIT_HEADERS || h->head_bytes > LIMIT_HEAD_BYTES)
         is_bad(h, 431, "head is too long");
     if (h->bad.n > 0)
         return 0;
     if (h->in_trailers)
-        take_trailer(h, text_of(name, name_bytes), text_of(value, value_bytes));
+        take_trailer(h, n, v);
     else
-        take_field(h, text_of(name, name_bytes), text_of(value, value_bytes));
+        take_field(h, n, v);
     return 0;
 }
 
@@ -240,11 +257,11 @@ static void check_path(struct http2_stream *h)
 static void add_websocket_key(struct http2_stream *h)
 {
     struct buf text;
-    uint64_t nonce[2] = {(uint64_t)(uintptr_t)h * UINT64_C(0x9e3779b97f4a7c15),
-                         (uint64_t)http2_now_ms(h->c) * UINT64_C(0xbf58476d1ce4e5b9) + (uint64_t)h->id};
+    char nonce[16];
 
+    text_random(nonce, sizeof(nonce));
     buf_init(&text, 64);
-    text_base64(&text, (struct str){(const char *)nonce, sizeof(nonce)});
+    text_base64(&text, (struct str){nonce, sizeof(nonce)});
     http_set(&h->head, STR("sec-websocket-key"), buf_str(&text));
     buf_done(&text);
 }
@@ -275,21 +292,22 @@ void http2_end_in(struct http2_stream *h)
     stream_note(&h->s, STREAM_NOTE_END);
 }
 
-static void refuse(struct http2 *c, struct http2_stream *h, bool ended)
+static void refuse(struct http2 *c, struct http2_stream *h)
 {
     int32_t id = h->id;
     unsigned status = h->bad_status;
 
     c->codec.failure_status = status;
-    h->released = true; /* nobody has seen it */
     http2_detach(h, STREAM_RESET_LOCAL);
-    http2_answer(c, id, status, ended);
+    http2_answer(c, id, status);
 }
 
 static void request_done(struct http2 *c, struct http2_stream *h, bool ended)
 {
     struct http_head *head = &h->head;
 
+    if (head->method.n > LIMIT_METHOD_BYTES)
+        is_bad(h, 501, "method not supported");
     head->scheme = c->codec.io.tls ? STR("https") : STR("http");
     if (head->framing != HTTP_BODY_LENGTH)
         head->framing = ended ? HTTP_BODY_NONE : HTTP_BODY_CHUNKED;
@@ -299,11 +317,12 @@ static void request_done(struct http2 *c, struct http2_stream *h, bool ended)
     if (h->bad.n == 0)
         check_path(h);
     if (h->bad.n > 0) {
-        refuse(c, h, ended);
+        refuse(c, h);
         return;
     }
     join_cookies(head);
     h->is_head = str_eq(head->method, STR("HEAD"));
+    h->released = false;
     h->s.in_head = *head;
     h->s.in_has_head = true;
     http2_reward(&c->frames, WINDOW_WORTH);

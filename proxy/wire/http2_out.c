@@ -180,6 +180,12 @@ static ssize_t send_bytes(nghttp2_session *session, const uint8_t *p, size_t n, 
     return (ssize_t)n;
 }
 
+/* Answered early, and nobody wants the rest of the request (RFC 9113 8.1). */
+static void stop_peer(struct http2 *c, int32_t id)
+{
+    (void)nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
+}
+
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *f, void *arg)
 {
     struct http2 *c = arg;
@@ -187,16 +193,16 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *f, void 
     bool ends = (f->hd.type == NGHTTP2_DATA || f->hd.type == NGHTTP2_HEADERS) &&
                 (f->hd.flags & NGHTTP2_FLAG_END_STREAM);
 
-    (void)session; /* it is the connection's */
     if (f->hd.type == NGHTTP2_GOAWAY && f->goaway.error_code != NGHTTP2_NO_ERROR)
         http2_broken(c, nghttp2_http2_strerror(f->goaway.error_code)); /* found by nghttp2 itself, or told already */
     if (f->hd.type == NGHTTP2_DATA || f->hd.type == NGHTTP2_HEADERS)
         http2_reward(&c->frames, FRAME_WORTH);
-    if (!h || !ends)
+    if (!ends)
         return 0;
-    out_finished(h);
-    if (h->released && !h->s.in_ended) /* answered early: nobody wants the rest (RFC 9113 8.1) */
-        (void)nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, h->id, NGHTTP2_NO_ERROR);
+    if (h)
+        out_finished(h);
+    if ((!h || h->released) && nghttp2_session_get_stream_remote_close(session, f->hd.stream_id) == 0)
+        stop_peer(c, f->hd.stream_id);
     return 0;
 }
 
@@ -247,7 +253,7 @@ void http2_credit(struct http2 *c, struct http2_stream *h)
     }
 }
 
-void http2_answer(struct http2 *c, int32_t id, unsigned status, bool ended)
+void http2_answer(struct http2 *c, int32_t id, unsigned status)
 {
     char text[STR_UINT_MAX], zero[STR_UINT_MAX];
     struct fields f = fields_new(1);
@@ -257,8 +263,6 @@ void http2_answer(struct http2 *c, int32_t id, unsigned status, bool ended)
         put_pair(&f, STR("server"), c->codec.server_name);
     put_pair(&f, STR("content-length"), str_of_uint(0, zero));
     (void)nghttp2_submit_response(c->session, id, f.at, f.count, NULL);
-    if (!ended)
-        (void)nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
     mem_free(f.at);
     http2_kick(c);
 }
@@ -280,9 +284,10 @@ static void send_response_head(struct http2 *c, struct http2_stream *h, const st
     static const nghttp2_data_provider body = {.read_callback = read_body};
     char status[STR_UINT_MAX], length[STR_UINT_MAX];
     struct fields f = fields_new(head->count);
-    bool accepts = head->status == 101;
+    bool accepts = head->status == 101 && h->is_tunnel;
     int rc;
 
+    end = end || h->is_head || head->status == 204 || head->status == 304;
     put_pair(&f, STR(":status"), str_of_uint(accepts ? 200 : head->status, status));
     put_all(&f, head->fields, head->count, h->is_tunnel);
     if (head->status < 200 && !accepts) {
@@ -449,7 +454,7 @@ static void op_release(struct stream *s)
     bytes_done(&s->in);
     http2_credit(c, h);
     if (h->sent_end && !s->in_ended)
-        (void)nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, h->id, NGHTTP2_NO_ERROR);
+        stop_peer(c, h->id);
     http2_kick(c);
 }
 

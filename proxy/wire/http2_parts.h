@@ -40,14 +40,15 @@ struct http2_stream {
     struct str protocol;     /* server: of an extended CONNECT */
     struct str asked;        /* client: the same */
     struct str accept;       /* client: proof of the WebSocket that was asked for */
-    size_t head_bytes, field_count;
+    size_t head_bytes, field_count, fields_seen;
     size_t held;             /* bytes of s.in whose credit was not given back */
     int64_t moved_ms;        /* when `out` last moved, or began to wait */
     uint8_t informational;
     bool is_head;            /* of the request's method: the answer has no body */
     bool is_tunnel;          /* it was asked for as one */
+    bool has_cookie;         /* the head that arrives has one */
     bool in_trailers, out_end, deferred, is_full;
-    bool released;           /* the owner is gone, the last bytes are not */
+    bool released;           /* nobody has it: not yet, or its owner is gone and the last bytes are not */
     bool peer_reset, we_reset, sent_end;
 };
 
@@ -127,5 +128,5 @@ bool http2_flush(struct http2 *c);
 /* Credit of what the owners have taken, and of what was held back. */
 void http2_credit(struct http2 *c, struct http2_stream *h);
 /* A server's own answer to a request that nobody else is to see. */
-void http2_answer(struct http2 *c, int32_t id, unsigned status, bool ended);
+void http2_answer(struct http2 *c, int32_t id, unsigned status);
 void http2_end_in(struct http2_stream *h); /* the incoming message is complete */
