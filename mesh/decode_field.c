@@ -82,7 +82,8 @@ static void decode_duration(const struct decoder *d, const struct field *f, cons
     }
     if (!str_duration(n->text, &ns) || ns < 0) {
         decode_fail(d, n, FIND_VALUE, "%s: \"%.*s\" is not a duration such as \"10s\" or \"1m30s\"",
-                    f->name, STR_ARG(n->text));
+                    f->name, STR_ARG(n->text))
+            ->hint = decode_hint_duration(n, d->f->arena);
         return;
     }
     if (ns == 0 && !(f->flags & FIELD_ZERO)) {
@@ -446,7 +447,7 @@ static void decode_list(const struct decoder *d, const struct field *f, const st
     size_t size = element_size(f);
 
     if (n->kind != NODE_LIST) {
-        decode_fail_type(d, n, field_type_name(f->type))->hint = decode_hint_list(n, d->f->arena);
+        decode_fail_type(d, n, field_type_name(f->type))->hint = decode_hint_list(d, f, n);
         return;
     }
     if (n->count == 0)
@@ -724,7 +725,7 @@ bool decode_message(const struct decoder *d, const struct schema *s, const struc
                     void *out)
 {
     if (n->kind != NODE_MAP) {
-        decode_fail_type(d, n, "a map")->hint = decode_hint_message(s, n, d->f->arena);
+        decode_fail_type(d, n, "a map")->hint = decode_hint_message(d, s, n);
         return false;
     }
     *(const struct node **)out = n;

@@ -81,14 +81,22 @@ static struct str names_of(const struct schema *s, struct arena *a)
     return out;
 }
 
-struct str decode_hint_message(const struct schema *s, const struct node *n, struct arena *a)
+static bool is_ini(const struct decoder *d)
 {
+    return str_ends(d->m->file, STR(".ini"));
+}
+
+struct str decode_hint_message(const struct decoder *d, const struct schema *s, const struct node *n)
+{
+    struct arena *a = d->f->arena;
     const struct field *f;
     struct str value;
 
     if (n->kind == NODE_LIST)
         return n->count == 1 ? STR("one is meant, not a list: take the dash or the brackets away") : STR("one is meant, not a list");
     f = is_scalar(n) ? field_for(s, n, &value) : NULL;
+    if (f && is_ini(d) && n->key.n)
+        return arena_printf(a, "write %.*s.%s = %.*s", STR_ARG(n->key), f->name, STR_ARG(value));
     if (f)
         return arena_printf(a, "write {%s: %.*s}", f->name, STR_ARG(value));
     return arena_printf(a, "its fields are %.*s", STR_ARG(names_of(s, a)));
@@ -101,9 +109,18 @@ static struct str quoted(struct str s, struct arena *a)
     return arena_printf(a, "%.*s%s", (int)MIN(s.n, QUOTED_MAX), s.p, dots[s.n > QUOTED_MAX]);
 }
 
-struct str decode_hint_list(const struct node *n, struct arena *a)
+/* Of a list of messages its one field, too. */
+struct str decode_hint_list(const struct decoder *d, const struct field *f, const struct node *n)
 {
-    if (is_scalar(n))
+    struct arena *a = d->f->arena;
+    struct str value;
+    const struct field *member = f->message && is_scalar(n) ? field_for(f->message, n, &value) : NULL;
+
+    if (is_ini(d))
+        return arena_printf(a, "a section [.%.*s] begins each of its elements", STR_ARG(n->key));
+    if (member)
+        return arena_printf(a, "write [{%s: %.*s}]", member->name, STR_ARG(quoted(value, a)));
+    if (is_scalar(n) && !f->message)
         return arena_printf(a, "write [%.*s]", STR_ARG(quoted(n->text, a)));
     return STR("a list is meant: its first line begins with \"- \"");
 }
@@ -128,7 +145,7 @@ struct str decode_hint_match(const struct node *n, struct arena *a)
 
 struct str decode_hint_duration(const struct node *n, struct arena *a)
 {
-    return n->kind == NODE_NUMBER ? arena_printf(a, "write %.*ss, or %.*sms", STR_ARG(n->text), STR_ARG(n->text)) : STR_NONE;
+    return n->kind == NODE_NUMBER || str_is_number(n->text) ? arena_printf(a, "write %.*ss, or %.*sms", STR_ARG(n->text), STR_ARG(n->text)) : STR_NONE;
 }
 
 struct str decode_hint_string(const struct node *n, struct arena *a)

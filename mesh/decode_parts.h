@@ -34,8 +34,8 @@ struct finding *decode_fail_type(const struct decoder *d, const struct node *n, 
 
 /* ---- decode_hint.c: what was probably meant; may be empty ---- */
 
-struct str decode_hint_message(const struct schema *s, const struct node *n, struct arena *a);
-struct str decode_hint_list(const struct node *n, struct arena *a);
+struct str decode_hint_message(const struct decoder *d, const struct schema *s, const struct node *n);
+struct str decode_hint_list(const struct decoder *d, const struct field *f, const struct node *n);
 struct str decode_hint_labels(const struct node *n, struct arena *a);
 struct str decode_hint_match(const struct node *n, struct arena *a);
 struct str decode_hint_duration(const struct node *n, struct arena *a);

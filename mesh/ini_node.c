@@ -332,6 +332,8 @@ static const char *take_brackets(struct ini_tree *t, struct str *rest, struct st
     struct err err;
     size_t i = 2;
 
+    if (rest->n >= 2 && rest->p[1] >= '0' && rest->p[1] <= '9')
+        return "elements of a list have no numbers: without [...] the last one is meant, and a section [.NAME] begins the next";
     if (rest->n < 2 || rest->p[1] != '"')
         return "a map's key in brackets stands in quotes: [\"key\"]";
     while (i < rest->n && rest->p[i] != '"')

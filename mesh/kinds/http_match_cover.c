@@ -142,16 +142,25 @@ static void warn_of_cover(const struct check *c, const struct http_rule *r, cons
         WARN(c, r->node, "this rule is never reached: line %u takes all that it would take", line_of(cover));
 }
 
+static size_t count_matches(const struct virtual_service *vs)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < vs->http_count; i++)
+        n += MAX(vs->http[i].match_count, 1);
+    return MIN(n, COMPARED_MAX);
+}
+
 void check_reached(const struct check *c, const struct virtual_service *vs)
 {
-    struct tried *tried = ARENA_ARRAY(c->f->arena, COMPARED_MAX, struct tried);
-    size_t count = 0;
+    size_t room_for = count_matches(vs), count = 0;
+    struct tried *tried = ARENA_ARRAY(c->f->arena, room_for + 1, struct tried);
 
     for (size_t i = 0; i < vs->http_count; i++) {
         const struct http_rule *r = &vs->http[i];
-        size_t matches = r->match_count ? r->match_count : 1;
+        size_t matches = MAX(r->match_count, 1);
 
-        for (size_t k = 0; k < matches && count < COMPARED_MAX; k++) {
+        for (size_t k = 0; k < matches && count < room_for; k++) {
             const struct http_rule_match *m = r->match_count ? &r->match[k] : &any_request;
             const struct tried *cover = find_cover(tried, count, m);
 

@@ -50,6 +50,9 @@ TEST(a_value_of_another_shape_is_told_with_the_shape_that_is_meant)
         {SVC("  ports: [{port: 80}]\n  selector: {matchLabels: {app: a}}\n"), 8, "matchLabels must be a string, not a map",
          "write its members without \"matchLabels\""},
         {SE("  hosts: [a.b]\n  resolution: STATIC\n  endpoints: [10.0.0.1]\n"), 9, "an element must be a map", "write {address: 10.0.0.1}"},
+        {SE("  hosts: [a.b]\n  resolution: STATIC\n  endpoints: 10.0.0.1\n"), 9, "endpoints must be a list of maps", "write [{address: 10.0.0.1}]"},
+        {ONE_RULE("{timeout: '5', route: [{destination: {host: a}}]}"), 9, "timeout: \"5\" is not a duration", "write 5s, or 5ms"},
+        {ONE_RULE("{timeout: soon, route: [{destination: {host: a}}]}"), 9, "timeout: \"soon\" is not a duration", ""},
         {"- a\n", 1, "a document must be a map with apiVersion", ""},
     };
 
@@ -139,4 +142,29 @@ TEST(a_file_without_a_document_is_told)
     CHECK_INT(d.findings.warnings, 1);
     CHECK_STR(d.findings.first->detail, "there is no document in it");
     docs_done(&d);
+}
+
+TEST(in_ini_the_hints_are_ini)
+{
+    static const struct row rows[] = {
+        {"[PeerAuthentication a]\nmtls = STRICT\n", 2, "mtls must be a map, not a string", "write mtls.mode = STRICT"},
+        {"[ServiceEntry a]\nhosts = a.b\nendpoints = 10.0.0.1\n", 3, "endpoints must be a list of maps", "a section [.endpoints] begins"},
+        {"[VirtualService a]\nhttp[0].name = x\n", 2, "http[0].name: elements of a list have no numbers", ""},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        const struct finding *x;
+        struct docs d = {0};
+
+        arena_init(&d.arena);
+        findings_init(&d.findings, &d.arena);
+        CHECK_INT(documents_parse(str_from(rows[i].text), STR("a.ini"), SYNTAX_AUTO, &d.arena, &d.objects, &d.findings), -1);
+        x = d.findings.first;
+        CHECK_INT(x->line, rows[i].line);
+        if (!str_starts(x->detail, str_from(rows[i].detail)) || !str_starts(x->hint, str_from(rows[i].hint)))
+            docs_print(&d);
+        CHECK(str_starts(x->detail, str_from(rows[i].detail)));
+        CHECK(str_starts(x->hint, str_from(rows[i].hint)));
+        docs_done(&d);
+    }
 }
