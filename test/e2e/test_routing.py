@@ -4,6 +4,7 @@ import collections
 
 import pytest
 from conftest import APP
+from mesh import wait_until
 
 SUBSETS = """apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -246,6 +247,18 @@ spec:
     assert told["app"] == "other" and told["host"] == "other.example.com:8080"
     assert not any(k.lower() == "x-forwarded-client-cert" for k, _ in told["headers"])
     assert m["client"].http("http://other.example.com:8080/delay/2").status == 504
+
+
+def test_workload_entries_are_the_endpoints_of_a_selector(m, clean):
+    entry = ("---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: {name}}}\n"
+             "spec: {{address: {ip}, labels: {{app: pair}}, ports: {{http: {port}}}}}\n")
+    m.apply("apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: pair}\nspec:\n  hosts: [pair.example.com]\n"
+            "  ports: [{number: 80, name: http, protocol: HTTP}]\n  resolution: STATIC\n  workloadSelector: {labels: {app: pair}}\n"
+            + entry.format(name="one", ip=m["outsider"].ip4, port=8080) + entry.format(name="two", ip=m["vault"].ip4, port=8099))
+    m.wait_service(m["client"], "http://pair.example.com/")
+    wait_until("both serve", lambda: set(apps(m["client"].many("http://pair.example.com/", 10))) == {"other", "secret"}, 10)
+    m.delete("workloadentry", "two")
+    wait_until("one is left", lambda: set(apps(m["client"].many("http://pair.example.com/", 20))) == {"other"}, 5)
 
 
 GATEWAY = """apiVersion: networking.istio.io/v1
