@@ -93,7 +93,8 @@ struct str decode_hint_message(const struct decoder *d, const struct schema *s, 
     struct str value;
 
     if (n->kind == NODE_LIST)
-        return n->count == 1 ? STR("one is meant, not a list: take the dash or the brackets away") : STR("one is meant, not a list");
+        return n->count == 1 ? STR("one is meant, not a list: take the dash or the brackets away")
+                             : STR("one is meant, not a list");
     f = is_scalar(n) ? field_for(s, n, &value) : NULL;
     if (f && is_ini(d) && n->key.n)
         return arena_printf(a, "write %.*s.%s = %.*s", STR_ARG(n->key), f->name, STR_ARG(value));
@@ -145,7 +146,9 @@ struct str decode_hint_match(const struct node *n, struct arena *a)
 
 struct str decode_hint_duration(const struct node *n, struct arena *a)
 {
-    return n->kind == NODE_NUMBER || str_is_number(n->text) ? arena_printf(a, "write %.*ss, or %.*sms", STR_ARG(n->text), STR_ARG(n->text)) : STR_NONE;
+    if (n->kind != NODE_NUMBER && !str_is_number(n->text))
+        return STR_NONE;
+    return arena_printf(a, "write %.*ss, or %.*sms", STR_ARG(n->text), STR_ARG(n->text));
 }
 
 struct str decode_hint_string(const struct node *n, struct arena *a)

@@ -32,6 +32,21 @@ bool decode_is(const struct decoder *d, const struct node *n, enum node_kind kin
 /* A value of the wrong type. */
 struct finding *decode_fail_type(const struct decoder *d, const struct node *n, const char *want);
 
+/* ---- decode_scalar.c: one value by its row; what is wrong is told ---- */
+
+/* False with a finding. The bounds are those of the type; the row's go before them. */
+bool decode_integer(const struct decoder *d, const struct field *f, const struct node *n, int64_t low, int64_t high,
+                    int64_t *out);
+void decode_double(const struct decoder *d, const struct field *f, const struct node *n, double *out);
+void decode_duration(const struct decoder *d, const struct field *f, const struct node *n, int64_t *out);
+void decode_string(const struct decoder *d, const struct field *f, const struct node *n, struct str *out);
+void decode_switch(const struct decoder *d, const struct field *f, const struct node *n, bool *out);
+void decode_address(const struct decoder *d, const struct field *f, const struct node *n, struct addr *out);
+void decode_bytes(const struct decoder *d, const struct field *f, const struct node *n, struct str *out);
+void decode_number(const struct decoder *d, const struct field *f, const struct node *n, char *at);
+void decode_enum(const struct decoder *d, const struct field *f, const struct node *n, int *at);
+void decode_word(const struct decoder *d, const struct field *f, const struct node *n, struct str *at);
+
 /* ---- decode_hint.c: what was probably meant; may be empty ---- */
 
 struct str decode_hint_message(const struct decoder *d, const struct schema *s, const struct node *n);

@@ -76,9 +76,9 @@ const struct schema ini_metadata = {
     .name = "metadata", .fields = metadata_rows, .count = COUNT(metadata_rows)};
 
 static const struct field envelope_rows[] = {
-    {"apiVersion",          FIELD_STRING,                      .meaning = "API group and version of the kind."},
-    {          "kind",         FIELD_STRING,            .meaning = "The kind."                                               },
-    { "metadata", FIELD_MESSAGE, .message = &ini_metadata,                                                .meaning = "Its name and labels."},
+    {"apiVersion", FIELD_STRING, .meaning = "API group and version of the kind."},
+    {"kind", FIELD_STRING, .meaning = "The kind."},
+    {"metadata", FIELD_MESSAGE, .message = &ini_metadata, .meaning = "Its name and labels."},
 };
 
 const struct schema ini_envelope = {

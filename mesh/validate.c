@@ -283,7 +283,8 @@ static void check_twin_hosts(struct world *w, const struct check *c, const struc
         WARN(c, check_element(vs->node, "hosts", i),
              "%.*s has rules for %.*s too; callers in the mesh obey one of the two",
              STR_ARG(object_label(&w->scratch, &e->object->meta)), STR_ARG(fqdn))
-            ->hint = STR("the nearer exportTo counts, then the older one; put all rules of a host into one VirtualService, or use delegates");
+            ->hint = STR("the nearer exportTo counts, then the older one; put all rules of a host into one "
+                         "VirtualService, or use delegates");
     }
 }
 

@@ -239,7 +239,8 @@ static struct node *take_list(struct json *j)
         if (peek(j) == ']')
             break;
         if (peek(j) != ',')
-            return fail(j, FIND_PARSE, peek(j) < 0 ? "the text ends within a list: ']' is missing" : "a list needs ',' or ']' here");
+            return fail(j, FIND_PARSE,
+                        peek(j) < 0 ? "the text ends within a list: ']' is missing" : "a list needs ',' or ']' here");
         j->at++;
     }
     j->at++;
@@ -309,7 +310,9 @@ static struct node *take_map(struct json *j)
         if (peek(j) == '}')
             return end_map(j, map);
         if (peek(j) != ',')
-            return fail(j, FIND_PARSE, peek(j) < 0 ? "the text ends within an object: '}' is missing" : "an object needs ',' or '}' here");
+            return fail(j, FIND_PARSE,
+                        peek(j) < 0 ? "the text ends within an object: '}' is missing"
+                                    : "an object needs ',' or '}' here");
         j->at++;
     }
 }

@@ -39,19 +39,24 @@ TEST(a_value_of_another_shape_is_told_with_the_shape_that_is_meant)
         {ROUTE_TO("{host: web, port: 80}"), 9, "port must be a map, not a number", "write {number: 80}"},
         {ONE_RULE("{timeout: 5, route: [{destination: {host: a}}]}"), 9, "timeout must be a duration", "write 5s, or 5ms"},
         {ONE_RULE("{retries: 3, route: [{destination: {host: a}}]}"), 9, "retries must be a map", "write {attempts: 3}"},
-        {ONE_RULE("{retries: {attempts: 1, retryOn: [5xx, reset]}, route: [{destination: {host: a}}]}"), 9, "retryOn must be a string",
+        {ONE_RULE("{retries: {attempts: 1, retryOn: [5xx, reset]}, route: [{destination: {host: a}}]}"), 9,
+         "retryOn must be a string",
          "one string is meant: \"5xx,reset\""},
         {ONE_RULE("redirect: https://web/"), 9, "redirect must be a map", "write {uri: https://web/}"},
         {ONE_RULE("{fault: 5, route: [{destination: {host: a}}]}"), 9, "fault must be a map", "its fields are delay, abort"},
         {PA("  mtls: strict\n"), 7, "mtls must be a map", "write {mode: STRICT}"},
         {PA("  selector: {matchLabels: app=web}\n"), 7, "matchLabels must be a map", "write {app: web}"},
         {PA("  selector: {matchLabels: {app: 1}}\n"), 7, "app must be a string", "write it in quotes: \"1\""},
-        {DR("  host: a\n  subsets:\n  - name: v1\n    labels:\n    - v: '1'\n"), 11, "labels must be a map", "take the dashes away"},
+        {DR("  host: a\n  subsets:\n  - name: v1\n    labels:\n    - v: '1'\n"), 11,
+         "labels must be a map", "take the dashes away"},
         {SVC("  ports: [{port: 80}]\n  selector: {matchLabels: {app: a}}\n"), 8, "matchLabels must be a string, not a map",
          "write its members without \"matchLabels\""},
-        {SE("  hosts: [a.b]\n  resolution: STATIC\n  endpoints: [10.0.0.1]\n"), 9, "an element must be a map", "write {address: 10.0.0.1}"},
-        {SE("  hosts: [a.b]\n  resolution: STATIC\n  endpoints: 10.0.0.1\n"), 9, "endpoints must be a list of maps", "write [{address: 10.0.0.1}]"},
-        {ONE_RULE("{timeout: '5', route: [{destination: {host: a}}]}"), 9, "timeout: \"5\" is not a duration", "write 5s, or 5ms"},
+        {SE("  hosts: [a.b]\n  resolution: STATIC\n  endpoints: [10.0.0.1]\n"), 9,
+         "an element must be a map", "write {address: 10.0.0.1}"},
+        {SE("  hosts: [a.b]\n  resolution: STATIC\n  endpoints: 10.0.0.1\n"), 9,
+         "endpoints must be a list of maps", "write [{address: 10.0.0.1}]"},
+        {ONE_RULE("{timeout: '5', route: [{destination: {host: a}}]}"), 9,
+         "timeout: \"5\" is not a duration", "write 5s, or 5ms"},
         {ONE_RULE("{timeout: soon, route: [{destination: {host: a}}]}"), 9, "timeout: \"soon\" is not a duration", ""},
         {"- a\n", 1, "a document must be a map with apiVersion", ""},
     };
@@ -64,13 +69,16 @@ TEST(a_field_in_the_wrong_place_is_told_where_it_belongs)
     static const struct row rows[] = {
         {PA("  mode: STRICT\n"), 7, "unknown field \"mode\"", "it belongs under mtls"},
         {PA("  selector: {app: web}\n"), 7, "unknown field \"app\" in WorkloadSelector", "it belongs under matchLabels"},
-        {DR("  host: a\n  loadBalancer: {simple: RANDOM}\n"), 8, "unknown field \"loadBalancer\"", "it belongs under trafficPolicy"},
+        {DR("  host: a\n  loadBalancer: {simple: RANDOM}\n"), 8,
+         "unknown field \"loadBalancer\"", "it belongs under trafficPolicy"},
         {ONE_RULE("destination: {host: web}"), 9, "unknown field \"destination\" in HTTPRoute", "it belongs under route"},
         {ROUTE_TO("{host: web, timeout: 5s}"), 9, "unknown field \"timeout\" in Destination", "there is one in spec.http"},
-        {DR("  host: a\n  trafficPolicy: {host: b}\n"), 8, "unknown field \"host\" in TrafficPolicy", "it belongs into spec itself"},
+        {DR("  host: a\n  trafficPolicy: {host: b}\n"), 8,
+         "unknown field \"host\" in TrafficPolicy", "it belongs into spec itself"},
         {"apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\nhosts: [a]\n", 4,
          "unknown field \"hosts\" beside metadata and spec", "it belongs under spec"},
-        {"apiVersion: v1\nkind: Namespace\nname: a\nmetadata: {name: b}\n", 3, "unknown field \"name\" beside", "it belongs under metadata"},
+        {"apiVersion: v1\nkind: Namespace\nname: a\nmetadata: {name: b}\n", 3,
+         "unknown field \"name\" beside", "it belongs under metadata"},
         {"apiVersion: v1\nkind: Namespace\nmetadata: {name: b, lables: {}}\n", 3, "unknown field \"lables\" in metadata",
          "did you mean \"labels\"?"},
         {ROUTE_TO("{host: web, subst: v1}"), 9, "unknown field \"subst\" in Destination", "did you mean \"subset\"?"},
@@ -82,7 +90,8 @@ TEST(a_field_in_the_wrong_place_is_told_where_it_belongs)
 TEST(a_word_that_is_nearly_right_is_told_with_the_right_one)
 {
     static const struct row rows[] = {
-        {DR("  host: a\n  trafficPolicy: {loadBalancer: {simple: ROUNDROBIN}}\n"), 8, "simple: \"ROUNDROBIN\" is not one of its values",
+        {DR("  host: a\n  trafficPolicy: {loadBalancer: {simple: ROUNDROBIN}}\n"), 8,
+         "simple: \"ROUNDROBIN\" is not one of its values",
          "did you mean \"ROUND_ROBIN\"? It takes "},
         {DR("  host: a\n  trafficPolicy: {tls: {mode: simple}}\n"), 8, "mode: \"simple\" is not one", "did you mean \"SIMPLE\"?"},
         {PA("  mtls: {mode: ON}\n"), 7, "mode: \"ON\" is not one of its values", "use "},
@@ -95,7 +104,8 @@ TEST(text_that_cannot_be_read_is_told_with_what_people_mean_by_it)
 {
     static const struct row rows[] = {
         {"a:\n\tb: c\n", 2, "found character that cannot start any token", "this is a tab: indent with blanks"},
-        {"a: [b\nc: d\n", 2, "did not find expected ',' or ']' while parsing a flow sequence that begins on line 1", "a '[' is open"},
+        {"a: [b\nc: d\n", 2,
+         "did not find expected ',' or ']' while parsing a flow sequence that begins on line 1", "a '[' is open"},
         {"a: b: c\n", 1, "mapping values are not allowed", "quote a value that has \": \" in it"},
         {"a: @b\n", 1, "found character that cannot start any token", "quote a value that begins with '@'"},
         {"a: [{{ .Values.b }}]\n", 1, "a key must be a string", "fill in templates"},
@@ -148,7 +158,8 @@ TEST(in_ini_the_hints_are_ini)
 {
     static const struct row rows[] = {
         {"[PeerAuthentication a]\nmtls = STRICT\n", 2, "mtls must be a map, not a string", "write mtls.mode = STRICT"},
-        {"[ServiceEntry a]\nhosts = a.b\nendpoints = 10.0.0.1\n", 3, "endpoints must be a list of maps", "a section [.endpoints] begins"},
+        {"[ServiceEntry a]\nhosts = a.b\nendpoints = 10.0.0.1\n", 3,
+         "endpoints must be a list of maps", "a section [.endpoints] begins"},
         {"[VirtualService a]\nhttp[0].name = x\n", 2, "http[0].name: elements of a list have no numbers", ""},
     };
 

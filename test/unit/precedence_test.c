@@ -407,19 +407,19 @@ TEST(conditions_of_root_and_delegate_are_joined_or_exclude_each_other)
     static const struct {
         const char *root, *leaf, *want;
     } rows[] = {
-        {"{headers: {a: {exact: '1'}}}",         "{headers: {b: {exact: '2'}}}",       "b=2 a=1 80||b.default; " REST        },
-        {"{headers: {a: {exact: '1'}}}",         "{headers: {a: {exact: '2'}}}",       REST                                  },
-        {"{headers: {a: {prefix: x}}}",          "{headers: {A: {exact: xy}}}",        "a=xy 80||b.default; " REST           },
-        {"{headers: {a: {regex: 'x.*'}}}",       "{headers: {a: {exact: xy}}}",        REST                                  },
-        {"{queryParams: {q: {exact: '1'}}}",     "{queryParams: {r: {}}}",             "?r? ?q=1 80||b.default; " REST       },
-        {"{uri: {prefix: /a}}",                  "{uri: {exact: /a}}",                 "path=/a 80||b.default; " REST        },
-        {"{uri: {exact: /a}}",                   "{uri: {prefix: /a}}",                REST                                  },
-        {"{uri: {regex: '/a.*'}}",               "{uri: {prefix: /a}}",                REST                                  },
-        {"{uri: {regex: '/a.*'}}",               "{method: {exact: GET}}",             "path~/a.* method=GET 80||b.default; " REST},
-        {"{port: 80}",                           "{uri: {prefix: /a}}",                "path^/a 80||b.default; " REST        },
-        {"{port: 81}",                           "{uri: {prefix: /a}}",                REST                                  },
-        {"{sourceNamespace: other}",             "{uri: {prefix: /a}}",                REST                                  },
-        {"{uri: {prefix: /a}}, {uri: {prefix: /b}}", "{uri: {exact: /b/1}}",           "path=/b/1 80||b.default; " REST      },
+        {"{headers: {a: {exact: '1'}}}", "{headers: {b: {exact: '2'}}}", "b=2 a=1 80||b.default; " REST},
+        {"{headers: {a: {exact: '1'}}}", "{headers: {a: {exact: '2'}}}", REST},
+        {"{headers: {a: {prefix: x}}}", "{headers: {A: {exact: xy}}}", "a=xy 80||b.default; " REST},
+        {"{headers: {a: {regex: 'x.*'}}}", "{headers: {a: {exact: xy}}}", REST},
+        {"{queryParams: {q: {exact: '1'}}}", "{queryParams: {r: {}}}", "?r? ?q=1 80||b.default; " REST},
+        {"{uri: {prefix: /a}}", "{uri: {exact: /a}}", "path=/a 80||b.default; " REST},
+        {"{uri: {exact: /a}}", "{uri: {prefix: /a}}", REST},
+        {"{uri: {regex: '/a.*'}}", "{uri: {prefix: /a}}", REST},
+        {"{uri: {regex: '/a.*'}}", "{method: {exact: GET}}", "path~/a.* method=GET 80||b.default; " REST},
+        {"{port: 80}", "{uri: {prefix: /a}}", "path^/a 80||b.default; " REST},
+        {"{port: 81}", "{uri: {prefix: /a}}", REST},
+        {"{sourceNamespace: other}", "{uri: {prefix: /a}}", REST},
+        {"{uri: {prefix: /a}}, {uri: {prefix: /b}}", "{uri: {exact: /b/1}}", "path=/b/1 80||b.default; " REST},
     };
 
     for (size_t i = 0; i < COUNT(rows); i++) {

@@ -13,10 +13,10 @@ static const struct {
     const char *path;
     size_t more;
 } stricter[] = {
-    {"pkg/config/analysis/analyzers/testdata/gateway-secrets.yaml",     1}, /* a name with capitals: Kubernetes takes none either */
-    {"tests/testdata/networking/ingress-gateway/configs.yaml",          1}, /* likewise */
-    {"pkg/config/validation/testdata/crds/reqauth-valid.yaml",          1}, /* a field that Istio does not have: `presence` */
-    {"tests/testdata/config/rule-websocket-route.yaml",                 2}, /* likewise: `websocketUpgrade` */
+    {"pkg/config/analysis/analyzers/testdata/gateway-secrets.yaml", 1}, /* a name with capitals: Kubernetes takes none either */
+    {"tests/testdata/networking/ingress-gateway/configs.yaml", 1}, /* likewise */
+    {"pkg/config/validation/testdata/crds/reqauth-valid.yaml", 1}, /* a field that Istio does not have: `presence` */
+    {"tests/testdata/config/rule-websocket-route.yaml", 2}, /* likewise: `websocketUpgrade` */
 };
 
 /* One line of the index. */

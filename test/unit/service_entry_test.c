@@ -78,7 +78,9 @@ TEST(entries_of_other_namespaces_are_services_of_their_own)
     struct world w;
 
     world_init(&w, API("a", "1", "", STATIC("80", "192.0.2.1"))
-                       API_OF("a", "other", "2", "", "  resolution: NONE\n  addresses: [192.0.2.7]\n  ports: [{name: x, number: 81, protocol: HTTP}]\n"));
+                       API_OF("a", "other", "2", "",
+                              "  resolution: NONE\n  addresses: [192.0.2.7]\n"
+                              "  ports: [{name: x, number: 81, protocol: HTTP}]\n"));
     build(&w);
     CHECK_TEXT(ports(service(&w, KEY)), "80>80 p80 HTTP");
     CHECK_TEXT(ports(service(&w, "other/api.example.com")), "81>81 x HTTP");

@@ -64,30 +64,30 @@ TEST(a_match_that_earlier_ones_leave_nothing_to_is_warned_about)
         const char *first, *second;
         bool warned;
     } rows[] = {
-        {"name: all",                                               "name: never",                                               true },
-        {"name: all",                                               "match: [{uri: {exact: /a}}]",                               true },
-        {"match: [{uri: {prefix: /}}]",                             "match: [{uri: {exact: /a}, method: {exact: GET}}]",         true },
-        {"match: [{uri: {regex: '.*'}}]",                           "name: never",                                               true },
-        {"match: [{uri: {prefix: /a}}]",                            "match: [{uri: {prefix: /ab}}]",                             true },
-        {"match: [{uri: {prefix: /a}}]",                            "match: [{uri: {prefix: /b}}]",                              false},
-        {"match: [{uri: {prefix: /ab}}]",                           "match: [{uri: {prefix: /a}}]",                              false},
-        {"match: [{uri: {exact: /a}}]",                             "match: [{uri: {exact: /A}}]",                               false},
-        {"match: [{uri: {exact: /a}, ignoreUriCase: true}]",        "match: [{uri: {exact: /A}}]",                               true },
-        {"match: [{uri: {exact: /a}}]",                             "match: [{uri: {exact: /a}, ignoreUriCase: true}]",          false},
-        {"match: [{uri: {regex: '/a.*'}}]",                         "match: [{uri: {regex: '/a.*'}}]",                           true },
-        {"match: [{uri: {regex: '/a.*'}}]",                         "match: [{uri: {exact: /ab}}]",                              false},
-        {"match: [{headers: {x: {}}}]",                             "match: [{headers: {X: {exact: v}, y: {}}}]",                true },
-        {"match: [{headers: {x: {exact: v}}}]",                     "match: [{headers: {x: {}}}]",                               false},
-        {"match: [{queryParams: {q: {prefix: v}}}]",                "match: [{queryParams: {q: {exact: vw}}}]",                  true },
-        {"match: [{withoutHeaders: {x: {exact: v}}}]",              "match: [{withoutHeaders: {x: {}}}]",                        true },
-        {"match: [{withoutHeaders: {x: {}}}]",                      "match: [{withoutHeaders: {x: {exact: v}}}]",                false},
-        {"match: [{port: 80}]",                                     "match: [{port: 80, uri: {exact: /a}}]",                     true },
-        {"match: [{port: 80}]",                                     "name: rest",                                                false},
-        {"match: [{sourceLabels: {a: b}}]",                         "match: [{sourceLabels: {a: b, c: d}}]",                     true },
-        {"match: [{sourceLabels: {a: b, c: d}}]",                   "match: [{sourceLabels: {a: b}}]",                           false},
-        {"match: [{sourceNamespace: n}]",                           "match: [{uri: {exact: /a}}]",                               false},
-        {"match: [{gateways: [mesh]}]",                             "match: [{uri: {exact: /a}}]",                               false},
-        {"match: [{uri: {prefix: /a}}, {uri: {prefix: /b}}]",       "match: [{uri: {exact: /bc}}]",                              true },
+        {"name: all", "name: never", true},
+        {"name: all", "match: [{uri: {exact: /a}}]", true},
+        {"match: [{uri: {prefix: /}}]", "match: [{uri: {exact: /a}, method: {exact: GET}}]", true},
+        {"match: [{uri: {regex: '.*'}}]", "name: never", true},
+        {"match: [{uri: {prefix: /a}}]", "match: [{uri: {prefix: /ab}}]", true},
+        {"match: [{uri: {prefix: /a}}]", "match: [{uri: {prefix: /b}}]", false},
+        {"match: [{uri: {prefix: /ab}}]", "match: [{uri: {prefix: /a}}]", false},
+        {"match: [{uri: {exact: /a}}]", "match: [{uri: {exact: /A}}]", false},
+        {"match: [{uri: {exact: /a}, ignoreUriCase: true}]", "match: [{uri: {exact: /A}}]", true},
+        {"match: [{uri: {exact: /a}}]", "match: [{uri: {exact: /a}, ignoreUriCase: true}]", false},
+        {"match: [{uri: {regex: '/a.*'}}]", "match: [{uri: {regex: '/a.*'}}]", true},
+        {"match: [{uri: {regex: '/a.*'}}]", "match: [{uri: {exact: /ab}}]", false},
+        {"match: [{headers: {x: {}}}]", "match: [{headers: {X: {exact: v}, y: {}}}]", true},
+        {"match: [{headers: {x: {exact: v}}}]", "match: [{headers: {x: {}}}]", false},
+        {"match: [{queryParams: {q: {prefix: v}}}]", "match: [{queryParams: {q: {exact: vw}}}]", true},
+        {"match: [{withoutHeaders: {x: {exact: v}}}]", "match: [{withoutHeaders: {x: {}}}]", true},
+        {"match: [{withoutHeaders: {x: {}}}]", "match: [{withoutHeaders: {x: {exact: v}}}]", false},
+        {"match: [{port: 80}]", "match: [{port: 80, uri: {exact: /a}}]", true},
+        {"match: [{port: 80}]", "name: rest", false},
+        {"match: [{sourceLabels: {a: b}}]", "match: [{sourceLabels: {a: b, c: d}}]", true},
+        {"match: [{sourceLabels: {a: b, c: d}}]", "match: [{sourceLabels: {a: b}}]", false},
+        {"match: [{sourceNamespace: n}]", "match: [{uri: {exact: /a}}]", false},
+        {"match: [{gateways: [mesh]}]", "match: [{uri: {exact: /a}}]", false},
+        {"match: [{uri: {prefix: /a}}, {uri: {prefix: /b}}]", "match: [{uri: {exact: /bc}}]", true},
     };
     struct arena a;
 
@@ -108,7 +108,10 @@ TEST(what_a_delegate_leaves_is_for_the_next_rule)
 {
     struct docs d;
 
-    docs_parse(&d, STR(VS("  hosts: [a]\n  http:\n  - delegate: {name: d}\n  - route: [{destination: {host: b}}]\n")), SYNTAX_YAML);
+    docs_parse(&d,
+               STR(VS("  hosts: [a]\n  http:\n  - delegate: {name: d}\n"
+                      "  - route: [{destination: {host: b}}]\n")),
+               SYNTAX_YAML);
     CHECK_INT(d.findings.warnings, 0);
     docs_done(&d);
 }
@@ -243,6 +246,8 @@ TEST(a_name_that_nobody_has_is_told_with_what_may_have_been_meant)
     arena_done(&a);
 }
 
+#define A_FULL "a.shop.svc.cluster.local"
+
 /* Two VirtualServices for a.shop; each is told of the other where somebody sees both. */
 TEST(two_virtual_services_of_one_host_are_warned_about_where_callers_obey_one)
 {
@@ -250,16 +255,17 @@ TEST(two_virtual_services_of_one_host_are_warned_about_where_callers_obey_one)
         const char *first, *second; /* namespace and further lines */
         unsigned warnings;
     } rows[] = {
-        {"shop}\nspec:\n  hosts: [a]",                      "shop}\nspec:\n  hosts: [a.shop.svc.cluster.local]",                  2},
-        {"shop}\nspec:\n  hosts: [a]",                      "else}\nspec:\n  hosts: [a]",                                         0},
-        {"shop}\nspec:\n  hosts: [a]\n  exportTo: ['.']",   "else}\nspec:\n  hosts: [a.shop.svc.cluster.local]\n  exportTo: ['.']",   0},
-        {"shop}\nspec:\n  hosts: [a]\n  exportTo: ['.']",   "else}\nspec:\n  hosts: [a.shop.svc.cluster.local]\n  exportTo: [shop]",  2},
-        {"shop}\nspec:\n  hosts: [a]\n  exportTo: [x, y]",  "else}\nspec:\n  hosts: [a.shop.svc.cluster.local]\n  exportTo: [y, z]",  2},
-        {"shop}\nspec:\n  hosts: [a]\n  exportTo: [x]",     "else}\nspec:\n  hosts: [a.shop.svc.cluster.local]",                  2},
-        {"shop}\nspec:\n  gateways: [gw]\n  hosts: [a]",    "shop}\nspec:\n  hosts: [a]",                                         0},
-        {"shop}\nspec:\n  hosts: [a, b]",                   "shop}\nspec:\n  hosts: [c]",                                         0},
+        {"shop}\nspec:\n  hosts: [a]", "shop}\nspec:\n  hosts: [a.shop.svc.cluster.local]", 2},
+        {"shop}\nspec:\n  hosts: [a]", "else}\nspec:\n  hosts: [a]", 0},
+        {"shop}\nspec:\n  hosts: [a]\n  exportTo: ['.']", "else}\nspec:\n  hosts: [" A_FULL "]\n  exportTo: ['.']", 0},
+        {"shop}\nspec:\n  hosts: [a]\n  exportTo: ['.']", "else}\nspec:\n  hosts: [" A_FULL "]\n  exportTo: [shop]", 2},
+        {"shop}\nspec:\n  hosts: [a]\n  exportTo: [x, y]", "else}\nspec:\n  hosts: [" A_FULL "]\n  exportTo: [y, z]", 2},
+        {"shop}\nspec:\n  hosts: [a]\n  exportTo: [x]", "else}\nspec:\n  hosts: [a.shop.svc.cluster.local]", 2},
+        {"shop}\nspec:\n  gateways: [gw]\n  hosts: [a]", "shop}\nspec:\n  hosts: [a]", 0},
+        {"shop}\nspec:\n  hosts: [a, b]", "shop}\nspec:\n  hosts: [c]", 0},
     };
-    static const char one[] = "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: %s, namespace: %s\n"
+    static const char one[] = "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\n"
+                              "metadata: {name: %s, namespace: %s\n"
                               "  http: [{directResponse: {status: 200}}]\n";
     struct arena a;
 
@@ -314,8 +320,9 @@ TEST(what_is_right_and_surely_not_meant_is_warned_about)
                     "{host: a}}]\n"), 9, "this match has no effect: line 9 takes all");
     check_warned(WE("  network: n\n"), 7, "through the gateway of its network");
     check_warned(SE("  hosts: [a.b]\n  resolution: NONE\n"), 7, "it names none");
-    check_warned(SE("  hosts: [a.b, c.d]\n  resolution: STATIC\n  addresses: [10.0.0.1]\n  ports:\n  - {number: 80, name: a, protocol: "
-                    "HTTP}\n  - {number: 443, name: b, protocol: TLS}\n"), 12, "port 443 does not tell the hosts apart");
+    check_warned(SE("  hosts: [a.b, c.d]\n  resolution: STATIC\n  addresses: [10.0.0.1]\n  ports:\n"
+                    "  - {number: 80, name: a, protocol: HTTP}\n  - {number: 443, name: b, protocol: TLS}\n"),
+                 12, "port 443 does not tell the hosts apart");
     check_warned(PA("  selector: {}\n"), 7, "an empty selector takes every workload of the namespace");
     check_warned(VS(HTTP_TO_A "  gateways: [edge.shop.svc.cluster.local]\n"), 11,
                  "the gateway \"edge.shop.svc.cluster.local\" is written like a host: write namespace/name");
