@@ -268,6 +268,20 @@ static bool are_seen_together(const struct object *x, const struct object *y)
     return false;
 }
 
+/* A short name is meant to be a service of this namespace. */
+static void check_short_hosts(struct world *w, const struct check *c, const struct virtual_service *vs)
+{
+    for (size_t i = 0; w->scope && is_for_mesh(vs) && i < vs->hosts_count; i++) {
+        struct str host = vs->hosts[i], fqdn = model_fqdn(&w->scratch, host, c->m->ns, w->domain);
+
+        if (str_has(host, '.') || str_has(host, '*') || knows_host(w, fqdn, c->m->ns))
+            continue;
+        WARN(c, check_element(vs->node, "hosts", i),
+             "no service is known as %.*s: the rules have no effect until there is one", STR_ARG(fqdn))
+            ->hint = name_hint(w, c->f, host, c->m->ns);
+    }
+}
+
 static void check_twin_hosts(struct world *w, const struct check *c, const struct object *o)
 {
     const struct virtual_service *vs = o->spec;
@@ -346,6 +360,7 @@ void validate_set(const struct object_list *all, const struct validate_scope *sc
 
         if (c.m->kind->id == KIND_VIRTUAL_SERVICE) {
             check_references(&w, &c, about->items[i]->spec);
+            check_short_hosts(&w, &c, about->items[i]->spec);
             check_twin_hosts(&w, &c, about->items[i]);
         } else if (c.m->kind->id == KIND_DESTINATION_RULE) {
             check_policy_host(&w, &c, about->items[i]->spec);

@@ -23,10 +23,10 @@ struct validate_scope {
         *changed; /* findings are made about these objects only; NULL: about all */
 };
 
-/* Subsets that no DestinationRule declares and Gateways that are not there are errors; a
- * host of a destination or DestinationRule that nobody declares is a warning, and so are two VirtualServices
- * of one host where callers can obey only one, and a ServiceEntry that an older one of
- * its namespace, or a service that the mesh runs, leaves no part in a host. */
+/* Errors: subsets that no DestinationRule declares, and Gateways that are not there. Warnings: the host of a
+ * destination or DestinationRule, or a short one of a VirtualService, that nobody declares; two VirtualServices of one
+ * host of which callers can obey only one; a ServiceEntry that an older one of its namespace, or a service that the
+ * mesh runs, leaves no part in a host. */
 void validate_set(const struct object_list *all, const struct validate_scope *scope,
                   struct findings *f);
 
