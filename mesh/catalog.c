@@ -216,6 +216,20 @@ static struct service *service_of_document(struct build *b, const struct object 
     return service_for(b, o->meta.ns, o->meta.name, fqdn);
 }
 
+/* "a, b" of the annotation, as "a b". */
+static struct str exports_of(struct arena *a, const struct object *o)
+{
+    struct str rest = labels_get(&o->meta.annotations, STR(EXPORT_TO_ANNOTATION)), item, out;
+    struct buf b;
+
+    buf_init(&b, LIMIT_API_BODY_BYTES);
+    while (str_next(&rest, ',', &item))
+        buf_printf(&b, "%s%.*s", b.n ? " " : "", STR_ARG(str_trim(item)));
+    out = arena_str(a, buf_str(&b));
+    buf_done(&b);
+    return out;
+}
+
 static void service_ports(struct build *b, const struct object *o)
 {
     const struct service_document *d = o->spec;
@@ -223,6 +237,7 @@ static void service_ports(struct build *b, const struct object *o)
     struct service *s = service_of_document(b, o);
     struct addr ip;
 
+    s->export_to = exports_of(a, o);
     for (size_t i = 0; i < d->ports_count; i++) {
         const struct service_document_port *p = &d->ports[i];
 

@@ -8,6 +8,7 @@
 #include "mesh/decode_parts.h"
 #include "mesh/ini_doc.h"
 #include "mesh/ini_shape.h"
+#include "mesh/kinds/service.h"
 #include "mesh/validate.h"
 
 #define GATEWAY_API "gateway.networking.k8s.io/"
@@ -92,6 +93,20 @@ static const struct kind *decode_kind(const struct decoder *d, const struct node
     return k;
 }
 
+/* A Service has no exportTo in its spec, so Istio reads it here: namespaces by comma. */
+static void check_export_annotation(const struct decoder *d, const struct node *n)
+{
+    struct str rest = n->kind == NODE_STRING ? n->text : STR_NONE, item;
+    struct err err;
+
+    if (d->m->kind->id != KIND_SERVICE)
+        decode_point_at_key(decode_fail(d, n, FIND_VALUE, "annotation " EXPORT_TO_ANNOTATION " is for Service only"), n);
+    while (str_next(&rest, ',', &item)) {
+        if (common_check_export_to(str_trim(item), &err))
+            decode_fail_check(d, n, &err);
+    }
+}
+
 static void check_annotation(const struct decoder *d, const struct node *n)
 {
     if (str_starts(n->key, STR("internal.istio.io/")))
@@ -104,8 +119,9 @@ static void check_annotation(const struct decoder *d, const struct node *n)
             decode_fail(d, n, FIND_VALUE,
                         "annotation istio.io/dry-run is for AuthorizationPolicy only"),
             n);
-    else if (str_eq(n->key, STR("proxy.istio.io/config")) ||
-             str_eq(n->key, STR("networking.istio.io/exportTo")))
+    else if (str_eq(n->key, STR(EXPORT_TO_ANNOTATION)))
+        check_export_annotation(d, n);
+    else if (str_eq(n->key, STR("proxy.istio.io/config")))
         decode_point_at_key(decode_fail(d, n, FIND_NOT_YET, "annotation %.*s is not supported yet",
                                         STR_ARG(n->key)),
                             n);

@@ -32,5 +32,8 @@ struct service_document {
     enum service_type type;
 };
 
+/* Who sees the service: namespaces by comma, as exportTo of other kinds. */
+#define EXPORT_TO_ANNOTATION "networking.istio.io/exportTo"
+
 extern const struct schema service_document_schema;
 void service_document_validate(const struct check *c, const void *spec);

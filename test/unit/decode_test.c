@@ -441,3 +441,14 @@ TEST(a_name_is_limited_as_a_whole_not_by_label)
         docs_done(&d);
     }
 }
+
+TEST(the_annotation_that_exports_a_service_is_held_to_namespaces)
+{
+    CHECK_TAKEN("apiVersion: v1\nkind: Service\nmetadata: {name: a, annotations: {networking.istio.io/exportTo: '., b'}}\n"
+                "spec: {ports: [{port: 80}]}\n");
+    CHECK_REFUSED("apiVersion: v1\nkind: Service\nmetadata: {name: a, annotations: {networking.istio.io/exportTo: 'A b'}}\n"
+                  "spec: {ports: [{port: 80}]}\n",
+                  FIND_VALUE, 3, "\"A b\" is neither");
+    CHECK_REFUSED("apiVersion: v1\nkind: Namespace\nmetadata: {name: a, annotations: {networking.istio.io/exportTo: '.'}}\n",
+                  FIND_VALUE, 3, "is for Service only");
+}

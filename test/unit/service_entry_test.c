@@ -157,6 +157,19 @@ TEST(a_service_document_goes_before_an_older_entry)
     world_done(&w);
 }
 
+TEST(a_service_document_says_in_an_annotation_who_sees_it)
+{
+    struct world w;
+
+    world_init(&w, "apiVersion: v1\nkind: Service\nmetadata: {name: reviews, namespace: shop, annotations: "
+                   "{networking.istio.io/exportTo: '., test'}}\nspec: {ports: [{port: 80}]}\n");
+    registered(&w, "shop", "reviews", "10.0.0.1", 80, 9080, "app=reviews");
+    seen(&w);
+    CHECK_STR(service(&w, REVIEWS)->export_to, ". test");
+    CHECK(!sees_service(&w, REVIEWS)); /* from default */
+    world_done(&w);
+}
+
 /* ---- what travels to an agent ---- */
 
 TEST(a_service_is_sent_to_every_namespace_of_a_list_however_long)
