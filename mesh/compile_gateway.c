@@ -384,6 +384,42 @@ static void open_chain(struct build *b, const struct local_service *s, const str
     snapshot_add_listener(b->out, l);
 }
 
+/* A host of the server that an older one has, or empty; if it is empty, its hosts are taken. */
+static struct str taken_host(struct build *b, struct map *taken, const struct gate_server *g)
+{
+    struct str *names = ARENA_ARRAY(&b->tmp, g->server->hosts_count + 1, struct str);
+
+    for (size_t i = 0; i < g->server->hosts_count; i++) {
+        struct str dns = g->server->hosts[i], ns;
+
+        (void)str_cut(&dns, '/', &ns); /* most have none */
+        names[i] = compile_lower(&b->tmp, dns);
+        if (map_get(taken, names[i]))
+            return names[i];
+    }
+    for (size_t i = 0; i < g->server->hosts_count; i++)
+        map_put(taken, names[i], b);
+    return STR_NONE;
+}
+
+/* One name, one server: a client could not tell two apart. */
+static void open_chains(struct build *b, const struct local_service *s, const struct gate *gate)
+{
+    struct map taken;
+
+    map_init(&taken);
+    for (size_t i = 0; i < gate->count; i++) {
+        struct str host = taken_host(b, &taken, &gate->servers[i]);
+
+        if (host.n)
+            gate_conflict(b, &gate->servers[i],
+                          arena_printf(&b->tmp, "an older server has the host %.*s on this port", STR_ARG(host)).p);
+        else
+            open_chain(b, s, gate, &gate->servers[i]);
+    }
+    map_done(&taken);
+}
+
 static void open_gate(struct build *b, const struct local_service *s, struct gate *gate)
 {
     struct place p = place_of(b, s, gate);
@@ -405,8 +441,7 @@ static void open_gate(struct build *b, const struct local_service *s, struct gat
         break;
     case GATE_TLS:
         l->reads_sni = true;
-        for (size_t i = 0; i < gate->count; i++)
-            open_chain(b, s, gate, &gate->servers[i]);
+        open_chains(b, s, gate);
         break;
     }
     snapshot_add_listener(b->out, l);

@@ -208,7 +208,7 @@ static const struct route_table *gate(struct world *w, const char *hosts)
 {
     world_local(w, "default", "edge", 0, "", "gw=edge");
     apply(w, "Gateway", "gw",
-          arena_printf(&w->arena, "{selector: {gw: edge}, servers: [{port: {number: 80, name: h, protocol: HTTP}, hosts: [%s]}]}",
+          arena_printf(&w->arena, "{selector: {gw: edge}, servers: [{port: {number: 80, name: h, protocol: HTTP}, %s}]}",
                        hosts)
               .p);
     world_compile(w);
@@ -221,15 +221,28 @@ TEST(a_gateway_serves_the_hosts_that_server_and_rule_share)
     struct world w;
 
     start(&w);
-    CHECK_TEXT(decide(&w, gate(&w, "'*'"), "GET foo.bar /"), "404"); /* D01 */
+    CHECK_TEXT(decide(&w, gate(&w, "hosts: ['*']"), "GET foo.bar /"), "404"); /* D01 */
     world_done(&w);
     start(&w);
     apply(&w, "VirtualService", "v", "{hosts: ['*.example.com'], gateways: [gw], http: [{" V1 "}]}");
-    t = gate(&w, "'*.example.com'");
+    t = gate(&w, "hosts: ['*.example.com']");
     CHECK_TEXT(decide(&w, t, "GET foo.example.com /"), "v1"); /* D05 */
     CHECK_TEXT(decide(&w, t, "GET foo.example.com:80 /"), "v1");
     CHECK_TEXT(decide(&w, t, "GET foo.example.com:12345 /"), "v1");
     CHECK_TEXT(decide(&w, t, "GET example.com /"), "404");
+    world_done(&w);
+}
+
+TEST(a_server_may_send_all_plain_text_to_https_also_without_rules)
+{
+    struct world w;
+    const struct route_table *t;
+
+    start(&w); /* D03 */
+    apply(&w, "VirtualService", "v", "{hosts: [x.com], gateways: [gw], http: [{" V1 "}]}");
+    t = gate(&w, "hosts: ['*'], tls: {httpsRedirect: true}");
+    CHECK_TEXT(decide(&w, t, "GET x.com /"), "301");
+    CHECK_TEXT(decide(&w, t, "GET foo.bar /a"), "301");
     world_done(&w);
 }
 
@@ -242,7 +255,7 @@ TEST(rules_of_one_gateway_host_are_joined_and_what_takes_all_goes_last)
     apply(&w, "VirtualService", "a-old", "{hosts: [x.com], gateways: [gw], http: [{match: [{uri: {prefix: /a}}], " V1 "}, {"
                                          "directResponse: {status: 418}}]}");
     apply(&w, "VirtualService", "b-young", "{hosts: [x.com], gateways: [gw], http: [{match: [{uri: {prefix: /b}}], " V2 "}]}");
-    t = gate(&w, "'*'");
+    t = gate(&w, "hosts: ['*']");
     CHECK_TEXT(decide(&w, t, "GET x.com /a"), "v1");
     CHECK_TEXT(decide(&w, t, "GET x.com /b"), "v2");
     CHECK_TEXT(decide(&w, t, "GET x.com /c"), "418");

@@ -82,7 +82,10 @@ TEST(the_older_gateway_has_a_name_that_two_want)
     world_compile(&w);
     CHECK_STR(chain(&w, "any.test")->name, "https.443.p.early.default");
     CHECK_STR(chain(&w, "")->name, "https.443.p.early.default");
-    CHECK_INT(w.f.warnings, 1); /* plain text on a port of TLS */
+    CHECK_INT(w.f.warnings, 2); /* plain text on a port of TLS, and the name that is taken */
+    CHECK_STR(w.f.first->object, "Gateway default/plain");
+    CHECK_STR(w.f.last->object, "Gateway default/late");
+    CHECK_STR(w.f.last->detail, "the server on port 443 is left out: an older server has the host * on this port");
     world_done(&w);
 }
 

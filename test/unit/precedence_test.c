@@ -3,8 +3,6 @@
  * otherwise: service b in default on 10.1.0.1:80 HTTP, one workload, and a caller in default. */
 #include "test/unit/compile_world.h"
 
-#include "mesh/kinds/gateway.h"
-
 #define B      "10.1.0.1:80"
 #define B_HOST "b.default.svc.cluster.local"
 
@@ -446,8 +444,7 @@ TEST(a_server_whose_protocol_does_not_fit_an_older_ones_port_is_left_out_and_tol
     struct world w;
 
     start_edge(&w);
-    document(&w, GATEWAY, "default", "young", "02", SERVER("{number: 80, name: tcp, protocol: HTTP}"));
-    ((struct gateway *)w.c.objects[0]->spec)->servers[0].port.protocol = STR("TCP");
+    document(&w, GATEWAY, "default", "young", "02", SERVER("{number: 80, name: tcp, protocol: TCP}"));
     document(&w, GATEWAY, "default", "old", "01", SERVER("{number: 80, name: http, protocol: HTTP}"));
     document(&w, VIRTUAL, "default", "v", "01", "{hosts: ['*'], gateways: [young, old], " TO("v1") "}");
     world_compile(&w);
