@@ -332,8 +332,8 @@ static size_t op_room(const struct stream *s)
     const struct http1 *c = CONTAINER(s->codec, struct http1, codec);
     size_t pending = io_pending(&c->codec.io);
 
-    if (c->out_framing == HTTP_BODY_TUNNEL && c->parse != P_TUNNEL)
-        return 0; /* not before the 101 */
+    if (c->out_framing == HTTP_BODY_TUNNEL && !c->codec.is_server && !s->in_has_head)
+        return 0; /* not before the 101; but still when the peer has ended its way */
     return pending < LIMIT_STREAM_HIGH ? LIMIT_STREAM_HIGH - pending : 0;
 }
 

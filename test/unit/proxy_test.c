@@ -701,6 +701,33 @@ TEST(endpoints_with_and_without_an_agent_serve_side_by_side)
     origin_stop(&plain);
 }
 
+TEST(a_websocket_passes_two_proxies_and_flows_both_ways)
+{
+    static const char text[] = "GET /chat HTTP/1.1\r\nHost: svc.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                               "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    char got[16] = "";
+    struct mesh w;
+    struct message m;
+    int fd;
+
+    mesh_start(&w, 0, ORIGIN_UPGRADE, APP_HTTP, MTLS_STRICT);
+    fd = dial(w.client.outbound);
+    CHECK_INT(ask(fd, text, &m), 101);
+    CHECK(strcasestr(m.text, "\r\nupgrade: websocket"));
+    message_free(&m);
+    for (int i = 0; i < 3; i++) {
+        CHECK(put_all(fd, "frame", 5));
+        CHECK_INT(recv(fd, got, 5, MSG_WAITALL), 5);
+        CHECK(memcmp(got, "frame", 5) == 0);
+    }
+    CHECK_INT(atomic_load(&w.o.requests), 1);
+    shutdown(fd, SHUT_WR); /* each way ends by itself */
+    CHECK_INT(recv(fd, got, sizeof(got), MSG_WAITALL), 3);
+    CHECK(memcmp(got, "bye", 3) == 0);
+    close(fd);
+    mesh_stop(&w);
+}
+
 TEST(tcp_rides_mutual_tls_with_its_half_close)
 {
     struct mesh w;

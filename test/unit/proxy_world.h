@@ -182,12 +182,12 @@ static bool read_message(struct reader *r, struct message *m, bool is_response)
         message_free(m);
         return read_message(r, m, is_response);
     }
-    return read_body(r, m, is_response && m->status != 204 && m->status != 304);
+    return read_body(r, m, is_response && m->status != 101 && m->status != 204 && m->status != 304);
 }
 
 /* ---- origins ---- */
 
-enum origin_mode { ORIGIN_HTTP, ORIGIN_ECHO, ORIGIN_BANNER, ORIGIN_EARLY };
+enum origin_mode { ORIGIN_HTTP, ORIGIN_ECHO, ORIGIN_BANNER, ORIGIN_EARLY, ORIGIN_UPGRADE };
 
 struct origin {
     char name[16];
@@ -322,6 +322,25 @@ static void serve_tcp(struct origin *o, int fd)
         put_all(fd, "bye", 3); /* after the client's half-close */
 }
 
+/* Takes the first request for one to speak WebSocket, and then echoes what comes. */
+static void serve_upgrade(struct origin *o, int fd)
+{
+    struct reader r = {.fd = fd};
+    struct message m;
+
+    if (read_message(&r, &m, false) && strcasestr(m.text, "\r\nupgrade: websocket")) {
+        static const char answer_101[] =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+
+        atomic_fetch_add(&o->requests, 1);
+        put_all(fd, answer_101, sizeof(answer_101) - 1);
+        put_all(fd, r.p + r.at, r.n - r.at); /* came with the head */
+        serve_tcp(o, fd);
+    }
+    message_free(&m);
+    free(r.p);
+}
+
 static void *origin_serve(void *arg)
 {
     struct origin_conn *c = arg;
@@ -331,6 +350,8 @@ static void *origin_serve(void *arg)
 
     if (o->mode == ORIGIN_EARLY)
         serve_early(o, c->fd);
+    else if (o->mode == ORIGIN_UPGRADE)
+        serve_upgrade(o, c->fd);
     else if (o->mode != ORIGIN_HTTP)
         serve_tcp(o, c->fd);
     while (o->mode == ORIGIN_HTTP && read_message(&r, &m, false)) {
