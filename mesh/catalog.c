@@ -14,6 +14,7 @@
 #include "mesh/kinds/destination_rule.h"
 #include "mesh/kinds/gateway.h"
 #include "mesh/kinds/kinds.h"
+#include "mesh/kinds/mesh_config.h"
 #include "mesh/kinds/peer_authentication.h"
 #include "mesh/kinds/service.h"
 #include "mesh/kinds/service_entry.h"
@@ -28,6 +29,7 @@ struct build {
     size_t service_cap, workload_cap;
     struct service **services; /* grows; copied to the arena at the end */
     struct workload **workloads;
+    struct str default_export_to; /* of services */
     struct map first_entries; /* service key -> the oldest ServiceEntry of it, a struct object * */
 };
 
@@ -69,6 +71,7 @@ static struct service *service_for(struct build *b, struct str ns, struct str na
     s->ns = arena_str(a, ns);
     s->name = arena_str(a, name);
     s->fqdn = arena_str(a, fqdn);
+    s->export_to = b->default_export_to;
     if (b->c->service_count == b->service_cap) {
         b->service_cap = b->service_cap ? b->service_cap * 2 : 64;
         b->services = mem_realloc(b->services, b->service_cap * sizeof(struct service *));
@@ -237,7 +240,8 @@ static void service_ports(struct build *b, const struct object *o)
     struct service *s = service_of_document(b, o);
     struct addr ip;
 
-    s->export_to = exports_of(a, o);
+    if (labels_get(&o->meta.annotations, STR(EXPORT_TO_ANNOTATION)).n)
+        s->export_to = exports_of(a, o);
     for (size_t i = 0; i < d->ports_count; i++) {
         const struct service_document_port *p = &d->ports[i];
 
@@ -339,7 +343,8 @@ static void describe(struct build *b, struct service *s, const struct object *o)
     s->is_external = e->location == LOCATION_MESH_EXTERNAL;
     s->is_original_dst = e->resolution == RESOLUTION_NONE;
     s->sans = join(a, e->subject_alt_names, e->subject_alt_names_count);
-    s->export_to = join(a, e->export_to, e->export_to_count);
+    if (e->export_to_count)
+        s->export_to = join(a, e->export_to, e->export_to_count);
     s->since_s = since_s > 0 ? since_s : 1;
     s->addresses = ARENA_ARRAY(a, e->addresses_count + 1, struct addr);
     for (size_t i = 0; i < e->addresses_count; i++) {
@@ -499,6 +504,7 @@ void catalog_build(const struct catalog_input *in, struct catalog *c)
 {
     struct build b = {.in = in, .c = c};
     struct arena *a = &c->arena;
+    const struct mesh_config *mesh;
 
     c->revision = in->revision;
     c->epoch = arena_str(a, in->epoch);
@@ -510,6 +516,9 @@ void catalog_build(const struct catalog_input *in, struct catalog *c)
         c->objects[c->object_count++] = in->objects[i];
     qsort(c->objects, c->object_count, sizeof(struct object *), older_first);
     map_init(&b.first_entries);
+    mesh = mesh_config_find(c->objects, c->object_count, c->root_namespace);
+    if (mesh)
+        b.default_export_to = join(a, mesh->service_export_to, mesh->service_export_to_count);
     registered_ports(&b);
     for (size_t i = 0; i < c->object_count; i++) {
         if (c->objects[i]->meta.kind->id == KIND_SERVICE)
@@ -605,6 +614,7 @@ int catalog_mtls_mode(struct object *const *objects, size_t count, struct str ro
 
 struct viewing {
     const struct catalog *all;
+    const struct mesh_config *mesh; /* or NULL */
     const struct viewer *v;
     struct resources *out;
     struct map wanted; /* service keys whose rules and endpoints go along */
@@ -612,13 +622,13 @@ struct viewing {
     struct buf text;
 };
 
-/* Does an exportTo list ("*" if empty) let these namespaces see it? */
-static bool exported(const struct viewing *x, const struct str *list, size_t count, struct str own)
+/* Is the document exported to one of the viewer's namespaces? */
+static bool exported(const struct viewing *x, const struct object *o)
 {
-    if (count == 0)
-        return true;
-    for (size_t i = 0; i < count; i++) {
-        struct str want = str_eq(list[i], STR(".")) ? own : list[i];
+    struct exports e = mesh_exports(x->mesh, o);
+
+    for (size_t i = 0; i < e.count; i++) {
+        struct str want = str_eq(e.to[i], STR(".")) ? o->meta.ns : e.to[i];
 
         if (str_eq(want, STR("*")) || str_eq(want, x->v->ns))
             return true;
@@ -627,7 +637,7 @@ static bool exported(const struct viewing *x, const struct str *list, size_t cou
                 return true;
         }
     }
-    return false;
+    return e.count == 0;
 }
 
 static bool service_visible(const struct viewing *x, const struct service *s)
@@ -764,10 +774,7 @@ static void put_destination_rules(struct viewing *x, struct str fqdn)
     const struct object *o;
 
     while ((o = next_rule(&c))) {
-        const struct destination_rule *dr = o->spec;
-
-        if (o->meta.kind->id == KIND_DESTINATION_RULE &&
-            exported(x, dr->export_to, dr->export_to_count, o->meta.ns))
+        if (o->meta.kind->id == KIND_DESTINATION_RULE && exported(x, o))
             put_object(x, o);
     }
 }
@@ -781,10 +788,7 @@ static void put_service_rules(struct viewing *x, const struct service *s)
     put_endpoints(x, s);
     put_destination_rules(x, s->fqdn);
     while ((o = next_rule(&c))) {
-        const struct virtual_service *vs = o->spec;
-
-        if (o->meta.kind->id != KIND_VIRTUAL_SERVICE ||
-            !exported(x, vs->export_to, vs->export_to_count, o->meta.ns))
+        if (o->meta.kind->id != KIND_VIRTUAL_SERVICE || !exported(x, o))
             continue;
         put_object(x, o);
         want_destinations(x, o);
@@ -870,10 +874,8 @@ static void put_gateways(struct viewing *x, const struct local_service *svc)
         put_credentials(x, gw->spec, svc->ns);
         for (size_t k = 0; k < x->all->object_count; k++) {
             const struct object *o = x->all->objects[k];
-            const struct virtual_service *vs = o->spec;
 
-            if (o->meta.kind->id != KIND_VIRTUAL_SERVICE || !bound_to(x, o, name) ||
-                !exported(x, vs->export_to, vs->export_to_count, o->meta.ns))
+            if (o->meta.kind->id != KIND_VIRTUAL_SERVICE || !bound_to(x, o, name) || !exported(x, o))
                 continue;
             put_object(x, o);
             want_destinations(x, o);
@@ -944,6 +946,8 @@ static void put_services(struct viewing *x)
 void catalog_view(const struct catalog *all, const struct viewer *v, struct resources *out)
 {
     struct viewing x = {.all = all, .v = v, .out = out};
+
+    x.mesh = mesh_config_find(all->objects, all->object_count, all->root_namespace);
     const struct map_entry *e;
 
     arena_init(&x.arena);

@@ -160,14 +160,16 @@ bool compile_has_export(const struct str *list, size_t count, struct str want)
 }
 
 /* Group of visibility for namespace `ns`, -1 if the rule is not exported there. */
-int compile_visibility(const struct str *to, size_t count, struct str own, struct str ns)
+int compile_visibility(const struct build *b, const struct object *o, struct str ns)
 {
-    if (count == 0 || compile_has_export(to, count, STR("*")))
+    struct exports e = mesh_exports(b->mesh, o);
+    bool names_it = compile_has_export(e.to, e.count, ns);
+
+    if (e.count == 0 || compile_has_export(e.to, e.count, STR("*")))
         return 2;
-    if (str_eq(own, ns) &&
-        (compile_has_export(to, count, STR(".")) || compile_has_export(to, count, ns)))
-        return count == 1 ? 0 : 1;
-    return compile_has_export(to, count, ns) ? 1 : -1;
+    if (str_eq(o->meta.ns, ns) && (compile_has_export(e.to, e.count, STR(".")) || names_it))
+        return e.count == 1 ? 0 : 1;
+    return names_it ? 1 : -1;
 }
 
 /* The oldest first; what the mesh runs itself is older than every ServiceEntry. */
@@ -277,7 +279,7 @@ static void add_virtual_service(struct build *b, const struct object *o)
 
     r->object = o;
     r->spec = o->spec;
-    r->group = compile_visibility(r->spec->export_to, r->spec->export_to_count, o->meta.ns, b->ns);
+    r->group = compile_visibility(b, o, b->ns);
     r->hosts = ARENA_ARRAY(&b->tmp, r->spec->hosts_count + 1, struct str);
     for (size_t k = 0; k < r->spec->hosts_count; k++)
         r->hosts[k] = model_fqdn(&b->tmp, r->spec->hosts[k], o->meta.ns, b->c->domain);
@@ -384,17 +386,6 @@ size_t compile_service_addresses(struct build *b, const struct service *s, struc
 
 /* ---- the whole ---- */
 
-static const struct mesh_config *find_mesh(const struct catalog *c)
-{
-    for (size_t i = 0; i < c->object_count; i++) {
-        const struct object *o = c->objects[i];
-
-        if (o->meta.kind->id == KIND_MESH_CONFIG && str_eq(o->meta.ns, c->root_namespace))
-            return o->spec;
-    }
-    return NULL;
-}
-
 static void build_init(struct build *b, const struct catalog *c, const struct self *self,
                        struct findings *f)
 {
@@ -407,7 +398,7 @@ static void build_init(struct build *b, const struct catalog *c, const struct se
     map_init(&b->policies_by_host);
     map_init(&b->tables);
     map_init(&b->listeners);
-    b->mesh = find_mesh(c);
+    b->mesh = mesh_config_find(c->objects, c->object_count, c->root_namespace);
     find_caller(b);
     find_services(b);
 }

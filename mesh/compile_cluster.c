@@ -36,8 +36,7 @@ struct shelf {
  * to it, as the others come last, for itself as for everybody. */
 static bool rule_usable(const struct build *b, const struct policy_rule *r, const struct shelf *at)
 {
-    const struct destination_rule *dr = r->spec;
-    int group = compile_visibility(dr->export_to, dr->export_to_count, r->object->meta.ns, at->caller);
+    int group = compile_visibility(b, r->object, at->caller);
 
     if (!str_eq(r->object->meta.ns, at->ns))
         return false;
@@ -76,17 +75,17 @@ static struct str best_policy_host(struct build *b, struct str fqdn, const struc
     return any_usable(b, STR("*"), at) ? STR("*") : STR_NONE;
 }
 
-/* Is what `a` exports to within what `b` exports to? */
-static bool exports_within(const struct policy_rule *a, const struct policy_rule *b)
+/* Is what the one exports to within what the other exports to? */
+static bool exports_within(const struct build *b, const struct policy_rule *inner, const struct policy_rule *outer)
 {
-    const struct destination_rule *x = a->spec, *y = b->spec;
+    struct exports x = mesh_exports(b->mesh, inner->object), y = mesh_exports(b->mesh, outer->object);
 
-    if (y->export_to_count == 0 || compile_has_export(y->export_to, y->export_to_count, STR("*")))
+    if (y.count == 0 || compile_has_export(y.to, y.count, STR("*")))
         return true;
-    if (x->export_to_count == 0)
+    if (x.count == 0)
         return false;
-    for (size_t i = 0; i < x->export_to_count; i++) {
-        if (!compile_has_export(y->export_to, y->export_to_count, x->export_to[i]))
+    for (size_t i = 0; i < x.count; i++) {
+        if (!compile_has_export(y.to, y.count, x.to[i]))
             return false;
     }
     return true;
@@ -115,7 +114,7 @@ static void merge_policies(struct build *b, struct str host, const struct shelf 
         room_for += r->spec->subsets_count;
     out->subsets = ARENA_ARRAY(&b->tmp, room_for + 1, const struct subset *);
     for (const struct policy_rule *r = map_get(&b->policies_by_host, host); r; r = r->next) {
-        if (!rule_usable(b, r, at) || (first && !exports_within(first, r)))
+        if (!rule_usable(b, r, at) || (first && !exports_within(b, first, r)))
             continue;
         if (!first)
             first = r;

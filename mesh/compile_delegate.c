@@ -257,7 +257,7 @@ static const struct object *find_delegate(const struct build *b, const struct ob
 
         if (o->meta.kind->id == KIND_VIRTUAL_SERVICE && str_eq(o->meta.ns, ns) &&
             str_eq(o->meta.name, d->name) && vs->hosts_count == 0)
-            return compile_visibility(vs->export_to, vs->export_to_count, ns, root->meta.ns) >= 0
+            return compile_visibility(b, o, root->meta.ns) >= 0
                        ? o
                        : NULL;
     }

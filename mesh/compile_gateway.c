@@ -183,8 +183,7 @@ static const struct rules **rules_by_age(struct build *b, struct str ns, size_t 
     for (size_t i = 0; i < b->rules_count; i++) {
         const struct rules *r = &b->rules[i];
 
-        if (compile_visibility(r->spec->export_to, r->spec->export_to_count, r->object->meta.ns,
-                               ns) >= 0)
+        if (compile_visibility(b, r->object, ns) >= 0)
             list[n++] = r;
     }
     qsort(list, n, sizeof(struct rules *), compare_rules_by_age);

@@ -111,7 +111,7 @@ void compile_who_is(struct arena *a, const struct labels *l, struct str workload
 
 /* Documents: lists of namespaces, age, and which VirtualService serves a host. */
 bool compile_has_export(const struct str *list, size_t count, struct str want);
-int compile_visibility(const struct str *to, size_t count, struct str own, struct str ns);
+int compile_visibility(const struct build *b, const struct object *o, struct str ns);
 const struct rules *compile_rules_for(const struct build *b, struct str fqdn);
 
 /* Called once per name, before compile_each_form returns. */

@@ -1,7 +1,9 @@
 #include "mesh/kinds/mesh_config.h"
 
 #include "mesh/kinds/check.h"
+#include "mesh/kinds/destination_rule.h"
 #include "mesh/kinds/kinds.h"
+#include "mesh/kinds/service_entry.h"
 
 #define AT_INIT "it is a setting of the server, said at `weft server init`"
 
@@ -120,7 +122,7 @@ static SCHEMA(proxy_schema, "ProxyConfig", proxy_defaults, proxy_fields);
 #define EXPORT_ROW(text, m, what)                                                                  \
     {                                                                                              \
         (text), FIELD_STRINGS, SCHEMA_LIST(mesh_config, m), .check = common_check_export_to,       \
-            SCHEMA_NOT_YET, .meaning = "Namespaces that see " what " without exportTo; all when not given."        \
+            .meaning = "Namespaces that see " what " without exportTo; all when not given."                        \
     }
 
 static const struct field mesh_config_fields[] = {
@@ -130,7 +132,7 @@ static const struct field mesh_config_fields[] = {
      .meaning = "Namespace whose policies are for the whole mesh."},
     {"trustDomainAliases", FIELD_STRINGS, SCHEMA_LIST(mesh_config, trust_domain_aliases),
      .check = common_check_word, SCHEMA_NOT_YET, .meaning = "Other trust domains that count as this one."},
-    EXPORT_ROW("defaultServiceExportTo", service_export_to, "a ServiceEntry"),
+    EXPORT_ROW("defaultServiceExportTo", service_export_to, "a service or ServiceEntry"),
     EXPORT_ROW("defaultVirtualServiceExportTo", virtual_service_export_to, "a VirtualService"),
     EXPORT_ROW("defaultDestinationRuleExportTo", destination_rule_export_to, "a DestinationRule"),
     {"outboundTrafficPolicy", FIELD_MESSAGE, SCHEMA_AT(mesh_config, outbound_policy),
@@ -200,5 +202,50 @@ void mesh_config_validate(const struct check *c, const void *spec)
                 break;
             }
         }
+    }
+}
+
+/* ---- what it says for documents that say nothing ---- */
+
+const struct mesh_config *mesh_config_find(struct object *const *objects, size_t count, struct str root_namespace)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (objects[i]->meta.kind->id == KIND_MESH_CONFIG && str_eq(objects[i]->meta.ns, root_namespace))
+            return objects[i]->spec;
+    }
+    return NULL;
+}
+
+static struct exports own_exports(const struct object *o)
+{
+    const struct virtual_service *vs = o->spec;
+    const struct destination_rule *dr = o->spec;
+    const struct service_entry *se = o->spec;
+
+    switch (o->meta.kind->id) {
+    case KIND_VIRTUAL_SERVICE:
+        return (struct exports){vs->export_to, vs->export_to_count};
+    case KIND_DESTINATION_RULE:
+        return (struct exports){dr->export_to, dr->export_to_count};
+    case KIND_SERVICE_ENTRY:
+        return (struct exports){se->export_to, se->export_to_count};
+    default:
+        return (struct exports){NULL, 0};
+    }
+}
+
+struct exports mesh_exports(const struct mesh_config *m, const struct object *o)
+{
+    struct exports own = own_exports(o);
+
+    if (own.count || !m)
+        return own;
+    switch (o->meta.kind->id) {
+    case KIND_VIRTUAL_SERVICE:
+        return (struct exports){m->virtual_service_export_to, m->virtual_service_export_to_count};
+    case KIND_DESTINATION_RULE:
+        return (struct exports){m->destination_rule_export_to, m->destination_rule_export_to_count};
+    default:
+        return (struct exports){m->service_export_to, m->service_export_to_count};
     }
 }

@@ -149,5 +149,18 @@ struct mesh_config {
     struct proxy_defaults *proxy;
 };
 
+/* The one that counts, or NULL. */
+const struct mesh_config *mesh_config_find(struct object *const *objects, size_t count, struct str root_namespace);
+
+/* Namespaces that a document is exported to; none: all. */
+struct exports {
+    const struct str *to;
+    size_t count;
+};
+
+/* exportTo of a VirtualService, DestinationRule or ServiceEntry, the mesh's default where it has none; of other
+ * objects that default of services. `m` may be NULL. */
+struct exports mesh_exports(const struct mesh_config *m, const struct object *o);
+
 extern const struct schema mesh_config_schema;
 void mesh_config_validate(const struct check *c, const void *spec);

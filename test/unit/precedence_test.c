@@ -233,6 +233,26 @@ TEST(of_one_host_in_several_namespaces_the_callers_own_then_the_oldest_visible_i
     world_done(&w);
 }
 
+/* The mesh says for those that say nothing. */
+TEST(rules_without_an_export_have_that_of_the_mesh)
+{
+    struct world w;
+
+    start(&w);
+    document(&w, VIRTUAL, "else", "v", "01", "{hosts: [" B_HOST "], " TO("silent") "}");
+    document(&w, VIRTUAL, "else", "w", "02", "{hosts: [" B_HOST "], exportTo: ['*'], " TO("public") "}");
+    document(&w, "DestinationRule", "default", "d", "01", "{host: b, subsets: [{name: silent}]}");
+    CHECK_TEXT(b_routes(&w), "80|silent|b.default");
+    world_apply(&w, "apiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\nmetadata: {name: default, namespace: istio-system}\n"
+                    "spec: {defaultVirtualServiceExportTo: ['.'], defaultDestinationRuleExportTo: ['.']}\n");
+    CHECK_TEXT(b_routes(&w), "80|public|b.default");
+    CHECK(world_cluster(&w, "80|silent|b.default") != NULL);
+    w.self.ns = STR("else");
+    CHECK_TEXT(b_routes(&w), "80|silent|b.default"); /* private to it now: before public ones */
+    CHECK(!world_cluster(&w, "80|silent|b.default"));
+    world_done(&w);
+}
+
 /* ---- DestinationRules ---- */
 
 static int balance(struct world *w)

@@ -170,6 +170,31 @@ TEST(a_service_document_says_in_an_annotation_who_sees_it)
     world_done(&w);
 }
 
+TEST(services_without_an_export_have_that_of_the_mesh)
+{
+    struct world w;
+
+    world_init(&w, "apiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\nmetadata: {name: default, namespace: istio-system}\n"
+                   "spec: {defaultServiceExportTo: ['.'], defaultVirtualServiceExportTo: ['.']}\n"
+                   API("a", "1", "", STATIC("80", "192.0.2.1"))
+                       API_OF("b", "test", "1", "", STATIC("80", "192.0.2.1") "  exportTo: ['*']\n")
+                           RULE("VirtualService", "silent", "shop",
+                                "{hosts: [ratings.shop.svc.cluster.local], http: [{directResponse: {status: 200}}]}")
+                               RULE("VirtualService", "public", "shop",
+                                    "{hosts: [ratings.shop.svc.cluster.local], exportTo: [\"*\"], http: [{directResponse: "
+                                    "{status: 200}}]}")
+                   "---\napiVersion: v1\nkind: Service\nmetadata: {name: ratings, namespace: shop, annotations: "
+                   "{networking.istio.io/exportTo: '*'}}\nspec: {ports: [{port: 80}]}\n");
+    registered(&w, "shop", "reviews", "10.0.0.1", 80, 9080, "app=reviews");
+    subscribe(&w, RATINGS);
+    CHECK_TEXT(seen(&w), "endpoints/" RATINGS " object/MeshConfig/istio-system/default object/VirtualService/shop/public");
+    CHECK(!sees_service(&w, KEY));
+    CHECK(!sees_service(&w, REVIEWS));
+    CHECK(sees_service(&w, RATINGS));
+    CHECK(sees_service(&w, "test/api.example.com"));
+    world_done(&w);
+}
+
 /* ---- what travels to an agent ---- */
 
 TEST(a_service_is_sent_to_every_namespace_of_a_list_however_long)
