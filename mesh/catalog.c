@@ -21,6 +21,7 @@
 #include "mesh/kinds/virtual_service.h"
 #include "mesh/kinds/workload_entry.h"
 #include "mesh/match.h"
+#include "mesh/scope.h"
 #include "mesh/snapshot.h"
 
 struct build {
@@ -617,6 +618,7 @@ struct viewing {
     const struct mesh_config *mesh; /* or NULL */
     const struct viewer *v;
     struct resources *out;
+    struct scope scope; /* of the calls of this host */
     struct map wanted; /* service keys whose rules and endpoints go along */
     struct arena arena;
     struct buf text;
@@ -664,15 +666,26 @@ static void put_object(struct viewing *x, const struct object *o)
         resources_put(x->out, key, buf_str(&x->text));
 }
 
-/* Add the visible services of that host name to the wanted ones. */
+static void put_service(struct viewing *x, const struct service *s)
+{
+    buf_clear(&x->text);
+    catalog_write_service(s, &x->text);
+    resources_put(x->out, arena_printf(&x->arena, "service/%.*s", STR_ARG(s->key)),
+                  buf_str(&x->text));
+}
+
+/* Add the services of that host name to the wanted ones: where rules send to is reached whether or
+ * not callers see it. */
 static void want_host(struct viewing *x, struct str host, struct str ns)
 {
     struct str fqdn = model_fqdn(&x->arena, host, ns, x->all->domain);
     const struct service *s = map_get(&x->all->services_by_fqdn, fqdn);
 
     for (; s; s = s->same_name) {
-        if (service_visible(x, s) && !map_get(&x->wanted, s->key))
-            map_put(&x->wanted, s->key, x->out);
+        if (!service_visible(x, s) || map_get(&x->wanted, s->key))
+            continue;
+        map_put(&x->wanted, s->key, x->out);
+        put_service(x, s);
     }
 }
 
@@ -779,6 +792,20 @@ static void put_destination_rules(struct viewing *x, struct str fqdn)
     }
 }
 
+/* Does the Sidecar of the callers take this VirtualService? */
+static bool in_scope(struct viewing *x, const struct object *o)
+{
+    const struct virtual_service *vs = o->spec;
+
+    for (size_t i = 0; i < vs->hosts_count; i++) {
+        struct str host = model_fqdn(&x->arena, vs->hosts[i], o->meta.ns, x->all->domain);
+
+        if (scope_takes_rule(&x->scope, o->meta.ns, host))
+            return true;
+    }
+    return false;
+}
+
 /* Everything about one wanted service; may want more services. */
 static void put_service_rules(struct viewing *x, const struct service *s)
 {
@@ -788,7 +815,7 @@ static void put_service_rules(struct viewing *x, const struct service *s)
     put_endpoints(x, s);
     put_destination_rules(x, s->fqdn);
     while ((o = next_rule(&c))) {
-        if (o->meta.kind->id != KIND_VIRTUAL_SERVICE || !exported(x, o))
+        if (o->meta.kind->id != KIND_VIRTUAL_SERVICE || !exported(x, o) || !in_scope(x, o))
             continue;
         put_object(x, o);
         want_destinations(x, o);
@@ -934,38 +961,65 @@ static void put_services(struct viewing *x)
     for (size_t i = 0; i < x->all->service_count; i++) {
         const struct service *s = x->all->services[i];
 
-        if (!service_visible(x, s))
-            continue;
-        buf_clear(&x->text);
-        catalog_write_service(s, &x->text);
-        resources_put(x->out, arena_printf(&x->arena, "service/%.*s", STR_ARG(s->key)),
-                      buf_str(&x->text));
+        if (service_visible(x, s) && scope_sees(&x->scope, s))
+            put_service(x, s);
+    }
+}
+
+/* Limits hold at the service, too. */
+static void put_own_service(struct viewing *x, const struct local_service *own)
+{
+    const struct service *s =
+        map_get(&x->all->by_service, model_service_key(&x->arena, own->ns, own->fqdn));
+
+    if (s)
+        put_service(x, s);
+    put_destination_rules(x, own->fqdn);
+}
+
+/* That of the callers and those of the services: the agent picks among them as we did. */
+static void put_sidecars(struct viewing *x)
+{
+    const struct catalog *all = x->all;
+
+    if (x->scope.object)
+        put_object(x, x->scope.object);
+    for (size_t i = 0; i < x->v->service_count; i++) {
+        const struct local_service *s = &x->v->services[i];
+        const struct object *o = s->is_gateway ? NULL
+                                               : scope_sidecar(all->objects, all->object_count,
+                                                               all->root_namespace, s->ns, &s->labels);
+
+        if (o)
+            put_object(x, o);
     }
 }
 
 void catalog_view(const struct catalog *all, const struct viewer *v, struct resources *out)
 {
     struct viewing x = {.all = all, .v = v, .out = out};
-
-    x.mesh = mesh_config_find(all->objects, all->object_count, all->root_namespace);
+    struct caller caller = model_caller(v->services, v->service_count, v->ns);
     const struct map_entry *e;
 
+    x.mesh = mesh_config_find(all->objects, all->object_count, all->root_namespace);
+    scope_init(&x.scope, all->objects, all->object_count, all->root_namespace, &caller);
     arena_init(&x.arena);
     map_init(&x.wanted);
     buf_init(&x.text, LIMIT_RESOURCE_BYTES);
     put_mesh(&x);
     put_services(&x);
     put_mesh_config(&x);
+    put_sidecars(&x);
     put_policies(&x);
     for (size_t i = 0; i < v->service_count; i++) {
         if (v->services[i].is_gateway)
             put_gateways(&x, &v->services[i]);
-        put_destination_rules(&x, v->services[i].fqdn); /* limits hold at the service, too */
+        put_own_service(&x, &v->services[i]);
     }
     for (size_t i = 0; (e = map_each(v->subscriptions, &i));) {
         const struct service *s = map_get(&all->by_service, e->key);
 
-        if (s && service_visible(&x, s))
+        if (s && service_visible(&x, s) && scope_sees(&x.scope, s))
             map_put(&x.wanted, s->key, out);
     }
     /* Entries are visited in insertion order, so services wanted on the way are reached too. */
@@ -974,4 +1028,5 @@ void catalog_view(const struct catalog *all, const struct viewer *v, struct reso
     buf_done(&x.text);
     map_done(&x.wanted);
     arena_done(&x.arena);
+    scope_done(&x.scope);
 }

@@ -54,7 +54,9 @@ struct viewer {
 
 /* All resources of that agent (sync.h). A subscription brings the service's endpoints, the
  * VirtualServices and DestinationRules that concern it, and the same for every destination these
- * name. Gateways bring their VirtualServices likewise. */
+ * name. Gateways bring their VirtualServices likewise. The Sidecar of the host's callers
+ * (model_caller, scope.h) bounds which services and VirtualServices there are for them; what rules
+ * and gateways send to, and the host's own services, come all the same. */
 void catalog_view(const struct catalog *all, const struct viewer *v, struct resources *out);
 
 /* The PeerAuthentication mode of a port of workloads with these labels: port > workload > namespace

@@ -5,9 +5,9 @@
  *
  * Services: one host name is one service for this agent; where several namespaces define it, that
  * of the caller wins, then the oldest that it may see. All others of that name do not exist here, neither as
- * listener nor as name. The caller, whose namespace and labels select rules, is the one local
- * service if there is exactly one (a gateway service only if nothing else stands there); otherwise
- * it is the host itself, in self->ns and without labels. */
+ * listener nor as name. The caller, whose namespace and labels select rules, is that of
+ * model_caller; its Sidecar bounds what it sees (scope.h), and what only rules send to is a cluster
+ * without listener or name. */
 #include "mesh/compile.h"
 
 #include <ctype.h>
@@ -20,8 +20,6 @@
 #include "mesh/kinds/kinds.h"
 #include "mesh/kinds/mesh_config.h"
 #include "mesh/kinds/virtual_service.h"
-
-static const struct labels no_labels;
 
 /* ---- small helpers ---- */
 
@@ -124,30 +122,14 @@ void compile_who_is(struct arena *a, const struct labels *l, struct str workload
 static void find_caller(struct build *b)
 {
     const struct self *self = b->self;
-    const struct local_service *one = NULL, *gateway = NULL;
-    size_t services = 0, gateways = 0;
+    struct caller c = model_caller(self->services, self->service_count, self->ns);
 
-    for (size_t i = 0; i < self->service_count; i++) {
-        const struct local_service *s = &self->services[i];
-
-        if (s->is_gateway) {
-            gateway = s;
-            gateways++;
-        } else {
-            one = s;
-            services++;
-        }
-    }
-    b->identity = self->identity;
-    if (services == 1)
-        b->identity = one->identity;
-    else if (services == 0 && gateways == 1)
-        one = gateway; /* for rules only: the host's own calls are not the gateway's */
-    else
-        one = NULL;
-    b->ns = one ? one->ns : self->ns;
-    b->labels = one ? &one->labels : &no_labels;
-    compile_who_is(&b->tmp, b->labels, one ? one->name : self->host, b->ns, &b->who);
+    /* A gateway's name is for rules only: the host's own calls are not the gateway's. */
+    b->identity = c.service && !c.service->is_gateway ? c.service->identity : self->identity;
+    b->ns = c.ns;
+    b->labels = c.labels;
+    compile_who_is(&b->tmp, b->labels, c.service ? c.service->name : self->host, b->ns, &b->who);
+    scope_init(&b->scope, b->c->objects, b->c->object_count, b->c->root_namespace, &c);
 }
 
 bool compile_has_export(const struct str *list, size_t count, struct str want)
@@ -209,23 +191,36 @@ static void add_service(struct build *b, struct service *s)
         map_put(&b->mesh_names, s->name, s);
 }
 
+static void add_services(struct build *b, struct service *const *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (str_eq(list[i]->ns, b->ns))
+            add_service(b, list[i]);
+    }
+    for (size_t i = 0; i < count; i++)
+        add_service(b, list[i]);
+}
+
 static void find_services(struct build *b)
 {
-    size_t n = b->c->service_count;
+    size_t n = b->c->service_count, seen = 0, others = 0;
     struct service **sorted = ARENA_ARRAY(&b->tmp, n + 1, struct service *);
+    struct service **rest = ARENA_ARRAY(&b->tmp, n + 1, struct service *);
 
     b->services = ARENA_ARRAY(&b->tmp, n + 1, struct service *);
-    for (size_t i = 0; i < n; i++)
-        sorted[i] = b->c->services[i];
-    qsort(sorted, n, sizeof(struct service *), compare_services);
     for (size_t i = 0; i < n; i++) {
-        if (str_eq(sorted[i]->ns, b->ns) && is_visible(b, sorted[i]))
-            add_service(b, sorted[i]);
+        if (!is_visible(b, b->c->services[i]))
+            continue;
+        if (scope_sees(&b->scope, b->c->services[i]))
+            sorted[seen++] = b->c->services[i];
+        else
+            rest[others++] = b->c->services[i];
     }
-    for (size_t i = 0; i < n; i++) {
-        if (is_visible(b, sorted[i]))
-            add_service(b, sorted[i]);
-    }
+    qsort(sorted, seen, sizeof(struct service *), compare_services);
+    qsort(rest, others, sizeof(struct service *), compare_services);
+    add_services(b, sorted, seen);
+    b->seen_count = b->service_count;
+    add_services(b, rest, others);
 }
 
 static int compare_rules(const void *x, const void *y)
@@ -267,10 +262,20 @@ static void index_rules(struct build *b)
         for (size_t k = 0; k < r->spec->hosts_count; k++) {
             struct map *m = str_has(r->hosts[k], '*') ? &b->wild_rules : &b->exact_rules;
 
-            if (r->group >= 0 && is_mesh_rule(r->spec) && !map_get(m, r->hosts[k]))
+            if (r->is_for_mesh && !map_get(m, r->hosts[k]))
                 map_put(m, r->hosts[k], r);
         }
     }
+}
+
+/* Callers of this host follow it, if it is exported to them and their Sidecar takes it. */
+static bool is_for_mesh(const struct build *b, const struct rules *r)
+{
+    bool taken = false;
+
+    for (size_t i = 0; i < r->spec->hosts_count; i++)
+        taken = taken || scope_takes_rule(&b->scope, r->object->meta.ns, r->hosts[i]);
+    return taken && r->group >= 0 && is_mesh_rule(r->spec);
 }
 
 static void add_virtual_service(struct build *b, const struct object *o)
@@ -283,6 +288,7 @@ static void add_virtual_service(struct build *b, const struct object *o)
     r->hosts = ARENA_ARRAY(&b->tmp, r->spec->hosts_count + 1, struct str);
     for (size_t k = 0; k < r->spec->hosts_count; k++)
         r->hosts[k] = model_fqdn(&b->tmp, r->spec->hosts[k], o->meta.ns, b->c->domain);
+    r->is_for_mesh = is_for_mesh(b, r);
     compile_expand(b, r);
 }
 
@@ -425,6 +431,7 @@ static void build_done(struct build *b)
     map_done(&b->policies_by_host);
     map_done(&b->tables);
     map_done(&b->listeners);
+    scope_done(&b->scope);
     arena_done(&b->tmp);
 }
 
@@ -461,6 +468,7 @@ struct snapshot *compile(const struct catalog *c, const struct self *self,
             compile_inbound(&b, &self->services[i]);
     }
     compile_bound(&b);
+    compile_egress(&b);
     compile_tables_end(&b);
     build_done(&b);
     if (f->errors > errors)
@@ -494,7 +502,7 @@ void compile_names(const struct catalog *c, const struct self *self, compile_nam
     arena_init(&a);
     findings_init(&nobody, &a);
     build_init(&b, c, self, &nobody);
-    for (size_t i = 0; i < b.service_count; i++) {
+    for (size_t i = 0; i < b.seen_count; i++) {
         struct naming n = {.fn = fn, .arg = arg, .service = b.services[i]};
         struct addr *addresses;
         size_t count = compile_service_addresses(&b, n.service, &addresses);
@@ -505,6 +513,34 @@ void compile_names(const struct catalog *c, const struct self *self, compile_nam
             *(addresses[k].family == 6 ? &n.vip6 : &n.vip4) = addresses[k];
         if (count && !str_has(n.service->fqdn, '*'))
             compile_each_form(&b, n.service, tell_name, &n);
+    }
+    build_done(&b);
+    arena_done(&a);
+}
+
+/* ---- addresses for capture ---- */
+
+void compile_addresses(const struct catalog *c, const struct self *self, compile_address_fn *fn, void *arg)
+{
+    struct findings nobody;
+    struct arena a;
+    struct build b;
+
+    arena_init(&a);
+    findings_init(&nobody, &a);
+    build_init(&b, c, self, &nobody);
+    for (size_t i = 0; i < b.seen_count; i++) {
+        const struct service *s = b.services[i];
+
+        for (size_t k = 0; k < s->address_count; k++) {
+            for (size_t p = 0; p < s->port_count; p++) {
+                struct addr at = s->addresses[k];
+
+                at.port = s->ports[p].number;
+                if (scope_sees_port(&b.scope, s, at.port))
+                    fn(arg, &at);
+            }
+        }
     }
     build_done(&b);
     arena_done(&a);

@@ -18,3 +18,7 @@ struct snapshot *compile(const struct catalog *c, const struct self *self, const
 typedef void compile_name_fn(void *arg, struct str name, const struct addr *vip4, const struct addr *vip6,
                              struct str service_key);
 void compile_names(const struct catalog *c, const struct self *self, compile_name_fn *fn, void *arg);
+
+/* Addresses that documents give to visible services, with each port: what capture must bring here besides the virtual ones. */
+typedef void compile_address_fn(void *arg, const struct addr *at);
+void compile_addresses(const struct catalog *c, const struct self *self, compile_address_fn *fn, void *arg);

@@ -40,18 +40,21 @@ static const struct service *service_named(struct build *b, struct str host)
     struct search s = {.form = compile_lower(&b->tmp, host)};
     const struct service *exact = map_get(&b->by_fqdn, s.form);
 
-    for (size_t i = 0; !exact && i < b->service_count; i++) {
+    if (exact)
+        return scope_sees(&b->scope, exact) ? exact : NULL;
+    for (size_t i = 0; i < b->seen_count; i++) {
         compile_each_form(b, b->services[i], compare_form, &s);
         if (s.found)
             return b->services[i];
     }
-    return exact;
+    return NULL;
 }
 
 static const struct service_port *port_of(struct build *b, const struct local_listener *want, const struct service *s)
 {
     for (size_t i = 0; i < s->port_count; i++) {
-        if (want->port ? s->ports[i].number == want->port : s->port_count == 1)
+        if ((want->port ? s->ports[i].number == want->port : s->port_count == 1) &&
+            scope_sees_port(&b->scope, s, s->ports[i].number))
             return &s->ports[i];
     }
     if (want->port)
@@ -130,13 +133,18 @@ static void vhost_with_port(struct build *b, const struct service *s, const stru
     t->made->has_ports = true;
 }
 
+static bool is_http_port(const struct build *b, const struct service *s, const struct service_port *port)
+{
+    return compile_protocol_of(port->protocol) != APP_TCP && scope_sees_port(&b->scope, s, port->number);
+}
+
 static void vhosts_of(struct build *b, const struct service *s, struct table *t)
 {
     const struct service_port *first = NULL;
     size_t http = 0;
 
     for (size_t i = 0; i < s->port_count; i++) {
-        if (compile_protocol_of(s->ports[i].protocol) == APP_TCP)
+        if (!is_http_port(b, s, &s->ports[i]))
             continue;
         first = first ? first : &s->ports[i];
         http++;
@@ -145,7 +153,7 @@ static void vhosts_of(struct build *b, const struct service *s, struct table *t)
         return;
     compile_service_vhost(b, s, first, t, first->number);
     for (size_t i = 0; http > 1 && i < s->port_count; i++) {
-        if (compile_protocol_of(s->ports[i].protocol) != APP_TCP)
+        if (is_http_port(b, s, &s->ports[i]))
             vhost_with_port(b, s, &s->ports[i], t);
     }
 }
@@ -158,7 +166,7 @@ static struct table *by_host(struct build *b)
     if (t)
         return t;
     t = compile_table_for(b, BY_HOST);
-    for (size_t i = 0; i < b->service_count; i++)
+    for (size_t i = 0; i < b->seen_count; i++)
         vhosts_of(b, b->services[i], t);
     compile_unregistered_hosts(b, t);
     return t;
@@ -172,6 +180,7 @@ static void open_listener(struct build *b, const struct local_listener *want)
     struct str name = arena_printf(&b->tmp, "bound_%s", addr_format(&want->bind, text));
     struct listener *l = compile_new_listener(name, LISTENER_OUTBOUND, APP_HTTP, &want->bind);
 
+    map_put(&b->listeners, name, b);
     l->is_bound = true;
     l->identity = arena_str(&l->part.arena, b->identity);
     compile_listener_who(l, &b->who);

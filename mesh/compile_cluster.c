@@ -525,15 +525,19 @@ static void apply_own_pool(struct build *b, const struct local_service *s, struc
     apply_pool(c, blocks.pool);
 }
 
-void compile_inbound_cluster(struct build *b, const struct local_service *s, struct str name)
+void compile_inbound_cluster(struct build *b, const struct inbound *in, struct str name)
 {
+    const struct local_service *s = in->service;
     struct cluster *c = new_cluster(b, name, CLUSTER_LOCAL);
 
     c->tls = CLUSTER_TLS_OFF;
-    c->protocol = compile_protocol_of(s->protocol);
-    c->http = compile_http_of(s->protocol);
-    c->local = s->app;
-    apply_own_pool(b, s, c);
+    c->protocol = compile_protocol_of(in->protocol);
+    c->http = compile_http_of(in->protocol);
+    c->local = in->app;
+    if (in->pool)
+        apply_pool(c, in->pool);
+    else
+        apply_own_pool(b, s, c);
     name_service(c, s->fqdn, s->name, s->ns);
     snapshot_add_cluster(b->out, c);
 }

@@ -1,5 +1,5 @@
 /* Listeners of this host's own traffic: outbound, one for each address and port of every service
- * that is visible; inbound, one for each service that runs here. */
+ * that is visible; inbound, one for each port that is taken in (compile_ingress.c says which). */
 #include "mesh/compile_parts.h"
 
 #include "mesh/catalog.h"
@@ -63,13 +63,28 @@ static void outbound_listener(struct build *b, const struct service *s,
     snapshot_add_listener(b->out, l);
 }
 
-static void outbound_port(struct build *b, const struct service *s, const struct service_port *port,
+/* The port as callers see it: an entry of their Sidecar may say what is spoken there. */
+static struct service_port seen_port(const struct build *b, const struct service *s, const struct service_port *port)
+{
+    const struct sidecar_port *p = scope_port(&b->scope, s, port->number);
+    struct service_port seen = *port;
+
+    if (p && p->protocol.n)
+        seen.protocol = p->protocol;
+    return seen;
+}
+
+static void outbound_port(struct build *b, const struct service *s, const struct service_port *of,
                           uint16_t number)
 {
+    struct service_port seen = seen_port(b, s, of);
+    const struct service_port *port = &seen;
     struct table *t = NULL;
     struct addr *addresses, any = {.family = 4};
     size_t n = compile_service_addresses(b, s, &addresses);
 
+    if (!scope_sees_port(&b->scope, s, of->number))
+        return;
     if (compile_protocol_of(port->protocol) != APP_TCP) {
         t = compile_table_for(b, arena_printf(&b->tmp, "%u", number));
         compile_service_vhost(b, s, port, t, number);
@@ -98,7 +113,8 @@ static void outbound_alias(struct build *b, const struct service *s)
         (!s->vip4.family && !s->vip6.family && (s->is_external || s->address_count == 0)))
         return;
     for (size_t i = 0; i < s->port_count; i++) {
-        if (compile_protocol_of(s->ports[i].protocol) == APP_HTTP) {
+        if (compile_protocol_of(s->ports[i].protocol) == APP_HTTP &&
+            scope_sees_port(&b->scope, s, s->ports[i].number)) {
             outbound_port(b, s, &s->ports[i], 80);
             return;
         }
@@ -107,12 +123,12 @@ static void outbound_alias(struct build *b, const struct service *s)
 
 void compile_outbound(struct build *b)
 {
-    for (size_t i = 0; i < b->service_count; i++) {
+    for (size_t i = 0; i < b->seen_count; i++) {
         for (size_t k = 0; k < b->services[i]->port_count; k++)
             outbound_port(b, b->services[i], &b->services[i]->ports[k],
                           b->services[i]->ports[k].number);
     }
-    for (size_t i = 0; i < b->service_count; i++)
+    for (size_t i = 0; i < b->seen_count; i++)
         outbound_alias(b, b->services[i]);
     compile_unregistered_hosts(b, compile_table_for(b, STR("80")));
 }
@@ -141,10 +157,11 @@ static void inbound_table(struct build *b, struct listener *l, struct str name, 
     l->http = part_ref(t->made);
 }
 
-void compile_inbound(struct build *b, const struct local_service *s)
+void compile_take_in(struct build *b, const struct inbound *in)
 {
-    struct str name = arena_printf(&b->tmp, "inbound|%u||", s->port);
-    struct addr at = s->listen.family ? s->listen : (struct addr){.port = s->port};
+    const struct local_service *s = in->service;
+    struct str name = arena_printf(&b->tmp, "inbound|%u||", in->port);
+    struct addr at = in->listen.family ? in->listen : (struct addr){.port = in->port};
     struct listener *l;
     struct who who;
 
@@ -153,11 +170,11 @@ void compile_inbound(struct build *b, const struct local_service *s)
                      "service %.*s/%.*s: another service of this host has port %u already; it gets "
                      "no traffic from "
                      "other hosts",
-                     STR_ARG(s->ns), STR_ARG(s->name), s->port);
+                     STR_ARG(s->ns), STR_ARG(s->name), in->port);
         return;
     }
-    l = compile_new_listener(name, LISTENER_INBOUND, compile_protocol_of(s->protocol), &at);
-    l->is_bound = s->listen.family != 0;
+    l = compile_new_listener(name, LISTENER_INBOUND, compile_protocol_of(in->protocol), &at);
+    l->is_bound = in->listen.family != 0;
     l->service = arena_str(&l->part.arena, s->key);
     l->identity = arena_str(&l->part.arena, s->identity);
     l->cluster = arena_str(&l->part.arena, name);
@@ -165,11 +182,11 @@ void compile_inbound(struct build *b, const struct local_service *s)
     l->service_name = arena_str(&l->part.arena, s->name);
     l->service_ns = arena_str(&l->part.arena, s->ns);
     l->mtls = (enum mtls_mode)catalog_mtls_mode(b->c->objects, b->c->object_count,
-                                                b->c->root_namespace, s->ns, &s->labels, s->port);
+                                                b->c->root_namespace, s->ns, &s->labels, in->port);
     compile_who_is(&b->tmp, &s->labels, s->name, s->ns, &who);
     compile_listener_who(l, &who);
     if (l->protocol != APP_TCP)
-        inbound_table(b, l, name, name, s->port);
+        inbound_table(b, l, name, name, in->port);
     if (l->protocol != APP_HTTP) {
         struct tcp_filling t = {.b = b, .listener = l};
 
@@ -177,5 +194,5 @@ void compile_inbound(struct build *b, const struct local_service *s)
         compile_tcp_end(&t);
     }
     snapshot_add_listener(b->out, l);
-    compile_inbound_cluster(b, s, name);
+    compile_inbound_cluster(b, in, name);
 }

@@ -13,6 +13,7 @@
 
 #include "mesh/base/findings.h"
 #include "mesh/model.h"
+#include "mesh/scope.h"
 #include "mesh/snapshot.h"
 
 struct self;
@@ -45,6 +46,7 @@ struct rules {
     struct sourced_rule *http;
     size_t http_count, http_cap;
     int group; /* of visibility: 0 own namespace only, 1 exported to it by name, 2 public */
+    bool is_for_mesh; /* callers of this host follow it */
 };
 
 struct policy_rule {
@@ -73,9 +75,11 @@ struct build {
     struct str ns, identity;
     const struct labels *labels;
     struct who who;
-    /* the services that exist here, one per host name, own namespace first */
+    struct scope scope; /* of the caller */
+    /* the services that exist here, one per host name, own namespace first; those that only rules,
+     * gateways or this host itself need come after the ones that callers see */
     struct service **services;
-    size_t service_count;
+    size_t seen_count, service_count;
     struct map by_fqdn;    /* -> struct service * */
     struct map mesh_names; /* "reviews" -> the service that is reviews.mesh */
     /* rules, best first */
@@ -207,11 +211,25 @@ void compile_service_vhost(struct build *b, const struct service *s,
                            const struct service_port *port, struct table *t, uint16_t number);
 void compile_unregistered_hosts(struct build *b, struct table *t);
 
+/* ---- compile_ingress.c: what is taken in, by registration or by the Sidecar of the workload ---- */
+
+/* One port of this host behind which a service stands. */
+struct inbound {
+    const struct local_service *service;
+    uint16_t port;
+    struct str protocol; /* as service_port.protocol */
+    struct addr listen;  /* the agent listens here itself; family 0: by redirect */
+    struct addr app;
+    const struct connection_pool *pool; /* the Sidecar's; NULL: that of DestinationRules */
+};
+
+void compile_inbound(struct build *b, const struct local_service *s);
+
 /* ---- compile_cluster.c: services as clusters with endpoints ---- */
 
 struct str compile_cluster_name(struct arena *a, uint16_t port, struct str subset, struct str fqdn);
 void compile_clusters(struct build *b);
-void compile_inbound_cluster(struct build *b, const struct local_service *s, struct str name);
+void compile_inbound_cluster(struct build *b, const struct inbound *in, struct str name);
 
 /* ---- compile_balance.c: how endpoints are chosen ---- */
 
@@ -237,11 +255,15 @@ struct listener *compile_new_listener(struct str name, enum listener_kind kind,
                                       enum app_protocol protocol, const struct addr *at);
 void compile_listener_who(struct listener *l, const struct who *who);
 void compile_outbound(struct build *b);
-void compile_inbound(struct build *b, const struct local_service *s);
+void compile_take_in(struct build *b, const struct inbound *in);
 
 /* ---- compile_bound.c: what callers of this host connect to without capture ---- */
 
 void compile_bound(struct build *b);
+
+/* ---- compile_egress.c: the same, as the Sidecar of the callers wants it; after compile_bound ---- */
+
+void compile_egress(struct build *b);
 
 /* ---- compile_gateway.c: what a gateway service opens ---- */
 

@@ -159,9 +159,11 @@ void compile_service_vhost(struct build *b, const struct service *s,
 
 static bool has_service(const struct build *b, struct str host)
 {
+    const struct service *exact = str_has(host, '*') ? NULL : map_get(&b->by_fqdn, host);
+
     if (!str_has(host, '*'))
-        return map_get(&b->by_fqdn, host) != NULL;
-    for (size_t i = 0; i < b->service_count; i++) {
+        return exact && scope_sees(&b->scope, exact);
+    for (size_t i = 0; i < b->seen_count; i++) {
         if (match_host(host, b->services[i]->fqdn))
             return true;
     }

@@ -96,3 +96,25 @@ struct addr model_service_address(const struct local_service *s, const struct ad
     at.port = 0;
     return at;
 }
+
+struct caller model_caller(const struct local_service *services, size_t count, struct str ns)
+{
+    static const struct labels none;
+    const struct local_service *one = NULL, *gateway = NULL;
+    size_t gateways = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (!services[i].is_gateway) {
+            one = &services[i];
+        } else {
+            gateway = &services[i];
+            gateways++;
+        }
+    }
+    if (count == gateways && gateways == 1)
+        one = gateway;
+    else if (count - gateways != 1)
+        one = NULL;
+    return (struct caller){one, one ? one->ns : ns, one ? &one->labels : &none,
+                           gateways && count == gateways};
+}

@@ -96,6 +96,16 @@ struct self {
     bool is_uncaptured; /* nothing is redirected: callers reach only what is bound */
     const struct local_listener *listeners;
     size_t listener_count;
+    const uint16_t *own_ports; /* of the agent: no document may take them */
+    size_t own_port_count;
+};
+
+/* Whose the calls of a host are, for rules: those of the one service, if there is exactly one; the host's own otherwise. */
+struct caller {
+    const struct local_service *service; /* NULL: the host itself */
+    struct str ns;
+    const struct labels *labels; /* never NULL */
+    bool is_gateway; /* nothing but gateways stands there: no Sidecar is for it */
 };
 
 /* Rules in the order of the objects. */
@@ -138,6 +148,9 @@ bool service_is_exported(const struct service *s, struct str ns);
 struct str labels_get(const struct labels *l, struct str key); /* empty if absent */
 bool labels_match(const struct labels *have,
                   const struct labels *want); /* every wanted one equal */
+
+/* `ns`: of a host that speaks as itself. Lives as long as the services. */
+struct caller model_caller(const struct local_service *services, size_t count, struct str ns);
 
 /* Short names as Istio completes them: no dot, not "*", not an IP -> NAME.NS.svc.DOMAIN
  * (fields.md 1.3). */

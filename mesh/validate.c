@@ -6,6 +6,7 @@
 #include "mesh/kinds/check.h"
 #include "mesh/kinds/destination_rule.h"
 #include "mesh/kinds/service_entry.h"
+#include "mesh/kinds/sidecar.h"
 #include "mesh/kinds/virtual_service.h"
 
 void validate_object(const struct object *o, struct findings *f)
@@ -348,6 +349,22 @@ static void check_shared_hosts(struct world *w, const struct check *c, const str
     }
 }
 
+/* Of several for a whole namespace one counts, and the others look as if they did. */
+static void check_alone(const struct world *w, const struct check *c, const struct sidecar *s)
+{
+    for (size_t i = 0; i < w->all->count && !s->workload_selector; i++) {
+        const struct object *o = w->all->items[i];
+        const struct sidecar *other = o->spec;
+
+        if (o->meta.kind->id != KIND_SIDECAR || !str_eq(o->meta.ns, c->m->ns) || str_eq(o->meta.name, c->m->name) ||
+            other->workload_selector)
+            continue;
+        WARN(c, s->node, "Sidecar %.*s of this namespace has no workloadSelector either: only the older one counts",
+             STR_ARG(o->meta.name));
+        return;
+    }
+}
+
 void validate_set(const struct object_list *all, const struct validate_scope *scope,
                   struct findings *f)
 {
@@ -366,6 +383,8 @@ void validate_set(const struct object_list *all, const struct validate_scope *sc
             check_policy_host(&w, &c, about->items[i]->spec);
         } else if (c.m->kind->id == KIND_SERVICE_ENTRY) {
             check_shared_hosts(&w, &c, about->items[i]);
+        } else if (c.m->kind->id == KIND_SIDECAR) {
+            check_alone(&w, &c, about->items[i]->spec);
         }
     }
     world_done(&w);

@@ -52,6 +52,22 @@ bool agent_is_refused(const struct agent *a, const struct local_service *s)
     return refused;
 }
 
+/* What documents must not take from us. */
+static void own_ports(const struct agent *a, struct self *self, struct arena *arena)
+{
+    const struct agent_settings *s = &a->settings;
+    const uint16_t fixed[] = {s->outbound.port, s->inbound.port, s->admin.port, s->metrics.port, s->health.port};
+    uint16_t *list = ARENA_ARRAY(arena, COUNT(fixed) + CAPTURE_DNS_MAX, uint16_t);
+    size_t n = 0;
+
+    for (size_t i = 0; i < COUNT(fixed); i++)
+        list[n++] = fixed[i];
+    for (size_t i = 0; s->dns && i < CAPTURE_DNS_MAX; i++)
+        list[n++] = (uint16_t)(s->dns_port + i);
+    self->own_ports = list;
+    self->own_port_count = n;
+}
+
 void agent_build_self(struct agent *a, const struct local_set *local, struct arena *arena)
 {
     size_t n = 0;
@@ -71,6 +87,7 @@ void agent_build_self(struct agent *a, const struct local_set *local, struct are
     a->self.listeners = local->listeners;
     a->self.listener_count = local->listener_count;
     a->self.is_uncaptured = !a->settings.capture;
+    own_ports(a, &a->self, arena);
 }
 
 void agent_rebuild_self(struct agent *a)
@@ -159,19 +176,30 @@ void agent_name_callers(struct agent *a)
 
 /* ---- capture and names ---- */
 
-static size_t fixed_addresses(const struct catalog *c, struct addr *out, size_t max)
+/* (address, port) of ServiceEntries and Services that callers see. */
+struct pairs {
+    struct addr *list;
+    size_t count;
+};
+
+static void add_pair(void *arg, const struct addr *at)
+{
+    struct pairs *p = arg;
+
+    if (p->count < CAPTURE_SERVICE_MAX)
+        p->list[p->count++] = *at;
+}
+
+/* What is redirected to the agent: the others it opens itself. */
+static size_t inbound_ports(const struct snapshot *s, struct capture_inbound *out)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < c->service_count; i++) {
-        const struct service *s = c->services[i];
+    for (size_t i = 0; i < s->listener_count; i++) {
+        const struct listener *l = s->listeners[i];
 
-        for (size_t k = 0; k < s->address_count; k++) {
-            for (size_t p = 0; p < s->port_count && n < max; p++) {
-                out[n] = s->addresses[k];
-                out[n++].port = s->ports[p].number;
-            }
-        }
+        if (l->kind == LISTENER_INBOUND && !l->is_bound)
+            out[n++] = (struct capture_inbound){l->at.port, l->mtls == MTLS_STRICT};
     }
     return n;
 }
@@ -216,8 +244,8 @@ static void store_guard(const struct agent *a, const struct capture_plan *p)
 int agent_apply_capture(struct agent *a, struct err *err)
 {
     struct capture_plan plan;
-    struct capture_inbound *inbound = mem_alloc((a->self.service_count + 1) * sizeof(*inbound));
-    struct addr *pairs = mem_alloc(CAPTURE_SERVICE_MAX * sizeof(*pairs));
+    struct capture_inbound *inbound = mem_array(a->snapshot->listener_count + 1, sizeof(*inbound));
+    struct pairs pairs = {mem_array(CAPTURE_SERVICE_MAX, sizeof(struct addr)), 0};
     struct capture_dns dns[CAPTURE_DNS_MAX];
     int rc;
 
@@ -225,17 +253,11 @@ int agent_apply_capture(struct agent *a, struct err *err)
     plan.mark = CAPTURE_MARK;
     plan.outbound_port = a->settings.outbound.port;
     plan.inbound_port = a->settings.inbound.port;
-    plan.services = pairs;
-    plan.service_count = fixed_addresses(&a->catalog, pairs, CAPTURE_SERVICE_MAX);
+    compile_addresses(&a->catalog, &a->self, add_pair, &pairs);
+    plan.services = pairs.list;
+    plan.service_count = pairs.count;
     plan.inbound = inbound;
-    for (size_t i = 0; i < a->self.service_count; i++) {
-        const struct local_service *s = &a->self.services[i];
-        const struct listener *l = s->is_gateway ? NULL : snapshot_inbound(a->snapshot, s->port);
-
-        if (l)
-            inbound[plan.inbound_count++] =
-                (struct capture_inbound){s->port, l->mtls == MTLS_STRICT};
-    }
+    plan.inbound_count = inbound_ports(a->snapshot, inbound);
     plan.dns = dns;
     for (size_t i = 0; a->dns && i < a->nameserver_count && i < CAPTURE_DNS_MAX; i++)
         dns[plan.dns_count++] =
@@ -244,7 +266,7 @@ int agent_apply_capture(struct agent *a, struct err *err)
     if (rc == 0 && !a->standalone)
         store_guard(a, &plan);
     mem_free(inbound);
-    mem_free(pairs);
+    mem_free(pairs.list);
     return rc;
 }
 

@@ -88,7 +88,7 @@ static const struct kind kinds[KIND_COUNT] = {
     [KIND_WORKLOAD_GROUP] = {KIND_WORKLOAD_GROUP, "WorkloadGroup", "workloadgroup", "workloadgroups", {"wg"}, NETWORKING, true, &workload_group_schema, FIELD_NOT_YET,
         workload_group_validate,
         "A template for the entries of workloads that register, and how their health is checked."},
-    [KIND_SIDECAR] = {KIND_SIDECAR, "Sidecar", "sidecar", "sidecars", {NULL}, NETWORKING, true, &sidecar_schema, FIELD_NOT_YET,
+    [KIND_SIDECAR] = {KIND_SIDECAR, "Sidecar", "sidecar", "sidecars", {NULL}, NETWORKING, true, &sidecar_schema, FIELD_BUILT,
         sidecar_validate,
         "What an agent takes in for its workloads, and which services it sees."},
     [KIND_REQUEST_AUTHENTICATION] = {KIND_REQUEST_AUTHENTICATION, "RequestAuthentication", "requestauthentication", "requestauthentications", {"ra"}, SECURITY, true, &request_authentication_schema, FIELD_NOT_YET,

@@ -15,8 +15,10 @@ static int check_bind(struct str s, struct err *err)
 {
     struct addr ip;
 
-    if (addr_parse_ip(s, &ip) || is_socket_path(s))
+    if (addr_parse_ip(s, &ip))
         return 0;
+    if (is_socket_path(s))
+        return err_set(err, ERR_UNSUPPORTED, "listening on a unix socket (\"%.*s\")", STR_ARG(s));
     return err_set(err, ERR_INVALID,
                    "\"%.*s\" is neither an IP address nor a socket such as \"unix:///path\"",
                    STR_ARG(s));
@@ -38,7 +40,7 @@ static int check_default_endpoint(struct str s, struct err *err)
                        STR_ARG(s));
     }
     if (is_socket_path(s))
-        return 0;
+        return err_set(err, ERR_UNSUPPORTED, "an application on a unix socket (\"%.*s\")", STR_ARG(s));
     return err_set(err, ERR_INVALID,
                    "\"%.*s\" must be 127.0.0.1:PORT, [::1]:PORT, 0.0.0.0:PORT, [::]:PORT or "
                    "unix:///PATH",
@@ -68,23 +70,28 @@ static int check_egress_host(struct str s, struct err *err)
 
 
 static const struct field_value capture_values[] = {
-    SCHEMA_VALUE("DEFAULT", CAPTURE_DEFAULT),
-    SCHEMA_VALUE("IPTABLES", CAPTURE_IPTABLES),
-    SCHEMA_VALUE("NONE", CAPTURE_NONE),
+    SCHEMA_VALUE("DEFAULT", SIDECAR_CAPTURE_DEFAULT),
+    SCHEMA_VALUE("IPTABLES", SIDECAR_CAPTURE_IPTABLES),
+    SCHEMA_VALUE("NONE", SIDECAR_CAPTURE_NONE),
     {.name = NULL},
 };
 
+/* Traffic for unknown destinations does not come here at all. */
+#define NEEDS_ALL                                                                                  \
+    "only traffic of the mesh is redirected, all other passes the agent by, so that it cannot be " \
+    "refused; ALLOW_ANY is what happens"
+
 static const struct field_value outbound_values[] = {
-    SCHEMA_VALUE("REGISTRY_ONLY", OUTBOUND_REGISTRY_ONLY),
+    {"REGISTRY_ONLY", OUTBOUND_REGISTRY_ONLY, FIELD_NOT_YET, NEEDS_ALL, 0},
     SCHEMA_VALUE("ALLOW_ANY", OUTBOUND_ALLOW_ANY),
     {.name = NULL},
 };
 
 static const struct field_value protocol_values[] = {
     SCHEMA_VALUE("HTTP", 0),   SCHEMA_VALUE("HTTPS", 1), SCHEMA_VALUE("HTTP2", 2),
-    SCHEMA_VALUE("GRPC", 3),   SCHEMA_VALUE("GRPC-WEB", 4), SCHEMA_VALUE("TCP", 5),
+    SCHEMA_VALUE("GRPC", 3),   {"GRPC-WEB", 4, FIELD_NOT_YET, NULL, 0}, SCHEMA_VALUE("TCP", 5),
     SCHEMA_VALUE("TLS", 6),    SCHEMA_VALUE("MONGO", 7), SCHEMA_VALUE("REDIS", 8),
-    SCHEMA_VALUE("MYSQL", 9),  SCHEMA_VALUE("HTTP_PROXY", 10),
+    SCHEMA_VALUE("MYSQL", 9),  {"HTTP_PROXY", 10, FIELD_NOT_YET, NULL, 0},
     {.name = NULL},
 };
 
@@ -104,25 +111,30 @@ static const struct field ingress_fields[] = {
     {"port", FIELD_MESSAGE, SCHEMA_AT(sidecar_ingress, port), .message = &port_schema,
      .flags = FIELD_REQUIRED, .meaning = "Where it listens."},
     {"bind", FIELD_STRING, SCHEMA_AT(sidecar_ingress, bind), .check = common_check_ip,
-     .meaning = "Address to listen on; the workload's when not given."},
+     .partly = "without captureMode NONE",
+     .meaning = "Address to listen on with captureMode NONE; the host's when not given."},
     {"captureMode", FIELD_ENUM, SCHEMA_AT(sidecar_ingress, capture), .values = capture_values,
      .meaning = "Whether traffic is redirected to it, or clients address it themselves (NONE)."},
     {"defaultEndpoint", FIELD_STRING, SCHEMA_AT(sidecar_ingress, default_endpoint),
-     .check = check_default_endpoint,
-     .meaning = "Where the application is; the same port at the workload's address when not given."},
-    {"tls", FIELD_MESSAGE, SCHEMA_AT(sidecar_ingress, tls), .message = &server_tls_schema,
+     .check = check_default_endpoint, .partly = "a unix socket",
+     .meaning = "Where the application is: 127.0.0.1:PORT, [::1]:PORT, or the host's address as 0.0.0.0:PORT; when not "
+                "given, where it is registered, for another port at the host's address."},
+    {"tls", FIELD_MESSAGE, SCHEMA_AT(sidecar_ingress, tls), .message = &server_tls_schema, SCHEMA_NOT_YET,
      .meaning = "TLS that ends here and is not the mesh's own."},
     {"connectionPool", FIELD_MESSAGE, SCHEMA_AT(sidecar_ingress, connection_pool),
-     .message = &connection_pool_schema, .meaning = "Limits of connections to the application."},
+     .message = &connection_pool_schema,
+     .meaning = "Limits of connections to the application, in place of inboundConnectionPool."},
 };
 static SCHEMA(ingress_schema, "IstioIngressListener", sidecar_ingress, ingress_fields);
 
 static const struct field egress_fields[] = {
     {"port", FIELD_MESSAGE, SCHEMA_AT(sidecar_egress, port), .message = &port_schema,
-     .meaning = "Port that the hosts are for; every port when not given, in the last entry only."},
+     .meaning = "Port that the hosts are for; every other port when not given, in the last entry only."},
     {"bind", FIELD_STRING, SCHEMA_AT(sidecar_egress, bind), .check = check_bind,
-     .meaning = "Address or unix socket to listen on."},
+     .partly = "a unix socket; without captureMode NONE",
+     .meaning = "Address to listen on with captureMode NONE; 127.0.0.1 when not given."},
     {"captureMode", FIELD_ENUM, SCHEMA_AT(sidecar_egress, capture), .values = capture_values,
+     .partly = "NONE without port",
      .meaning = "Whether traffic is redirected to it, or clients address it themselves (NONE)."},
     {"hosts", FIELD_STRINGS, SCHEMA_LIST(sidecar_egress, hosts), .flags = FIELD_REQUIRED,
      .check = check_egress_host,
@@ -134,7 +146,7 @@ static const struct field outbound_fields[] = {
     {"mode", FIELD_ENUM, SCHEMA_AT(outbound_policy, mode), .values = outbound_values,
      .meaning = "Whether connections to unknown destinations pass (ALLOW_ANY) or are refused."},
     {"egressProxy", FIELD_MESSAGE, SCHEMA_AT(outbound_policy, egress_proxy),
-     .message = &destination_schema,
+     .message = &destination_schema, SCHEMA_NOT_YET, .reason = NEEDS_ALL,
      .meaning = "Service that unknown traffic is sent to; with ALLOW_ANY only."},
 };
 static SCHEMA(outbound_schema, "OutboundTrafficPolicy", outbound_policy, outbound_fields);
@@ -146,9 +158,10 @@ static const struct field sidecar_fields[] = {
     {"ingress", FIELD_MESSAGES, SCHEMA_LIST(sidecar, ingress), .message = &ingress_schema,
      .meaning = "Ports that are taken in, in place of those of the registered services."},
     {"egress", FIELD_MESSAGES, SCHEMA_LIST(sidecar, egress), .message = &egress_schema,
-     .meaning = "Services that are seen; those of the wider Sidecar when not given."},
+     .meaning = "Services that are seen; all when not given."},
     {"inboundConnectionPool", FIELD_MESSAGE, SCHEMA_AT(sidecar, inbound_connection_pool),
-     .message = &connection_pool_schema, .meaning = "Limits of connections to the workload."},
+     .message = &connection_pool_schema,
+     .meaning = "Limits of connections to the workload, in place of those of DestinationRules."},
     {"outboundTrafficPolicy", FIELD_MESSAGE, SCHEMA_AT(sidecar, outbound_policy),
      .message = &outbound_schema, .meaning = "What happens to traffic for unknown destinations."},
 };
@@ -181,11 +194,27 @@ static void check_ingress_tls(const struct check *c, const struct sidecar_ingres
     check_server_tls(c, t);
 }
 
+static void check_bound(const struct check *c, const struct node *listener, enum sidecar_capture capture)
+{
+    struct finding *x;
+
+    if (capture == SIDECAR_CAPTURE_NONE)
+        return;
+    x = FAIL(c, check_member(listener, "bind"), FIND_NOT_YET,
+             "bind without captureMode NONE is not supported yet");
+    x->hint = STR("where traffic is redirected, it is by port; leave bind out, or write captureMode: NONE");
+}
+
 static void check_ingress(const struct check *c, const struct sidecar *s)
 {
     for (size_t i = 0; i < s->ingress_count; i++) {
         const struct sidecar_ingress *in = &s->ingress[i];
 
+        if (in->port && in->port->number == 22)
+            FAIL(c, check_member(in->port->node, "number"), FIND_VALUE,
+                 "port 22 is never taken; SSH must stay reachable");
+        if (in->bind.n)
+            check_bound(c, in->node, in->capture);
         if (in->port && in->port->number == 0)
             FAIL(c, check_member(in->port->node, "number"), FIND_VALUE,
                  "number must be from 1 to 65535");
@@ -204,6 +233,13 @@ static void check_ingress(const struct check *c, const struct sidecar *s)
     }
 }
 
+static bool is_loopback(struct str bind)
+{
+    struct addr ip;
+
+    return addr_parse_ip(bind, &ip) && addr_is_loopback(&ip);
+}
+
 static void check_egress_listener(const struct check *c, const struct sidecar *s, size_t i)
 {
     const struct sidecar_egress *e = &s->egress[i];
@@ -212,15 +248,24 @@ static void check_egress_listener(const struct check *c, const struct sidecar *s
     if (!e->port) {
         if (i + 1 != s->egress_count)
             FAIL(c, e->node, FIND_VALUE, "only the last egress entry may leave out port");
+        if (e->bind.n || e->capture == SIDECAR_CAPTURE_NONE)
+            FAIL(c, check_member(e->node, e->bind.n ? "bind" : "captureMode"), FIND_NOT_YET,
+                 "addresses for ports that no entry names are not supported yet")
+                ->hint = STR("give an entry with port for each");
         return;
     }
+    if (e->bind.n && !is_socket)
+        check_bound(c, e->node, e->capture);
+    if (e->bind.n && !is_socket && !is_loopback(e->bind))
+        WARN(c, check_member(e->node, "bind"),
+             "whoever reaches this address calls with the identity of the host: 127.0.0.1 is for its own callers");
     if (e->port->number == 0 && !is_socket)
         FAIL(c, e->port->node, FIND_VALUE,
              "number must be from 1 to 65535, or bind a unix socket");
     if (is_socket && e->port->number != 0)
         FAIL(c, check_member(e->port->node, "number"), FIND_VALUE,
              "a listener on a unix socket has no port number");
-    if (is_socket && e->capture == CAPTURE_IPTABLES)
+    if (is_socket && e->capture == SIDECAR_CAPTURE_IPTABLES)
         FAIL(c, check_member(e->node, "captureMode"), FIND_VALUE,
              "nothing is redirected to a unix socket: captureMode must be DEFAULT or NONE");
     for (size_t j = 0; j < i; j++) {
@@ -272,6 +317,9 @@ static void check_egress_overlap(const struct check *c, const struct sidecar_egr
 
 static void check_outbound(const struct check *c, const struct outbound_policy *p)
 {
+    if (p->mode == OUTBOUND_REGISTRY_ONLY && check_absent(p->node, "mode"))
+        FAIL(c, p->node, FIND_NOT_YET, "outboundTrafficPolicy without mode is REGISTRY_ONLY, which is not supported yet")
+            ->hint = STR(NEEDS_ALL);
     if (!p->egress_proxy)
         return;
     if (p->mode != OUTBOUND_ALLOW_ANY)

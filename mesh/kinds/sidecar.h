@@ -4,7 +4,8 @@
 
 #include "mesh/kinds/tls_settings.h"
 
-enum capture_mode { CAPTURE_DEFAULT, CAPTURE_IPTABLES, CAPTURE_NONE };
+/* DEFAULT and IPTABLES: by redirect. NONE: callers address the listener themselves. */
+enum sidecar_capture { SIDECAR_CAPTURE_DEFAULT, SIDECAR_CAPTURE_IPTABLES, SIDECAR_CAPTURE_NONE };
 
 struct sidecar_port {
     const struct node *node;
@@ -16,7 +17,7 @@ struct sidecar_ingress {
     const struct node *node;
     struct sidecar_port *port;
     struct str bind;
-    enum capture_mode capture;
+    enum sidecar_capture capture;
     struct str default_endpoint; /* empty: the same port at the workload's address */
     struct server_tls *tls;
     struct connection_pool *connection_pool;
@@ -26,7 +27,7 @@ struct sidecar_egress {
     const struct node *node;
     struct sidecar_port *port; /* NULL: every port */
     struct str bind;
-    enum capture_mode capture;
+    enum sidecar_capture capture;
     struct str *hosts; /* "ns/dnsName", "~ns/dnsName" takes away */
     size_t hosts_count;
 };

@@ -278,9 +278,9 @@ TEST(envelopes_are_checked)
                   2, "not a cluster");
     CHECK_REFUSED("apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\n", FIND_UNSUPPORTED,
                   2, "EnvoyFilter");
-    CHECK_REFUSED("apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: a}\n"
-                  "spec: {egress: [{hosts: [./*]}]}\n",
-                  FIND_NOT_YET, 2, "Sidecar");
+    CHECK_REFUSED("apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {name: a}\n"
+                  "spec: {url: \"oci://a.b/c\"}\n",
+                  FIND_NOT_YET, 2, "WasmPlugin");
     CHECK_REFUSED("apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: a}\n",
                   FIND_UNSUPPORTED, 1, "Gateway API");
     CHECK_REFUSED("apiVersion: v1\nkind: Service\nspec: {ports: [{port: 1}]}\n", FIND_REQUIRED, 1,

@@ -1,0 +1,132 @@
+/* Which ports of this host are taken in for a service: the registered one, or those that the Sidecar of the workload lists in
+ * its place. A registered port that such a list leaves out still comes through the agent, under the same mutual TLS, but as
+ * opaque bytes; Istio's proxies hand it on likewise (fields.md 4.3, InboundPassthroughCluster). */
+#include "mesh/compile_parts.h"
+
+/* What comes of a workload's Sidecar, for messages. */
+struct taking {
+    struct build *b;
+    const struct local_service *service;
+    const struct object *from;
+    const struct sidecar *spec;
+};
+
+static void left_out(const struct taking *t, const struct sidecar_ingress *in, const char *why)
+{
+    struct finding *f =
+        findings_add(t->b->f, FIND_CONFLICT, SEVERITY_WARNING, "service %.*s/%.*s: ingress port %u is left out: %s",
+                     STR_ARG(t->service->ns), STR_ARG(t->service->name), in->port->number, why);
+
+    f->object = compile_object_name(t->b, t->from);
+    f->pointer = STR("/spec/ingress");
+}
+
+static struct addr with_port(struct addr a, uint16_t port)
+{
+    a.port = port;
+    return a;
+}
+
+/* defaultEndpoint: loopback as it is written; every other address means this host's. */
+static struct addr application(const struct taking *t, const struct sidecar_ingress *in, uint16_t number)
+{
+    const struct addr *host = &t->b->self->address;
+    struct str text = in->default_endpoint;
+    struct addr at;
+    uint64_t port = number;
+
+    if (text.n == 0)
+        return number == t->service->port ? t->service->app : with_port(*host, number);
+    if (addr_parse(text, &at))
+        return addr_is_any(&at) ? with_port(*host, at.port) : at;
+    /* ":PORT" is what the kind's check leaves over */
+    return with_port(*host, str_uint(str_sub(text, 1, text.n), 1, 65535, &port) ? (uint16_t)port : number);
+}
+
+/* captureMode NONE opens `bind`, or the host's own address. */
+static struct addr own_socket(const struct taking *t, const struct sidecar_ingress *in, uint16_t number)
+{
+    struct addr at;
+
+    if (in->capture != SIDECAR_CAPTURE_NONE)
+        return number == t->service->port ? t->service->listen : (struct addr){0};
+    if (in->bind.n && addr_parse_ip(in->bind, &at))
+        return with_port(at, number);
+    return with_port(t->b->self->address, number);
+}
+
+static bool has_own_port(const struct self *self, uint16_t port)
+{
+    for (size_t i = 0; i < self->own_port_count; i++) {
+        if (self->own_ports[i] == port)
+            return true;
+    }
+    return false;
+}
+
+/* A Sidecar for several workloads of one host lists the ports of all. */
+static bool is_anothers(const struct taking *t, uint16_t port)
+{
+    for (size_t i = 0; i < t->b->self->service_count; i++) {
+        const struct local_service *s = &t->b->self->services[i];
+
+        if (s != t->service && !s->is_gateway && s->port == port)
+            return true;
+    }
+    return false;
+}
+
+static bool sends_to_itself(const struct inbound *in)
+{
+    return in->listen.family && in->listen.port == in->app.port &&
+           (addr_is_any(&in->listen) || addr_eq(&in->listen, &in->app));
+}
+
+static void take_ingress(const struct taking *t, const struct sidecar_ingress *in)
+{
+    uint16_t number = (uint16_t)in->port->number;
+    struct inbound one = {.service = t->service,
+                          .port = number,
+                          .protocol = in->port->protocol,
+                          .listen = own_socket(t, in, number),
+                          .app = application(t, in, number),
+                          .pool = in->connection_pool ? in->connection_pool : t->spec->inbound_connection_pool};
+
+    if (is_anothers(t, number))
+        return;
+    if (has_own_port(t->b->self, number) || has_own_port(t->b->self, one.app.port))
+        left_out(t, in, "it, or its defaultEndpoint, belongs to the agent of this host itself");
+    else if (t->b->self->is_uncaptured && !one.listen.family && number != t->service->port)
+        left_out(t, in, "nothing is redirected on this host; captureMode NONE opens it");
+    else if (sends_to_itself(&one))
+        left_out(t, in, "the application would be its own address; say where it is by defaultEndpoint");
+    else
+        compile_take_in(t->b, &one);
+}
+
+static bool lists_port(const struct sidecar *spec, uint16_t port)
+{
+    for (size_t i = 0; i < spec->ingress_count; i++) {
+        if (spec->ingress[i].port->number == port)
+            return true;
+    }
+    return false;
+}
+
+void compile_inbound(struct build *b, const struct local_service *s)
+{
+    struct taking t = {.b = b, .service = s};
+    struct inbound registered = {
+        .service = s, .port = s->port, .protocol = s->protocol, .listen = s->listen, .app = s->app};
+
+    t.from = scope_sidecar(b->c->objects, b->c->object_count, b->c->root_namespace, s->ns, &s->labels);
+    t.spec = t.from ? t.from->spec : NULL;
+    for (size_t i = 0; t.spec && i < t.spec->ingress_count; i++)
+        take_ingress(&t, &t.spec->ingress[i]);
+    if (t.spec && lists_port(t.spec, s->port))
+        return;
+    if (t.spec && t.spec->ingress_count)
+        registered.protocol = STR("TCP");
+    registered.pool = t.spec ? t.spec->inbound_connection_pool : NULL;
+    compile_take_in(b, &registered);
+}
