@@ -82,6 +82,27 @@ static bool sends_to_itself(const struct inbound *in)
            (addr_is_any(&in->listen) || addr_eq(&in->listen, &in->app));
 }
 
+/* PASSTHROUGH is the application's business: opaque bytes, as HTTPS and TLS are anyhow. */
+static void end_tls(const struct sidecar_ingress *in, struct inbound *out)
+{
+    if (!in->tls || in->tls->mode == SERVER_TLS_PASSTHROUGH)
+        return;
+    out->tls = in->tls;
+    out->protocol = str_eq(in->port->protocol, STR("HTTPS")) ? STR("HTTP") : STR("TCP");
+}
+
+/* NULL, or why it is not to be. */
+static const char *what_is_wrong(const struct taking *t, const struct sidecar_ingress *in, const struct inbound *one)
+{
+    if (has_own_port(t->b->self, one->port) || has_own_port(t->b->self, one->app.port))
+        return "it, or its defaultEndpoint, belongs to the agent of this host itself";
+    if (t->b->self->is_uncaptured && in->capture != SIDECAR_CAPTURE_NONE && one->port != t->service->port)
+        return "nothing is redirected on this host; captureMode NONE opens it";
+    if (sends_to_itself(one))
+        return "the application would be its own address; say where it is by defaultEndpoint";
+    return NULL;
+}
+
 static void take_ingress(const struct taking *t, const struct sidecar_ingress *in)
 {
     uint16_t number = (uint16_t)in->port->number;
@@ -91,17 +112,15 @@ static void take_ingress(const struct taking *t, const struct sidecar_ingress *i
                           .listen = own_socket(t, in, number),
                           .app = application(t, in, number),
                           .pool = in->connection_pool ? in->connection_pool : t->spec->inbound_connection_pool};
+    const char *why;
 
     if (is_anothers(t, number))
         return;
-    if (has_own_port(t->b->self, number) || has_own_port(t->b->self, one.app.port))
-        left_out(t, in, "it, or its defaultEndpoint, belongs to the agent of this host itself");
-    else if (t->b->self->is_uncaptured && !one.listen.family && number != t->service->port)
-        left_out(t, in, "nothing is redirected on this host; captureMode NONE opens it");
-    else if (sends_to_itself(&one))
-        left_out(t, in, "the application would be its own address; say where it is by defaultEndpoint");
-    else
-        compile_take_in(t->b, &one);
+    end_tls(in, &one);
+    why = what_is_wrong(t, in, &one);
+    why = why ? why : compile_take_in(t->b, &one);
+    if (why)
+        left_out(t, in, why);
 }
 
 static bool lists_port(const struct sidecar *spec, uint16_t port)
@@ -116,6 +135,7 @@ static bool lists_port(const struct sidecar *spec, uint16_t port)
 void compile_inbound(struct build *b, const struct local_service *s)
 {
     struct taking t = {.b = b, .service = s};
+    const char *why;
     struct inbound registered = {
         .service = s, .port = s->port, .protocol = s->protocol, .listen = s->listen, .app = s->app};
 
@@ -128,5 +148,8 @@ void compile_inbound(struct build *b, const struct local_service *s)
     if (t.spec && t.spec->ingress_count)
         registered.protocol = STR("TCP");
     registered.pool = t.spec ? t.spec->inbound_connection_pool : NULL;
-    compile_take_in(b, &registered);
+    why = compile_take_in(b, &registered);
+    if (why)
+        findings_add(b->f, FIND_CONFLICT, SEVERITY_WARNING, "service %.*s/%.*s gets no traffic from other hosts: %s (%u)",
+                     STR_ARG(s->ns), STR_ARG(s->name), why, s->port);
 }

@@ -157,34 +157,50 @@ static void inbound_table(struct build *b, struct listener *l, struct str name, 
     l->http = part_ref(t->made);
 }
 
-void compile_take_in(struct build *b, const struct inbound *in)
+static enum mtls_mode inbound_mode(const struct build *b, const struct inbound *in)
 {
     const struct local_service *s = in->service;
+
+    if (in->tls)
+        return MTLS_DISABLE;
+    return (enum mtls_mode)catalog_mtls_mode(b->c->objects, b->c->object_count, b->c->root_namespace,
+                                             s->ns, &s->labels, in->port);
+}
+
+static void inbound_who(struct build *b, struct listener *l, const struct local_service *s)
+{
+    struct arena *a = &l->part.arena;
+    struct who who;
+
+    l->service = arena_str(a, s->key);
+    l->identity = arena_str(a, s->identity);
+    l->service_fqdn = arena_str(a, s->fqdn);
+    l->service_name = arena_str(a, s->name);
+    l->service_ns = arena_str(a, s->ns);
+    compile_who_is(&b->tmp, &s->labels, s->name, s->ns, &who);
+    compile_listener_who(l, &who);
+}
+
+const char *compile_take_in(struct build *b, const struct inbound *in)
+{
     struct str name = arena_printf(&b->tmp, "inbound|%u||", in->port);
     struct addr at = in->listen.family ? in->listen : (struct addr){.port = in->port};
     struct listener *l;
-    struct who who;
+    const char *why;
 
-    if (map_put(&b->listeners, name, b)) {
-        findings_add(b->f, FIND_CONFLICT, SEVERITY_WARNING,
-                     "service %.*s/%.*s: another service of this host has port %u already; it gets "
-                     "no traffic from "
-                     "other hosts",
-                     STR_ARG(s->ns), STR_ARG(s->name), in->port);
-        return;
-    }
+    if (map_get(&b->listeners, name))
+        return "another service of this host has the port already";
     l = compile_new_listener(name, LISTENER_INBOUND, compile_protocol_of(in->protocol), &at);
+    why = in->tls ? compile_tls_end(b, &l->part.arena, in->tls, in->service->ns, l->protocol == APP_HTTP, &l->tls) : NULL;
+    if (why) {
+        part_unref(l);
+        return why;
+    }
+    map_put(&b->listeners, name, b);
     l->is_bound = in->listen.family != 0;
-    l->service = arena_str(&l->part.arena, s->key);
-    l->identity = arena_str(&l->part.arena, s->identity);
     l->cluster = arena_str(&l->part.arena, name);
-    l->service_fqdn = arena_str(&l->part.arena, s->fqdn);
-    l->service_name = arena_str(&l->part.arena, s->name);
-    l->service_ns = arena_str(&l->part.arena, s->ns);
-    l->mtls = (enum mtls_mode)catalog_mtls_mode(b->c->objects, b->c->object_count,
-                                                b->c->root_namespace, s->ns, &s->labels, in->port);
-    compile_who_is(&b->tmp, &s->labels, s->name, s->ns, &who);
-    compile_listener_who(l, &who);
+    l->mtls = inbound_mode(b, in);
+    inbound_who(b, l, in->service);
     if (l->protocol != APP_TCP)
         inbound_table(b, l, name, name, in->port);
     if (l->protocol != APP_HTTP) {
@@ -195,4 +211,5 @@ void compile_take_in(struct build *b, const struct inbound *in)
     }
     snapshot_add_listener(b->out, l);
     compile_inbound_cluster(b, in, name);
+    return NULL;
 }

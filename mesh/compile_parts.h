@@ -221,6 +221,7 @@ struct inbound {
     struct addr listen;  /* the agent listens here itself; family 0: by redirect */
     struct addr app;
     const struct connection_pool *pool; /* the Sidecar's; NULL: that of DestinationRules */
+    const struct server_tls *tls; /* what ends here in place of the mesh's; NULL: none. `protocol` is what is within */
 };
 
 void compile_inbound(struct build *b, const struct local_service *s);
@@ -255,7 +256,8 @@ struct listener *compile_new_listener(struct str name, enum listener_kind kind,
                                       enum app_protocol protocol, const struct addr *at);
 void compile_listener_who(struct listener *l, const struct who *who);
 void compile_outbound(struct build *b);
-void compile_take_in(struct build *b, const struct inbound *in);
+/* NULL, or why the port cannot be taken in. */
+const char *compile_take_in(struct build *b, const struct inbound *in);
 
 /* ---- compile_bound.c: what callers of this host connect to without capture ---- */
 

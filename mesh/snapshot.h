@@ -362,7 +362,7 @@ enum tls_client {
     TLS_CLIENT_MESH,     /* as agents do among themselves: `identity` of the listener */
 };
 
-/* How TLS ends at a gateway. Source: ServerTLSSettings. */
+/* How TLS that is not the mesh's ends at a gateway or an inbound port. Source: ServerTLSSettings. */
 struct tls_end {
     struct tls_material material; /* but for TLS_CLIENT_MESH */
     enum tls_client client;
@@ -390,12 +390,12 @@ struct listener {
     bool is_chain;            /* not found by its address alone: one of those of a bound listener that reads_sni */
     struct str *server_names; /* of a chain: exact or "*.suffix", lower case; none is any */
     size_t server_name_count;
-    struct tls_end *tls;      /* of a chain: TLS ends here; NULL: it is passed on */
+    struct tls_end *tls;      /* of a chain: TLS ends here; NULL: it is passed on. Inbound: every connection is such TLS */
     struct str service;       /* namespace/fqdn: outbound, the service of this address; inbound, the local service */
     bool is_pending;          /* outbound: its rules have not been subscribed to yet; service says what to ask for */
     /* outbound: who speaks; inbound: who serves (own SVID to show). SPIFFE URI, key of proxy_set_creds */
     struct str identity;
-    enum mtls_mode mtls;      /* inbound */
+    enum mtls_mode mtls;      /* inbound; DISABLE where there is `tls` */
     struct str cluster;       /* inbound: CLUSTER_LOCAL to hand to */
     int64_t tcp_idle_ms;
     /* who serves or speaks, for metrics */

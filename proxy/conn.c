@@ -144,10 +144,12 @@ static enum conn_state on_accept(struct conn *c)
     if (c->is_pair) {
         if (c->listener->mtls == MTLS_DISABLE)
             c->is_mutual = false;
-        if (c->listener->mtls == MTLS_STRICT && !c->is_mutual)
-            return refuse(c, OUTCOME_STRICT_PLAINTEXT);
+        if (c->listener->tls || (c->listener->mtls == MTLS_STRICT && !c->is_mutual))
+            return refuse(c, OUTCOME_STRICT_PLAINTEXT); /* there is no TLS but the mesh's in a pair */
         return c->pair_http ? CONN_HTTP : CONN_TUNNEL;
     }
+    if (c->kind == LISTENER_INBOUND && c->listener->tls)
+        return start_tls(c);
     if (c->kind == LISTENER_INBOUND && c->listener->mtls != MTLS_DISABLE)
         return CONN_SNIFF;
     if (c->listener->reads_sni)
@@ -200,7 +202,7 @@ static bool is_mesh_hello(const struct sniff_result *r)
            sniff_has_alpn(r, STR("istio-peer-exchange"));
 }
 
-/* The mesh's certificate, but for a gateway's server that has another. */
+/* The mesh's certificate, but for a gateway's server, or a Sidecar's ingress, that has another. */
 static bool is_mesh_tls(const struct conn *c)
 {
     return !c->listener->tls || c->listener->tls->client == TLS_CLIENT_MESH;

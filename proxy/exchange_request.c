@@ -43,11 +43,12 @@ static void set_forwarded(struct exchange *x)
 {
     const struct conn *c = x->conn;
     bool at_edge = c->kind == LISTENER_GATEWAY;
+    bool is_https = c->is_tls && (at_edge || x->listener->tls);
     char ip[ADDR_TEXT_MAX];
     struct str value;
 
     if (at_edge || !http_get(&x->request, STR("x-forwarded-proto"), &value))
-        http_set(&x->request, STR("x-forwarded-proto"), at_edge && c->is_tls ? STR("https") : STR("http"));
+        http_set(&x->request, STR("x-forwarded-proto"), is_https ? STR("https") : STR("http"));
     if (!at_edge)
         return;
     value = str_from(addr_format_ip(&c->remote, ip));

@@ -199,7 +199,7 @@ static size_t inbound_ports(const struct snapshot *s, struct capture_inbound *ou
         const struct listener *l = s->listeners[i];
 
         if (l->kind == LISTENER_INBOUND && !l->is_bound)
-            out[n++] = (struct capture_inbound){l->at.port, l->mtls == MTLS_STRICT};
+            out[n++] = (struct capture_inbound){l->at.port, l->mtls == MTLS_STRICT || l->tls};
     }
     return n;
 }

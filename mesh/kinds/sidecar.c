@@ -119,8 +119,8 @@ static const struct field ingress_fields[] = {
      .check = check_default_endpoint, .partly = "a unix socket",
      .meaning = "Where the application is: 127.0.0.1:PORT, [::1]:PORT, or the host's address as 0.0.0.0:PORT; when not "
                 "given, where it is registered, for another port at the host's address."},
-    {"tls", FIELD_MESSAGE, SCHEMA_AT(sidecar_ingress, tls), .message = &server_tls_schema, SCHEMA_NOT_YET,
-     .meaning = "TLS that ends here and is not the mesh's own."},
+    {"tls", FIELD_MESSAGE, SCHEMA_AT(sidecar_ingress, tls), .message = &server_tls_schema,
+     .meaning = "TLS that ends here and is not the mesh's own, whatever PeerAuthentication says of the port."},
     {"connectionPool", FIELD_MESSAGE, SCHEMA_AT(sidecar_ingress, connection_pool),
      .message = &connection_pool_schema,
      .meaning = "Limits of connections to the application, in place of inboundConnectionPool."},

@@ -3,6 +3,7 @@
 import pytest
 from conftest import APP
 from mesh import Mesh, wait_until
+from test_standalone import authority, leaf
 
 STRICT = """apiVersion: security.istio.io/v1
 kind: PeerAuthentication
@@ -40,6 +41,7 @@ def m():
 @pytest.fixture
 def clean(m):
     yield m
+    m.delete("service", "reviews", "shop", sync=False)
     m.clear()
 
 
@@ -133,3 +135,57 @@ def test_limits_hold_at_the_service_for_all_callers(m, clean):
         refused = [a for a in answers if a.status == 503]
         assert {a.status for a in answers} == {200, 503}, answers
         assert all(a.headers.get("x-envoy-overloaded") == "true" for a in refused)
+
+
+PORTS = """---
+apiVersion: v1
+kind: Service
+metadata: {name: reviews, namespace: shop}
+spec:
+  ports:
+  - {name: http-simple, port: 9443}
+  - {name: http-mutual, port: 9444}
+"""
+ORIGINATE = """---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: reviews, namespace: shop}}
+spec:
+  host: reviews
+  trafficPolicy:
+    portLevelSettings:
+    - port: {{number: 9443}}
+      tls: {{mode: SIMPLE, caCertificates: {ca}/ca.pem, sni: web.test, subjectAltNames: [web.test]}}
+"""
+
+
+def test_tls_of_ingress_is_not_the_meshs(m, clean, tmp_path):
+    o, b = m["outsider"], m["back"]
+    ca, certs = authority(tmp_path / "ca"), tmp_path / "certs"
+    leaf(ca, "web", "DNS:web.test", certs)
+    leaf(ca, "friend", "DNS:friend.test", certs)
+    files = f"serverCertificate: {certs}/web.crt, privateKey: {certs}/web.key, caCertificates: {ca}/ca.pem"
+    m.apply(STRICT + PORTS + sidecar(TAKEN + f"""  - port: {{number: 9443, protocol: HTTPS}}
+    defaultEndpoint: 127.0.0.1:9080
+    tls: {{mode: SIMPLE, {files}}}
+  - port: {{number: 9444, protocol: HTTPS}}
+    defaultEndpoint: 127.0.0.1:9080
+    tls: {{mode: MUTUAL, {files}}}
+"""))
+
+    def call(port, *more):
+        done = o.curl("--cacert", f"{ca}/ca.pem", "--connect-to", f"::{b.ip4}:{port}", *more, f"https://web.test:{port}/x")
+        return done.returncode, done.stdout.lower()
+
+    wait_until("there is TLS", lambda: call(9443)[0] == 0)
+    assert '"app": "reviews"' in call(9443)[1] and '"x-forwarded-proto", "https"' in call(9443)[1]
+    assert o.http(f"http://{b.ip4}:9443/", timeout=5).status == 0  # no plaintext
+    assert call(9444)[0] != 0  # no certificate
+    code, body = call(9444, "--cert", f"{certs}/friend.crt", "--key", f"{certs}/friend.key")
+    assert code == 0 and '"app": "reviews"' in body and "forwarded-client-cert" not in body
+    # The mesh's own TLS is not taken there, and a caller of the same host has no way around the client's certificate.
+    for caller in (m["front"], b):
+        assert caller.http("http://reviews.shop:9443/").status == 503
+        assert caller.http("http://reviews.shop:9444/").status == 503
+    m.apply(ORIGINATE.format(ca=ca))
+    assert m.wait_service(m["front"], "http://reviews.shop:9443/").headers["x-app"] == "reviews"

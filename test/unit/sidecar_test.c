@@ -666,6 +666,41 @@ TEST(what_ingress_must_not_take)
     mesh_done(&m);
 }
 
+#define TLS_PORT(number, protocol, tls)                                                                                \
+    "{port: {number: " number ", protocol: " protocol "}, defaultEndpoint: \"127.0.0.1:8080\", tls: {" tls "}}"
+
+TEST(tls_of_ingress_ends_here_whatever_peer_authentication_says)
+{
+    struct mesh m;
+    const struct listener *l;
+
+    start(&m);
+    mesh_apply(&m, "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p, namespace: shop}\n"
+                   "spec: {mtls: {mode: STRICT}}\n");
+    mesh_sidecar(&m, "shop", "ns",
+                 "{ingress: [" TLS_PORT("8443", "HTTPS", "mode: SIMPLE, serverCertificate: /a.crt, privateKey: /a.key") ", "
+                 TLS_PORT("8444", "TLS", "mode: MUTUAL, serverCertificate: /a.crt, privateKey: /a.key, caCertificates: /ca") ", "
+                 TLS_PORT("8445", "TLS", "mode: PASSTHROUGH") ", "
+                 TLS_PORT("8446", "HTTPS", "mode: SIMPLE, serverCertificate: /a.crt, privateKey: /a.key,"
+                          " maxProtocolVersion: TLSV1_0") "]}");
+    mesh_run(&m);
+    l = mesh_inbound(&m, 8443); /* HTTP within */
+    CHECK(l && l->tls && l->http && l->protocol == APP_HTTP);
+    CHECK_INT(l->mtls, MTLS_DISABLE);
+    CHECK_INT(l->tls->client, TLS_CLIENT_NONE);
+    CHECK_STR(l->tls->material.cert_file, "/a.crt");
+    l = mesh_inbound(&m, 8444);
+    CHECK(l && l->tls && l->protocol == APP_TCP);
+    CHECK_INT(l->tls->client, TLS_CLIENT_REQUIRED);
+    CHECK_TEXT(world_tcp(&m.w, l), "inbound|8444||");
+    l = mesh_inbound(&m, 8445); /* the application's business, within the mesh's mutual TLS */
+    CHECK(l && !l->tls && l->protocol == APP_TCP);
+    CHECK_INT(l->mtls, MTLS_STRICT);
+    CHECK(!mesh_inbound(&m, 8446));
+    CHECK(strstr(mesh_warning(&m), "ingress port 8446 is left out: TLS 1.0 and 1.1"));
+    mesh_done(&m);
+}
+
 /* ---- limits ---- */
 
 #define POOL(n) "{tcp: {maxConnections: " n "}}"
@@ -723,9 +758,6 @@ TEST(what_is_not_there_yet_is_refused_in_its_own_row)
                   "bind without captureMode NONE");
     CHECK_REFUSED(SIDECAR("  ingress:\n  - port: {number: 1}\n    defaultEndpoint: unix:///run/x\n"), FIND_NOT_YET, 9,
                   "unix socket");
-    CHECK_REFUSED(SIDECAR("  ingress:\n  - port: {number: 1, protocol: TLS}\n"
-                          "    tls: {mode: SIMPLE, serverCertificate: /a, privateKey: /b}\n"),
-                  FIND_NOT_YET, 9, "tls");
 }
 
 TEST(ssh_stays_reachable)
