@@ -26,7 +26,7 @@ TEST(fields_are_in_the_order_of_the_table_and_defaults_are_left_out)
     check_canonical(VS("  http:\n  - route:\n    - weight: 0\n      destination: {port: {number: "
                        "80}, host: a}\n"
                        "    timeout: 90s\n    match: [{headers: {b: {}, a: {exact: x}}, uri: {}}]\n"
-                       "    retries: {attempts: 1, retryIgnorePreviousHosts: true}\n"
+                       "    retries: {attempts: 1, retryOn: ''}\n"
                        "  hosts: [a]\n  gateways: []\n"),
                     "{\"apiVersion\":\"networking.istio.io/"
                     "v1\",\"kind\":\"VirtualService\",\"metadata\":{\"name\":\"x\","
