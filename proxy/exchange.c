@@ -223,7 +223,7 @@ static enum exchange_state on_filter(struct exchange *x)
 /* At the application's agent a gRPC deadline bounds the whole call (fields.md 4.4). */
 static bool is_bounded(const struct exchange *x)
 {
-    return x->route == &inbound_route && x->is_grpc;
+    return x->conn->kind == LISTENER_INBOUND && x->is_grpc;
 }
 
 static enum outcome timeout_of(const struct exchange *x)

@@ -264,6 +264,53 @@ def test_a_stream_that_is_reset_harms_no_other(door):
     c.close()
 
 
+@pytest.fixture
+def elsewhere(tmp_path):
+    """elsewhere(port) makes a gateway in front of h2.test at this port."""
+    made = []
+
+    def make(port, protocol="HTTP2", rules=""):
+        e = Edge(tmp_path / str(port), f"access_log = {tmp_path / 'access.log'}\n")
+        e.to = ("127.0.0.1", free_port())
+        e.write("services.d/main.ini", f"[listener main]\nbind = 127.0.0.1:{e.to[1]}\nservice = app.test\n")
+        e.write("all.yaml", ENTRY.format(name="app", protocol=protocol, port=port) + rules)
+        made.append(e)
+        return e.start()
+    yield make
+    for e in made:
+        e.stop()
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_at_the_application_a_grpc_deadline_bounds_the_whole_call(tmp_path, protocol):
+    origin, e, to = Origin(), Edge(tmp_path), ("127.0.0.1", free_port())
+    e.write("services.d/in.ini", f"[service in]\nlisten = 127.0.0.1:{to[1]}\nport = {origin.port}\nprotocol = {protocol}\n")
+    kind = [("content-type", "application/grpc"), ("grpc-timeout", "150m")]
+    try:
+        e.start()
+        for down in ("h1", "h2"):
+            told = ask(down, to, "POST", "/x", "in", headers=kind, body=b"some").json()
+            assert told["version"] == {"http": "1.1", "grpc": "2"}[protocol]
+            answer = ask(down, to, "POST", "/delay/3", "in", headers=kind, body=b"some")
+            assert (answer.status, answer.headers["grpc-status"]) == (200, "4")
+            assert answer.headers["grpc-message"] == "downstream duration timeout"
+        c = H2Caller(to)
+        answer = c.wait(c.open("POST", "/up", "in", kind, end=False))  # a request that does not end
+        assert answer.headers["grpc-status"] == "4"
+        c.close()
+    finally:
+        e.stop()
+        origin.close()
+
+
+def test_an_endpoint_may_be_spoken_to_as_the_client_does(elsewhere):
+    origin = Origin()
+    e = elsewhere(origin.port, "HTTP", "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: app}\n"
+                  "spec:\n  host: app.test\n  trafficPolicy: {connectionPool: {http: {useClientProtocol: true}}}\n")
+    assert [ask(down, e.to, "GET", "/", "app.test").json()["version"] for down in ("h1", "h2", "h1")] == ["1.1", "2", "1.1"]
+    origin.close()
+
+
 # ---- programs that others wrote ----
 
 
@@ -303,23 +350,6 @@ def test_h2load(door):
     for up in ("h1", "h2"):
         out = run("h2load", "-n", "400", "-c", "4", "-m", "25", "-H", f":authority: {up}.test", url(door, "/bytes/5000")).decode()
         assert "400 succeeded, 0 failed, 0 errored, 0 timeout" in out and "status codes: 400 2xx" in out, out
-
-
-@pytest.fixture
-def elsewhere(tmp_path):
-    """elsewhere(port) makes a gateway in front of h2.test at this port."""
-    made = []
-
-    def make(port, protocol="HTTP2", rules=""):
-        e = Edge(tmp_path / str(port), f"access_log = {tmp_path / 'access.log'}\n")
-        e.to = ("127.0.0.1", free_port())
-        e.write("services.d/main.ini", f"[listener main]\nbind = 127.0.0.1:{e.to[1]}\nservice = app.test\n")
-        e.write("all.yaml", ENTRY.format(name="app", protocol=protocol, port=port) + rules)
-        made.append(e)
-        return e.start()
-    yield make
-    for e in made:
-        e.stop()
 
 
 def test_nghttpd(elsewhere, tmp_path):
