@@ -86,6 +86,15 @@ static void count_end(const struct attempt *a, enum outcome why)
         atomic_fetch_add_explicit(&a->block->errors, 1, memory_order_relaxed);
 }
 
+/* A gRPC answer without a body tells its end in the head. */
+static unsigned answered_status(const struct attempt *a)
+{
+    const struct http_head *h = &a->stream->in_head;
+    int grpc = a->exchange->is_grpc ? grpc_status(h->fields, h->count) : -1;
+
+    return grpc < 0 ? h->status : grpc_http_status(grpc);
+}
+
 /* What the try says of its endpoint. A client that left, or a limit of ours, says nothing. */
 static void report_end(struct attempt *a, enum outcome why)
 {
@@ -111,7 +120,7 @@ static void report_end(struct attempt *a, enum outcome why)
         break;
     default:
         if (a->stream && a->stream->in_has_head)
-            outlier_report(v, x->cluster, a->block, OUTLIER_ANSWER, a->stream->in_head.status, now);
+            outlier_report(v, x->cluster, a->block, OUTLIER_ANSWER, answered_status(a), now);
         break;
     }
 }

@@ -47,6 +47,14 @@ int grpc_status_of_http(unsigned status)
     return GRPC_UNKNOWN;
 }
 
+unsigned grpc_http_status(int status)
+{
+    static const uint16_t rows[GRPC_STATUS_LAST + 1] = {200, 499, 500, 400, 504, 404, 409, 403, 429,
+                                                        400, 409, 400, 501, 500, 503, 500, 401};
+
+    return status >= 0 && status <= GRPC_STATUS_LAST ? rows[status] : 500;
+}
+
 struct str grpc_status_text(int status)
 {
     static const struct str texts[GRPC_STATUS_LAST + 1] = {

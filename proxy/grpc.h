@@ -19,6 +19,7 @@ bool grpc_is(const struct http_head *h);
 /* The status in `fields`: 0 to 16, GRPC_UNKNOWN for what is none of these, -1 if it is not there. */
 int grpc_status(const struct http_field *fields, size_t count);
 int grpc_status_of_http(unsigned status); /* of an answer that says none */
+unsigned grpc_http_status(int status);    /* what it is in HTTP: for callers and rules that know no gRPC */
 struct str grpc_status_text(int status);  /* its number; empty: there is none */
 
 /* The deadline that a request gets where the route allows `most_ms` (0: any): 0 is none. */

@@ -10,15 +10,6 @@ static bool happens(struct exchange *x, uint32_t share)
     return share > 0 && worker_random(x->worker) % SHARE_ALL < share;
 }
 
-/* What a caller that does not speak gRPC gets for a gRPC status. */
-static unsigned http_status_of(int grpc)
-{
-    static const uint16_t rows[] = {200, 499, 500, 400, 504, 404, 409, 403, 429,
-                                    400, 409, 400, 501, 500, 503, 500, 401};
-
-    return grpc >= 0 && (size_t)grpc < COUNT(rows) ? rows[grpc] : 500;
-}
-
 static enum filter_verdict fail(struct exchange *x, const struct route_fault *f,
                                 struct filter_answer *out)
 {
@@ -26,7 +17,7 @@ static enum filter_verdict fail(struct exchange *x, const struct route_fault *f,
 
     out->why = OUTCOME_FAULT_ABORT;
     http_head_init(&out->head, &x->arena, false);
-    out->head.status = f->grpc_status < 0 ? f->abort_status : http_status_of(f->grpc_status);
+    out->head.status = f->grpc_status < 0 ? f->abort_status : grpc_http_status(f->grpc_status);
     out->body = text;
     if (x->is_grpc && f->grpc_status >= 0)
         http_add(&out->head, STR("grpc-status"), grpc_status_text(f->grpc_status));

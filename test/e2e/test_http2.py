@@ -311,6 +311,19 @@ def test_an_endpoint_may_be_spoken_to_as_the_client_does(elsewhere):
     origin.close()
 
 
+def test_a_grpc_status_speaks_against_its_endpoint(elsewhere):
+    origin = Origin()
+    e = elsewhere(origin.port, "HTTP2", "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: app}\n"
+                  "spec:\n  host: app.test\n"
+                  "  trafficPolicy:\n"
+                  "    outlierDetection: {consecutive5xxErrors: 3, baseEjectionTime: 60s, maxEjectionPercent: 100}\n")
+    kind = [("content-type", "application/grpc")]
+    for status in ("5", "5", "5", "5", "14"):  # NOT_FOUND is no fault of the endpoint's; UNAVAILABLE, in three tries, is
+        assert ask("h2", e.to, "POST", f"/grpc/{status}", "app.test", headers=kind).headers["grpc-status"] == status
+    assert ask("h2", e.to, "POST", "/grpc/5", "app.test", headers=kind).headers["grpc-message"] == "no healthy upstream"
+    origin.close()
+
+
 # ---- programs that others wrote ----
 
 

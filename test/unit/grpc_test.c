@@ -61,6 +61,8 @@ TEST(a_status_is_a_number_that_grpc_knows)
     CHECK_INT(grpc_status_of_http(404), 12);
     CHECK_INT(grpc_status_of_http(503), 14);
     CHECK_INT(grpc_status_of_http(418), 2);
+    CHECK_INT(grpc_http_status(14), 503);
+    CHECK_INT(grpc_http_status(-1), 500);
     CHECK_INT(grpc_status_text(-1).n, 0);
     CHECK_STR(grpc_status_text(14), "14");
     arena_done(&arena);
