@@ -591,6 +591,14 @@ static void enter(struct exchange *x, enum exchange_state next)
     x->state = next;
 }
 
+/* A call that goes on: its messages are counted with the labels that they will have at its end. */
+static void report(struct exchange *x)
+{
+    if (x->attempt && x->attempt->stream)
+        remember_try(x);
+    exchange_count_messages(x);
+}
+
 static void run(struct task *t, unsigned notes)
 {
     struct exchange *x = CONTAINER(t, struct exchange, task);
@@ -600,7 +608,7 @@ static void run(struct task *t, unsigned notes)
     x->waited |= (notes & EXCHANGE_NOTE_WAIT) != 0;
     x->woken |= (notes & EXCHANGE_NOTE_PARK) != 0;
     if (notes & EXCHANGE_NOTE_REPORT)
-        exchange_count_messages(x);
+        report(x);
     if (x->attempt && (notes & EXCHANGE_NOTE_TRY_TIMER))
         x->attempt->timed_out = true;
     next = x->down->reset != STREAM_RESET_NONE ? down_reset(x) : steps[x->state].step(x);
