@@ -97,12 +97,18 @@ struct world {
     size_t bulk;  /* bytes of a body that is large in this mode */
     char *bulks[4]; /* those that bulk_text made; a torn story may not come to free them */
     size_t bulk_count;
+    struct {
+        void *p;
+        void (*free_fn)(void *p);
+    } kept[16]; /* what else a torn story may not come to free */
+    size_t kept_count;
     /* What the next apply_rules says. */
     struct {
         struct retry_policy retry;
         int64_t timeout_ms, http_idle_ms, connect_timeout_ms;
         size_t app;  /* which application */
         bool pending; /* the rules are not there yet */
+        enum cluster_http http; /* what endpoints speak, on each way */
         const char *identity; /* of the caller */
     } rules;
 };
@@ -402,6 +408,13 @@ UNUSED static char *bulk_text(struct world *w, size_t n)
     return p;
 }
 
+UNUSED static void keep(struct world *w, void *p, void (*free_fn)(void *p))
+{
+    assert_true(w->kept_count < COUNT(w->kept));
+    w->kept[w->kept_count].p = p;
+    w->kept[w->kept_count++].free_fn = free_fn;
+}
+
 /* ---- ends: messages, in HTTP/1.1 ---- */
 
 UNUSED static void ask(struct end *e, const char *method, const char *path)
@@ -583,6 +596,7 @@ static struct snapshot *world_snapshot(struct world *w, struct side *n, bool cal
         cluster_endpoints(c, &port, 1, w->shape == SHAPE_PLAIN ? NULL : WEB_URI);
         c->endpoints->endpoints[0].is_local = w->shape == SHAPE_PAIR;
         c->http_idle_ms = w->rules.http_idle_ms;
+        c->http = w->rules.http;
         if (w->rules.connect_timeout_ms)
             c->connect_timeout_ms = w->rules.connect_timeout_ms;
         r = listener_route(l, CLUSTER);
@@ -600,6 +614,7 @@ static struct snapshot *world_snapshot(struct world *w, struct side *n, bool cal
         struct listener *l = listener_part(LISTENER_INBOUND, n->inbound, protocol);
 
         c->local = loopback(w->app_port[w->rules.app]);
+        c->http = w->rules.http;
         l->cluster = STR("inbound|80||");
         l->mtls = MTLS_STRICT;
         l->identity = STR(WEB_URI);
@@ -822,6 +837,8 @@ static bool world_end(struct world *w)
         snapshot_unref(w->snapshots[i]);
     for (size_t i = 0; i < w->bulk_count; i++)
         free(w->bulks[i]);
+    for (size_t i = 0; i < w->kept_count; i++)
+        w->kept[i].free_fn(w->kept[i].p);
     return good;
 }
 
@@ -902,8 +919,8 @@ static int story_teardown(void **state)
     chaos_end();
     if (telling)
         print_error("replay: WEFT_SHAPE=%s WEFT_MODE='%s' WEFT_SEED=%llu %s %s\n", shape_names[telling->shape],
-                    mode_names[telling->mode], (unsigned long long)telling->seed, "build/release/test/world/stream_test",
-                    telling->story);
+                    mode_names[telling->mode], (unsigned long long)telling->seed,
+                    program_invocation_name, telling->story);
     telling = NULL;
     return 0;
 }
