@@ -38,7 +38,7 @@
 /* HTTP/2 */
 #define LIMIT_H2_STREAMS      100u        /* at a time, from a client: REFUSED_STREAM; PROTOCOL_ERROR once it was told */
 #define LIMIT_H2_HELD_BYTES   (1u << 20)  /* of bodies in one connection, before its credit is held back */
-#define LIMIT_H2_CONTINUATION 8u          /* frames of one head: ENHANCE_YOUR_CALM */
+#define LIMIT_H2_CONTINUATION 16u         /* frames of one head: ENHANCE_YOUR_CALM */
 #define LIMIT_H2_FRAMES       2000        /* without use, at once: ENHANCE_YOUR_CALM */
 #define LIMIT_H2_FRAMES_PER_S 40          /* and for good */
 #define LIMIT_H2_RESETS       400         /* of requests that were not answered, at once: ENHANCE_YOUR_CALM */

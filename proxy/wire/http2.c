@@ -408,6 +408,9 @@ static void open_session(struct http2 *c)
     must(nghttp2_option_new(&options));
     nghttp2_option_set_no_auto_window_update(options, 1);
     nghttp2_option_set_max_settings(options, 32);
+    /* Resets and parts of heads are counted here (http2_frames.c); the library's own measure knows no honest work. */
+    nghttp2_option_set_stream_reset_rate_limit(options, UINT32_MAX, UINT32_MAX);
+    nghttp2_option_set_max_continuations(options, LIMIT_H2_CONTINUATION + 1);
     nghttp2_option_set_peer_max_concurrent_streams(options, LIMIT_H2_STREAMS);
     http2_set_callbacks_in(callbacks);
     http2_set_callbacks_out(callbacks);

@@ -199,6 +199,8 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *f, void 
         http2_reward(&c->frames, FRAME_WORTH);
     if (!ends)
         return 0;
+    if (c->codec.is_server) /* who gets answers may also change its mind */
+        http2_reward(&c->resets, 1);
     if (h)
         out_finished(h);
     if ((!h || h->released) && nghttp2_session_get_stream_remote_close(session, f->hd.stream_id) == 0)
@@ -334,7 +336,8 @@ static void send_request_head(struct http2 *c, struct http2_stream *h, const str
     h->is_tunnel = head->framing == HTTP_BODY_TUNNEL;
     put_pair(&f, STR(":method"), h->is_tunnel ? STR("CONNECT") : head->method);
     put_pair(&f, STR(":scheme"), c->codec.io.tls ? STR("https") : STR("http"));
-    put_pair(&f, STR(":authority"), head->authority);
+    if (head->authority.n > 0) /* HTTP/1.0 may have none */
+        put_pair(&f, STR(":authority"), head->authority);
     put_pair(&f, STR(":path"), head->path);
     if (h->is_tunnel) {
         put_pair(&f, STR(":protocol"), head->upgrade);

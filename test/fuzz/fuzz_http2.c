@@ -313,7 +313,7 @@ static void act(struct side *side, struct script *in)
 
 static void say(struct str s)
 {
-    size_t piece = world.piece ? world.piece : MAX(s.n, (size_t)1);
+    size_t piece = world.piece ? MAX(world.piece, s.n / 64) : MAX(s.n, (size_t)1);
 
     for (size_t at = 0; at < s.n; at += piece) {
         io_write_str(&world.raw, str_sub(s, at, piece)); /* a dead end drops it */

@@ -1,6 +1,7 @@
 /* Threads under load: two proxies of four workers with mutual TLS between them, callers who ask, leave and reset, origins who
- * drop and cut, while snapshots, endpoints, certificates (and with them tickets) change. Every request that may be judged must
- * have its own answer; at the end nothing may be left. For ThreadSanitizer first: make soak, SOAK_SECONDS (default 30).
+ * drop and cut, while snapshots, endpoints, the version of HTTP between the proxies and certificates (and with them tickets)
+ * change. Every request that may be judged must have its own answer; at the end nothing may be left. For ThreadSanitizer first:
+ * make soak, SOAK_SECONDS (default 30).
  */
 #include "proxy/wire/bytes.h"
 #include "test/unit/pki_world.h"
@@ -133,6 +134,7 @@ static struct snapshot *client_rules(struct soak *s, unsigned tick)
     struct route *r;
 
     cluster_endpoints(c, ports, 1 + tick / 4 % 2, WEB_URI);
+    c->http = tick / 16 % 2 ? CLUSTER_HTTP2 : CLUSTER_HTTP1; /* between the proxies */
     r = listener_route(l, CLUSTER);
     r->retry = (struct retry_policy){.attempts = 3,
                                      .on = RETRY_CONNECT_FAILURE | RETRY_RESET,

@@ -243,3 +243,28 @@ TEST(each_flood_is_cut_if_the_peer_reads_nothing)
         bad += !is_cut(&floods[i], true, &sent);
     CHECK_INT(bad, 0);
 }
+
+/* Half of the requests are given up, far more than a flood may have, and the others are answered. */
+TEST(a_client_that_changes_its_mind_is_no_flood)
+{
+    struct play p;
+    struct buf b;
+
+    begin(&p, serve);
+    buf_init(&b, 1u << 16);
+    put_row(&b, "S:1:0:");
+    for (uint32_t i = 0; i < 5 * LIMIT_H2_RESETS; i++) {
+        h2_head(&b, 4 * i + 1, 0, H2_POST);
+        h2_frame32(&b, H2_RST, 4 * i + 1, NGHTTP2_CANCEL);
+        h2_head(&b, 4 * i + 3, H2_END_STREAM, H2_GET);
+        h2_raw_say(&p.raw, &b);
+        turns(p.loop, 3);
+    }
+    turns(p.loop, 10);
+    if (p.raw.peer.ended)
+        print_error("%s, %zu answered\n", p.server.codec->failure, p.raw.totals[H2_HEADERS]);
+    CHECK(!p.raw.peer.ended);
+    CHECK_INT(p.raw.totals[H2_HEADERS], 5 * LIMIT_H2_RESETS);
+    buf_done(&b);
+    finish(&p);
+}

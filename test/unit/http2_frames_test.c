@@ -34,6 +34,7 @@ static bool is_met(const char *seen, struct str want)
 
 /* clang-format off */
 #define OPEN  "H:4:1:POST; "        /* stream 1 sends a body */
+#define FIVE  "C:0:1:; C:0:1:; C:0:1:; C:0:1:; C:0:1:; "
 #define ASKED "H:5:1:GET; "         /* stream 1 is half closed; answered, so closed */
 static const struct {
     const char *name, *frames, *want;
@@ -151,6 +152,8 @@ static const struct {
     {"continuation of stream 0",      "H:1:1:GET; C:4:0:~x: y", "conn:PROTOCOL_ERROR"},
     {"continuation behind a head",    OPEN "C:4:1:~x: y", "conn:PROTOCOL_ERROR"},
     {"continuation behind the last",  "H:0:1:POST; C:4:1:~x: y; C:4:1:~x: y", "conn:PROTOCOL_ERROR"},
+    {"continuations, all there may be", "H:1:1:GET; " FIVE FIVE FIVE "C:4:1:~x: y", "ok"},
+    {"continuations, one too many",   "H:1:1:GET; " FIVE FIVE FIVE "C:0:1:; C:4:1:~x: y", "conn:ENHANCE_YOUR_CALM"},
     {"continuation behind data",      OPEN "D:0:1:x; C:4:1:~x: y", "conn:PROTOCOL_ERROR"},
     /* 7 */
     {"goaway, unknown code",          "G:0:0:#00000000000000ff; H:5:1:GET", "ok|close"},

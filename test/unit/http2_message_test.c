@@ -495,3 +495,20 @@ TEST(fields_that_http2_does_not_have_stay_here)
                ":method: GET|:scheme: http|:authority: a.mesh|:path: /|te: trailers|x: y");
     finish(&r);
 }
+
+TEST(a_request_without_authority_says_so)
+{
+    struct http_head h;
+    struct stream *c;
+    struct rig r;
+
+    calling(&r);
+    c = codec_open(r.client.codec, &r.client.task, 0);
+    r.client.got[r.client.count++] = c;
+    h2_request(&h, &c->arena, "GET", "/");
+    h.authority = STR_NONE;
+    stream_send_head(c, &h, true);
+    go(&r);
+    CHECK_TEXT(h2_seen(&r.raw, H2_HEADERS, 1, 0)->fields, ":method: GET|:scheme: http|:path: /");
+    finish(&r);
+}
