@@ -155,7 +155,7 @@ static const struct field sidecar_fields[] = {
     {"workloadSelector", FIELD_MESSAGE, SCHEMA_AT(sidecar, workload_selector),
      .message = &labels_selector_schema,
      .meaning = "Workloads it is for; all of the namespace when not given."},
-    {"ingress", FIELD_MESSAGES, SCHEMA_LIST(sidecar, ingress), .message = &ingress_schema,
+    {"ingress", FIELD_MESSAGES, SCHEMA_LIST(sidecar, ingress), .message = &ingress_schema, .most = 1024,
      .meaning = "Ports that are taken in, in place of those of the registered services."},
     {"egress", FIELD_MESSAGES, SCHEMA_LIST(sidecar, egress), .message = &egress_schema,
      .meaning = "Services that are seen; all when not given."},
