@@ -16,6 +16,7 @@
 #include "mesh/kinds/kinds.h"
 #include "mesh/kinds/mesh_config.h"
 #include "mesh/kinds/peer_authentication.h"
+#include "mesh/kinds/rate_limit.h"
 #include "mesh/kinds/service.h"
 #include "mesh/kinds/service_entry.h"
 #include "mesh/kinds/virtual_service.h"
@@ -551,6 +552,13 @@ void catalog_build(const struct catalog_input *in, struct catalog *c)
     index_names(c);
 }
 
+/* ---- policies ---- */
+
+bool catalog_selects(struct str root_namespace, struct str ns, const struct labels *want, const struct local_service *s)
+{
+    return (str_eq(ns, root_namespace) || str_eq(ns, s->ns)) && labels_match(&s->labels, want);
+}
+
 /* ---- PeerAuthentication ---- */
 
 static int mode_of(enum peer_mtls_mode mode, int otherwise)
@@ -921,24 +929,37 @@ static void put_mesh_config(struct viewing *x)
     }
 }
 
+static bool authenticates(const struct viewing *x, const struct object *o)
+{
+    const struct peer_authentication *p = o->spec;
+    bool wanted = str_eq(o->meta.ns, x->all->root_namespace) && p->selector.labels.count == 0;
+
+    for (size_t k = 0; !wanted && k < x->v->service_count; k++) {
+        const struct local_service *s = &x->v->services[k];
+
+        wanted = str_eq(o->meta.ns, s->ns) && labels_match(&s->labels, &p->selector.labels);
+    }
+    return wanted;
+}
+
+static bool limits(const struct viewing *x, const struct object *o)
+{
+    const struct rate_limit *r = o->spec;
+    bool wanted = false;
+
+    for (size_t k = 0; !wanted && k < x->v->service_count; k++)
+        wanted = catalog_selects(x->all->root_namespace, o->meta.ns, &r->selector.labels, &x->v->services[k]);
+    return wanted;
+}
+
 /* Policies only when they select a workload of the viewer's own. */
 static void put_policies(struct viewing *x)
 {
     for (size_t i = 0; i < x->all->object_count; i++) {
         const struct object *o = x->all->objects[i];
-        const struct peer_authentication *p = o->spec;
-        bool wanted = false;
 
-        if (o->meta.kind->id != KIND_PEER_AUTHENTICATION)
-            continue;
-        wanted = str_eq(o->meta.ns, x->all->root_namespace) && p->selector.labels.count == 0;
-        for (size_t k = 0; k < x->v->service_count; k++) {
-            const struct local_service *s = &x->v->services[k];
-
-            wanted = wanted ||
-                     (str_eq(o->meta.ns, s->ns) && labels_match(&s->labels, &p->selector.labels));
-        }
-        if (wanted)
+        if ((o->meta.kind->id == KIND_PEER_AUTHENTICATION && authenticates(x, o)) ||
+            (o->meta.kind->id == KIND_RATE_LIMIT && limits(x, o)))
             put_object(x, o);
     }
 }

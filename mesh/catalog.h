@@ -59,6 +59,10 @@ struct viewer {
  * and gateways send to, and the host's own services, come all the same. */
 void catalog_view(const struct catalog *all, const struct viewer *v, struct resources *out);
 
+/* Does the selector `want` of a policy in `ns` take this workload? No labels take all of the namespace; in the root
+ * namespace a selector reaches all namespaces. Source: fields.md, WorkloadSelector. PeerAuthentication differs. */
+bool catalog_selects(struct str root_namespace, struct str ns, const struct labels *want, const struct local_service *s);
+
 /* The PeerAuthentication mode of a port of workloads with these labels: port > workload > namespace
  * > root namespace > PERMISSIVE; UNSET inherits; oldest wins (fields.md 4.6). Values as enum
  * mtls_mode of snapshot.h. */

@@ -1,7 +1,7 @@
 /* Istio's meaning of rules, applied once and for all: what is left for the proxy is tables and
  * names. In order of this file: the caller, services and precedence of documents (fields.md 4.6),
  * names, the whole. The parts are made in compile_route.c, compile_vhost.c, compile_cluster.c,
- * compile_listener.c, compile_bound.c and compile_gateway.c.
+ * compile_listener.c, compile_limit.c, compile_bound.c and compile_gateway.c.
  *
  * Services: one host name is one service for this agent; where several namespaces define it, that
  * of the caller wins, then the oldest that it may see. All others of that name do not exist here, neither as
@@ -307,6 +307,7 @@ static void find_rules(struct build *b)
     b->rules = ARENA_ARRAY(&b->tmp, n + 1, struct rules);
     b->policies = ARENA_ARRAY(&b->tmp, n + 1, struct policy_rule);
     b->gateways = ARENA_ARRAY(&b->tmp, n + 1, struct object *);
+    b->limits = ARENA_ARRAY(&b->tmp, n + 1, struct object *);
     for (size_t i = 0; i < n; i++) {
         struct object *o = b->c->objects[i];
 
@@ -314,6 +315,8 @@ static void find_rules(struct build *b)
             add_virtual_service(b, o);
         } else if (o->meta.kind->id == KIND_GATEWAY) {
             b->gateways[b->gateway_count++] = o;
+        } else if (o->meta.kind->id == KIND_RATE_LIMIT) {
+            b->limits[b->limit_count++] = o;
         } else if (o->meta.kind->id == KIND_DESTINATION_RULE && selects_caller(b, o, o->spec)) {
             struct policy_rule *p = &b->policies[b->policy_count++];
 
@@ -332,6 +335,7 @@ static void find_rules(struct build *b)
         map_put(&b->policies_by_host, p->host, p);
     }
     qsort(b->gateways, b->gateway_count, sizeof(struct object *), compare_objects);
+    qsort(b->limits, b->limit_count, sizeof(struct object *), compare_objects);
 }
 
 /* The one VirtualService of a host for mesh callers: the most specific host, then the order of

@@ -320,6 +320,7 @@ static struct listener *gate_listener(struct build *b, const struct local_servic
     l->identity = arena_str(&l->part.arena, s->identity);
     compile_who_is(&b->tmp, &s->labels, s->name, s->ns, &who);
     compile_listener_who(l, &who);
+    compile_limits(b, s, l);
     return l;
 }
 

@@ -201,6 +201,7 @@ const char *compile_take_in(struct build *b, const struct inbound *in)
     l->cluster = arena_str(&l->part.arena, name);
     l->mtls = inbound_mode(b, in);
     inbound_who(b, l, in->service);
+    compile_limits(b, in->service, l);
     if (l->protocol != APP_TCP)
         inbound_table(b, l, name, name, in->port);
     if (l->protocol != APP_HTTP) {

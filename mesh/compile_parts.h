@@ -93,6 +93,8 @@ struct build {
     struct map policies_by_host; /* -> the best struct policy_rule * of that host, wildcards too */
     struct object **gateways; /* oldest first */
     size_t gateway_count;
+    struct object **limits; /* RateLimits, oldest first */
+    size_t limit_count;
     struct map tables;    /* name -> struct table * */
     struct map listeners; /* names in use -> non-NULL */
 };
@@ -258,6 +260,10 @@ void compile_listener_who(struct listener *l, const struct who *who);
 void compile_outbound(struct build *b);
 /* NULL, or why the port cannot be taken in. */
 const char *compile_take_in(struct build *b, const struct inbound *in);
+
+/* ---- compile_limit.c: how many requests a listener of this service takes ---- */
+
+void compile_limits(struct build *b, const struct local_service *s, struct listener *l);
 
 /* ---- compile_bound.c: what callers of this host connect to without capture ---- */
 

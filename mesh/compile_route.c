@@ -194,6 +194,7 @@ static void add_route(struct filling *v, const struct object *o, const struct ht
     r->name = match && match->name.n
                   ? arena_printf(a, "%.*s.%.*s", STR_ARG(rule->name), STR_ARG(match->name))
                   : arena_str(a, rule->name);
+    r->rule = arena_str(a, rule->name);
     if (match)
         fill_match(v, o, match, &r->match);
     compile_action(v, o, rule, p->port, r);

@@ -269,6 +269,36 @@ static void print_tcp_route(struct buf *b, const struct tcp_route *r)
     buf_addc(b, '}');
 }
 
+static void print_rate_limit(struct buf *b, const struct limit *l)
+{
+    static const char *const keys[] = {"none", "sourceIp", "principal", "header"};
+
+    comma(b);
+    buf_addc(b, '{');
+    put_text(b, "bucket", l->bucket);
+    put_text(b, "object", l->object);
+    put_text(b, "name", l->name);
+    put_text(b, "rule", l->rule);
+    put_cstr(b, "key", keys[l->key]);
+    put_text(b, "header", l->header);
+    put_number(b, "requests", l->requests);
+    put_number(b, "burst", l->burst);
+    put_number(b, "intervalNs", l->interval_ns);
+    put_number(b, "maxKeys", l->keys_max);
+    put_number(b, "status", l->status);
+    put_bool(b, "headers", l->has_headers);
+    buf_addc(b, '}');
+}
+
+static void print_rate_limits(struct buf *b, const struct limit *limits, size_t count)
+{
+    key(b, "rateLimits");
+    buf_addc(b, '[');
+    for (size_t i = 0; i < count; i++)
+        print_rate_limit(b, &limits[i]);
+    buf_addc(b, ']');
+}
+
 static void print_listener(struct buf *b, const struct listener *l)
 {
     static const char *const kinds[] = {"outbound", "inbound", "gateway"};
@@ -300,6 +330,8 @@ static void print_listener(struct buf *b, const struct listener *l)
     put_cstr(b, "mtls", modes[l->mtls]);
     put_text(b, "cluster", l->cluster);
     put_number(b, "tcpIdleMs", l->tcp_idle_ms);
+    if (l->limit_count)
+        print_rate_limits(b, l->limits, l->limit_count);
     put_text(b, "workload", l->workload);
     put_text(b, "workloadNamespace", l->workload_ns);
     put_text(b, "app", l->app);

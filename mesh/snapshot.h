@@ -301,6 +301,7 @@ enum route_action { ROUTE_FORWARD, ROUTE_PENDING, ROUTE_REDIRECT, ROUTE_ANSWER }
 
 struct route {
     struct str name;          /* "default", or the rule's name (".match name") */
+    struct str rule;          /* the rule's name; empty: it has none, or there is no rule */
     struct route_match match; /* alternatives of one rule are several routes in order */
     enum route_action action;
     struct weighted_cluster *clusters; /* ROUTE_FORWARD */
@@ -348,6 +349,24 @@ struct tcp_route {
     size_t cluster_count;
     uint32_t weight_total;
     struct str name;
+};
+
+/* ---- limits of requests ---- */
+
+enum limit_key { LIMIT_KEY_NONE /* one bucket for all */, LIMIT_KEY_ADDRESS, LIMIT_KEY_PRINCIPAL, LIMIT_KEY_HEADER };
+
+/* Source: weft/v1 RateLimit. The buckets themselves outlive snapshots: proxy/rate_limit.h. */
+struct limit {
+    struct str bucket;       /* names the buckets: the workload, object and name, and what they are kept by */
+    struct str object, name; /* "namespace/name" of the document; of the limit in it */
+    struct str rule;         /* only requests of routes of this rule; empty: all */
+    enum limit_key key;
+    struct str header; /* LIMIT_KEY_HEADER, lower case */
+    uint32_t requests, burst;
+    int64_t interval_ns;
+    uint32_t keys_max;
+    unsigned status;  /* of what is too much */
+    bool has_headers; /* answers tell what is left */
 };
 
 /* ---- listeners ---- */
@@ -398,6 +417,8 @@ struct listener {
     enum mtls_mode mtls;      /* inbound; DISABLE where there is `tls` */
     struct str cluster;       /* inbound: CLUSTER_LOCAL to hand to */
     int64_t tcp_idle_ms;
+    struct limit *limits;     /* inbound and gateway: a request needs room in all that fit */
+    size_t limit_count;
     /* who serves or speaks, for metrics */
     struct str workload, workload_ns, app, version, canonical_service, canonical_revision;
     struct str service_fqdn, service_name, service_ns; /* inbound */

@@ -246,6 +246,8 @@ static void print_route(struct buf *b, const struct route *r)
     comma(b);
     buf_addc(b, '{');
     put_text(b, "name", r->name);
+    if (r->rule.n)
+        put_text(b, "rule", r->rule);
     print_route_match(b, &r->match);
     put_cstr(b, "action", actions[r->action]);
     print_weighted(b, r->clusters, r->cluster_count, r->weight_total);

@@ -5,6 +5,7 @@
 #include "mesh/base/map.h"
 #include "mesh/kinds/check.h"
 #include "mesh/kinds/destination_rule.h"
+#include "mesh/kinds/rate_limit.h"
 #include "mesh/kinds/service_entry.h"
 #include "mesh/kinds/sidecar.h"
 #include "mesh/kinds/virtual_service.h"
@@ -365,6 +366,62 @@ static void check_alone(const struct world *w, const struct check *c, const stru
     }
 }
 
+/* ---- routes of RateLimits ---- */
+
+static bool has_gateway(const struct str *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!str_eq(list[i], STR("mesh")))
+            return true;
+    }
+    return false;
+}
+
+static bool is_at_gateway(const struct virtual_service *vs, const struct http_rule *r)
+{
+    for (size_t i = 0; i < r->match_count; i++) {
+        if (has_gateway(r->match[i].gateways, r->match[i].gateways_count))
+            return true;
+    }
+    return has_gateway(vs->gateways, vs->gateways_count);
+}
+
+/* Rules of a delegate are called "ROOT-OWN", where both have a name. */
+static bool is_delegate_rule(const struct virtual_service *vs, const struct http_rule *r, struct str name)
+{
+    return vs->hosts_count == 0 && r->name.n && str_ends(name, r->name);
+}
+
+static bool has_route(const struct world *w, struct str name)
+{
+    for (size_t i = 0; i < w->all->count; i++) {
+        const struct virtual_service *vs = w->all->items[i]->spec;
+
+        for (size_t k = 0; w->all->items[i]->meta.kind->id == KIND_VIRTUAL_SERVICE && k < vs->http_count; k++) {
+            const struct http_rule *r = &vs->http[k];
+
+            if (is_delegate_rule(vs, r, name) || (str_eq(r->name, name) && (r->delegate || is_at_gateway(vs, r))))
+                return true;
+        }
+    }
+    return false;
+}
+
+static void check_routes(const struct world *w, const struct check *c, const struct rate_limit *r)
+{
+    for (size_t i = 0; i < r->limits_count; i++) {
+        const struct rate_limit_rule *l = &r->limits[i];
+
+        if (l->route.n && !has_route(w, l->route))
+            WARN(c, check_member(l->node, "route"),
+                 "no http rule of this name is bound to a gateway by its VirtualService, so limit \"%.*s\" limits nothing; "
+                 "workloads behind a gateway have no routes: leave route out for them",
+                 STR_ARG(l->name));
+    }
+}
+
+/* ---- all ---- */
+
 void validate_set(const struct object_list *all, const struct validate_scope *scope,
                   struct findings *f)
 {
@@ -385,6 +442,8 @@ void validate_set(const struct object_list *all, const struct validate_scope *sc
             check_shared_hosts(&w, &c, about->items[i]);
         } else if (c.m->kind->id == KIND_SIDECAR) {
             check_alone(&w, &c, about->items[i]->spec);
+        } else if (c.m->kind->id == KIND_RATE_LIMIT) {
+            check_routes(&w, &c, about->items[i]->spec);
         }
     }
     world_done(&w);

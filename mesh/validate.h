@@ -26,7 +26,8 @@ struct validate_scope {
 /* Errors: subsets that no DestinationRule declares, and Gateways that are not there. Warnings: the host of a
  * destination or DestinationRule, or a short one of a VirtualService, that nobody declares; two VirtualServices of one
  * host of which callers can obey only one; a ServiceEntry that an older one of its namespace, or a service that the
- * mesh runs, leaves no part in a host; a second Sidecar for a whole namespace. */
+ * mesh runs, leaves no part in a host; a second Sidecar for a whole namespace;
+ * a limit for a route that is at no gateway. */
 void validate_set(const struct object_list *all, const struct validate_scope *scope,
                   struct findings *f);
 

@@ -17,7 +17,7 @@ static const struct {
 
 static const char *const flag_names[] = {"UH", "UT",  "LR", "UR", "UF",  "UC",  "UO", "NR",
                                          "DC", "URX", "SI", "IH", "DPE", "UPE", "NC", "UDO",
-                                         "DI", "FI",  "DT"};
+                                         "DI", "FI",  "DT", "RL"};
 
 const char *outcome_name(enum outcome o)
 {

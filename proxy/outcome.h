@@ -37,6 +37,7 @@ enum response_flag {
     RF_DI = 1 << 16,
     RF_FI = 1 << 17,
     RF_DT = 1 << 18,
+    RF_RL = 1 << 19,
 };
 
 #define RESPONSE_FLAGS_TEXT 80 /* all of them joined, with the NUL */

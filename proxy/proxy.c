@@ -225,6 +225,7 @@ struct proxy *proxy_new(const struct proxy_options *o, struct err *err)
     link_init(&p->bound);
     map_init(&p->identities);
     cluster_table_init(&p->clusters);
+    limiter_table_init(&p->limiters);
     p->workers = mem_array(o->workers, sizeof(*p->workers));
     if (o->need) {
         p->needs = MEM_NEW(struct need_box);
@@ -279,6 +280,7 @@ void proxy_free(struct proxy *p)
     free_tickets(p);
     snapshot_unref(p->snapshot);
     cluster_table_done(&p->clusters);
+    limiter_table_done(&p->limiters);
     mem_free(p->workers);
     mem_free(p);
 }
@@ -382,6 +384,7 @@ int proxy_apply(struct proxy *p, struct snapshot *s, struct err *err)
     snapshot_unref(p->snapshot);
     p->snapshot = snapshot_ref(s);
     cluster_table_trim(&p->clusters);
+    limiter_table_trim(&p->limiters);
     return 0;
 }
 
@@ -536,5 +539,6 @@ void proxy_metrics(struct proxy *p, struct buf *out)
     metrics_print_one(out, "weft_access_log_dropped_total", "counter",
                       "Access lines that did not fit.", "", access_dropped(&p->access));
     cluster_metrics(&p->clusters, p->snapshot, clock_ms(), out);
+    limiter_table_print(&p->limiters, p->snapshot, out);
     print_process(p, out);
 }

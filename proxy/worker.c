@@ -90,6 +90,7 @@ void worker_apply(struct worker *w, struct snapshot *s)
     map_init(&w->asked);
     upstream_trim(w, s);
     cluster_views_trim(&w->views, s);
+    limiters_trim(&w->limiters, s);
     listener_trim(w, s);
     enforce_strict(w);
     wake_parked(w);
@@ -343,6 +344,7 @@ int worker_init(struct worker *w, struct proxy *p, unsigned index, struct err *e
     map_init(&w->identities);
     map_init(&w->pools);
     map_init(&w->views);
+    map_init(&w->limiters);
     map_init(&w->asked);
     metrics_init(&w->metrics);
     task_init(&w->task, w->loop, run);
@@ -392,6 +394,7 @@ void worker_done(struct worker *w)
     identities_done(&w->identities);
     upstream_pools_done(w);
     cluster_views_done(&w->views);
+    limiters_done(&w->limiters);
     map_done(&w->asked);
     metrics_done(&w->metrics);
 }

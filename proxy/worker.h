@@ -19,6 +19,7 @@
 #include "proxy/link.h"
 #include "proxy/metrics.h"
 #include "proxy/proxy.h"
+#include "proxy/rate_limit.h"
 
 struct creds;
 struct tls_context;
@@ -74,6 +75,7 @@ struct worker {
     struct map identities; /* URI -> struct worker_identity * */
     struct map pools;      /* see upstream.c */
     struct map views;      /* cluster name -> struct cluster_view * */
+    struct map limiters;   /* limit.bucket -> struct limiter * */
     struct link hungry;    /* views whose requests wait for a connection */
     struct map asked;      /* service keys that were asked for since the last swap */
     struct metrics metrics;
@@ -136,6 +138,7 @@ struct proxy {
     struct worker *workers;
     size_t worker_count;
     struct cluster_table clusters;
+    struct limiter_table limiters;
     struct access_log access;
     struct snapshot *snapshot; /* the control thread's */
     struct map identities;     /* URI -> struct tls_tickets * */

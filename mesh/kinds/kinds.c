@@ -115,7 +115,7 @@ static const struct kind kinds[KIND_COUNT] = {
     [KIND_CREDENTIAL] = {KIND_CREDENTIAL, "Credential", "credential", "credentials", {"cred"}, WEFT, true, &credential_schema, FIELD_BUILT,
         credential_validate,
         "A certificate with its key, or authorities, by the name that credentialName uses."},
-    [KIND_RATE_LIMIT] = {KIND_RATE_LIMIT, "RateLimit", "ratelimit", "ratelimits", {"rl"}, WEFT, true, &rate_limit_schema, FIELD_NOT_YET,
+    [KIND_RATE_LIMIT] = {KIND_RATE_LIMIT, "RateLimit", "ratelimit", "ratelimits", {"rl"}, WEFT, true, &rate_limit_schema, FIELD_BUILT,
         rate_limit_validate,
         "How many requests a workload takes, in all, for a route or from each client."},
     [KIND_NAMESPACE] = {KIND_NAMESPACE, "Namespace", "namespace", "namespaces", {"ns"}, CORE, false, NULL, FIELD_BUILT,

@@ -8,7 +8,7 @@
 
 static const struct field key_fields[] = {
     {"sourceIp", FIELD_BOOL, SCHEMA_AT(rate_limit_key, source_ip), .oneof = "key",
-     .meaning = "One bucket for each address of a client."},
+     .meaning = "One bucket for each address of a client; of IPv6, for each /64."},
     {"principal", FIELD_BOOL, SCHEMA_AT(rate_limit_key, principal), .oneof = "key",
      .meaning = "One bucket for each identity of a peer; those without one share a bucket."},
     {"header", FIELD_STRING, SCHEMA_AT(rate_limit_key, header), .check = common_check_token,
@@ -25,9 +25,9 @@ static const struct field_value header_values[] = {
 
 static const struct field rule_fields[] = {
     {"name", FIELD_STRING, SCHEMA_AT(rate_limit_rule, name), .flags = FIELD_REQUIRED,
-     .check = common_check_label, .meaning = "Name of the limit in logs and metrics, unique."},
+     .check = common_check_label, .meaning = "Name of the limit in metrics, unique. Its buckets stay as they are when the limit changes."},
     {"route", FIELD_STRING, SCHEMA_AT(rate_limit_rule, route),
-     .meaning = "Name of the http rule of a VirtualService that it is for; all when not given."},
+     .meaning = "Name of the http rule of a VirtualService that it is for, at a gateway; all requests when not given."},
     {"key", FIELD_MESSAGE, SCHEMA_AT(rate_limit_rule, key), .message = &key_schema,
      .meaning = "What tells clients apart; one bucket for all when not given."},
     {"requests", FIELD_UINT32, SCHEMA_AT(rate_limit_rule, requests), SCHEMA_BOUNDS(1, 1000000000),
@@ -40,12 +40,13 @@ static const struct field rule_fields[] = {
      .meaning = "Requests that may come at once after a pause; `requests` when not given."},
     {"maxKeys", FIELD_UINT32, SCHEMA_AT(rate_limit_rule, keys_max), SCHEMA_BOUNDS(1, 1000000),
      .def = 10000, .flags = FIELD_BOUNDED,
-     .meaning = "Buckets kept at once; the longest unused one goes first."},
+     .meaning = "Buckets kept at once; the longest unused one goes first. A change begins with full buckets."},
     {"status", FIELD_UINT32, SCHEMA_AT(rate_limit_rule, status), SCHEMA_BOUNDS(400, 599),
      .def = 429, .flags = FIELD_BOUNDED, .meaning = "Status of the answer to what is too much."},
     {"responseHeaders", FIELD_ENUM, SCHEMA_AT(rate_limit_rule, headers), .values = header_values,
      .def = RATE_LIMIT_HEADERS_ON,
-     .meaning = "Whether answers carry ratelimit-limit, ratelimit-remaining and ratelimit-reset."},
+     .meaning = "Whether answers carry ratelimit-limit, ratelimit-remaining and ratelimit-reset, and "
+                "refusals retry-after."},
 };
 static SCHEMA(rule_schema, "RateLimitRule", rate_limit_rule, rule_fields);
 
@@ -58,6 +59,19 @@ SCHEMA(rate_limit_schema, "RateLimit", rate_limit, rate_limit_fields);
 
 /* clang-format on */
 
+/* Nobody waits longer for a bucket, and moments are numbers (proxy/gcra.h). */
+#define FILL_MAX_DAYS 366
+#define DAY_NS        86400e9
+
+static void check_fill(const struct check *c, const struct rate_limit_rule *l)
+{
+    if (l->requests && l->interval_ns > 0 &&
+        (double)l->interval_ns / l->requests * l->burst > FILL_MAX_DAYS * DAY_NS)
+        FAIL(c, l->node, FIND_VALUE,
+             "limit \"%.*s\" fills its bucket in more than %d days; make burst or interval smaller", STR_ARG(l->name),
+             FILL_MAX_DAYS);
+}
+
 void rate_limit_validate(const struct check *c, const void *spec)
 {
     const struct rate_limit *r = spec;
@@ -67,6 +81,7 @@ void rate_limit_validate(const struct check *c, const void *spec)
     for (size_t i = 0; i < r->limits_count; i++) {
         const struct rate_limit_rule *l = &r->limits[i];
 
+        check_fill(c, l);
         if (l->key && !l->key->source_ip && !l->key->principal && !l->key->header.n)
             FAIL(c, l->key->node, FIND_REQUIRED, "key needs sourceIp, principal or header");
         for (size_t j = 0; j < i; j++) {

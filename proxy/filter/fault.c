@@ -3,7 +3,8 @@
 #include "proxy/exchange.h"
 #include "proxy/filter/filter.h"
 
-#define SHARE_ALL 1000000u
+#define SHARE_ALL        1000000u
+#define GRPC_UNAVAILABLE 14
 
 static bool happens(struct exchange *x, uint32_t share)
 {
@@ -13,14 +14,8 @@ static bool happens(struct exchange *x, uint32_t share)
 static enum filter_verdict fail(struct exchange *x, const struct route_fault *f,
                                 struct filter_answer *out)
 {
-    const struct str text = STR("fault filter abort"); /* Envoy's words */
-
-    out->why = OUTCOME_FAULT_ABORT;
-    http_head_init(&out->head, &x->arena, false);
-    out->head.status = f->grpc_status < 0 ? f->abort_status : grpc_http_status(f->grpc_status);
-    out->body = text;
-    if (x->is_grpc && f->grpc_status >= 0)
-        http_add(&out->head, STR("grpc-status"), grpc_status_text(f->grpc_status));
+    filter_refusal(x, OUTCOME_FAULT_ABORT,
+                   f->grpc_status < 0 ? f->abort_status : grpc_http_status(f->grpc_status), f->grpc_status, out);
     return FILTER_ANSWER;
 }
 

@@ -2,7 +2,7 @@
 
 #include "proxy/exchange.h"
 
-static const struct filter *const filters[] = {&fault_filter, &cors_filter};
+static const struct filter *const filters[] = {&fault_filter, &cors_filter, &rate_limit_filter};
 
 enum filter_verdict filters_request(struct exchange *x, struct filter_answer *out)
 {
@@ -21,4 +21,14 @@ void filters_response(struct exchange *x, struct http_head *h)
         if (filters[i]->response)
             filters[i]->response(x, h);
     }
+}
+
+void filter_refusal(struct exchange *x, enum outcome why, unsigned status, int grpc_status, struct filter_answer *out)
+{
+    out->why = why;
+    out->body = str_from(outcome_body(why));
+    http_head_init(&out->head, &x->arena, false);
+    out->head.status = status;
+    if (x->is_grpc && grpc_status >= 0)
+        http_add(&out->head, STR("grpc-status"), grpc_status_text(grpc_status));
 }

@@ -14,6 +14,7 @@
 #include "proxy/wire/http.h"
 
 struct exchange;
+struct limit;
 
 enum filter_verdict { FILTER_CONTINUE, FILTER_PAUSE, FILTER_ANSWER };
 
@@ -24,11 +25,19 @@ struct filter_answer {
     struct str body;
 };
 
+/* The limit that answers tell of; NULL: none. */
+struct limit_note {
+    const struct limit *limit;
+    uint32_t remaining;
+    int64_t reset_ms;
+};
+
 /* What the filters remember of one exchange. */
 struct filter_notes {
     unsigned at; /* the filter whose turn it is */
     bool delayed;
     bool cors; /* the request came from an origin that is allowed */
+    struct limit_note limit;
 };
 
 struct filter {
@@ -37,7 +46,11 @@ struct filter {
     void (*response)(struct exchange *x, struct http_head *h); /* NULL: does not care */
 };
 
-extern const struct filter fault_filter, cors_filter;
+extern const struct filter fault_filter, cors_filter, rate_limit_filter;
 
 enum filter_verdict filters_request(struct exchange *x, struct filter_answer *out);
 void filters_response(struct exchange *x, struct http_head *h);
+
+/* An answer in place of the endpoint's, with the outcome's words as its body; callers that speak gRPC are told `grpc_status`
+ * (-1: what `status` comes to). */
+void filter_refusal(struct exchange *x, enum outcome why, unsigned status, int grpc_status, struct filter_answer *out);

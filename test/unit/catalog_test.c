@@ -522,6 +522,41 @@ TEST(policies_come_only_for_own_workloads)
     world_done(&w);
 }
 
+#define LIMIT(name, ns, selector)                                                                   \
+    "---\napiVersion: weft/v1\nkind: RateLimit\nmetadata: {name: " name ", namespace: " ns            \
+    "}\nspec: {" selector "limits: [{name: all, requests: 1}]}\n"
+
+TEST(rate_limits_come_to_those_whom_they_select_and_to_nobody_else)
+{
+    static const char docs[] = NOTHING LIMIT("mesh", "istio-system", "")
+        LIMIT("everywhere", "istio-system", "selector: {matchLabels: {app: reviews}}, ") LIMIT("ns", "shop", "")
+            LIMIT("app", "shop", "selector: {matchLabels: {app: reviews}}, ") LIMIT("elsewhere", "default", "");
+    struct world w;
+
+    world_init(&w, docs);
+    CHECK_TEXT(seen(&w), ""); /* a host without services takes no requests */
+    world_done(&w);
+
+    world_init(&w, docs);
+    w.own[w.viewer.service_count++] =
+        (struct local_service){.ns = STR("shop"), .labels = labels_of(&w, "app=ratings")};
+    CHECK_TEXT(seen(&w), "object/RateLimit/istio-system/mesh object/RateLimit/shop/ns");
+    world_done(&w);
+
+    world_init(&w, docs);
+    w.own[w.viewer.service_count++] =
+        (struct local_service){.ns = STR("shop"), .labels = labels_of(&w, "app=reviews")};
+    CHECK_TEXT(seen(&w), "object/RateLimit/istio-system/everywhere object/RateLimit/istio-system/mesh"
+                         " object/RateLimit/shop/app object/RateLimit/shop/ns");
+    w.own[0].labels = labels_of(&w, "app=ratings"); /* the selector lets go of it */
+    resources_done(&w.seen);
+    resources_init(&w.seen);
+    catalog_done(&w.c);
+    catalog_init(&w.c);
+    CHECK_TEXT(seen(&w), "object/RateLimit/istio-system/mesh object/RateLimit/shop/ns");
+    world_done(&w);
+}
+
 TEST(what_an_agent_sees_reads_back_as_a_catalog)
 {
     struct world w;

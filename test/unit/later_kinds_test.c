@@ -1,4 +1,4 @@
-/* Kinds that are not supported yet are read and checked in full all the same; and Credential, which is. */
+/* Kinds that are not supported yet are read and checked in full all the same; and those that have come to be. */
 #include "test/unit/doc_world.h"
 
 #define PEM(what) "-----BEGIN " what "-----\\nAAAA\\n-----END " what "-----\\n"
@@ -87,9 +87,10 @@ TEST(credential)
 
 TEST(rate_limit)
 {
-    check_right(RL("  selector: {matchLabels: {app: web}}\n  limits:\n"
+    check_taken(RL("  selector: {matchLabels: {app: web}}\n  limits:\n"
                    "  - {name: all, requests: 100, interval: 10s, burst: 7, status: 503}\n"
-                   "  - {name: each, requests: 1, key: {header: x-user}, responseHeaders: OFF}\n"));
+                   "  - {name: each, requests: 1, key: {header: x-user}, responseHeaders: OFF}\n"), false);
+    check_right(RL("  targetRef: {kind: Service, name: a}\n  limits:\n  - {name: a, requests: 1}\n"));
     check_wrong(RL("  limits:\n  - {name: a, requests: 0}\n"), FIND_VALUE, 2, "requests must be from 1 to 1000000000, not 0");
     check_wrong(RL("  limits:\n  - {requests: 1}\n"), FIND_REQUIRED, 2, "name is required");
     check_wrong(RL("  limits:\n  - {name: a, requests: 1}\n  - {name: a, requests: 1}\n"), FIND_VALUE,
@@ -97,6 +98,11 @@ TEST(rate_limit)
     check_wrong(RL("  limits:\n  - {name: a, requests: 1, key: {}}\n"), FIND_REQUIRED, 2,
                 "key needs sourceIp, principal or header");
     check_wrong(RL("  limits:\n  - {name: a, requests: 1, status: 200}\n"), FIND_VALUE, 2, "status must be from 400 to 599, not 200");
+    check_taken(RL("  limits:\n  - {name: a, requests: 1, interval: 24h, burst: 366}\n"), false);
+    check_wrong(RL("  limits:\n  - {name: a, requests: 1, interval: 24h, burst: 367}\n"), FIND_VALUE, 2,
+                "limit \"a\" fills its bucket in more than 366 days; make burst or interval smaller");
+    check_wrong(RL("  limits:\n  - {name: a, requests: 1, interval: 0s}\n"), FIND_VALUE, 2,
+                "interval must be at least 1ms; leave it out for the default");
 }
 
 TEST(proxy_config)

@@ -306,6 +306,40 @@ TEST(two_virtual_services_of_one_host_are_warned_about_where_callers_obey_one)
     arena_done(&a);
 }
 
+TEST(a_limit_for_a_route_that_is_at_no_gateway_is_warned_about)
+{
+    static const struct {
+        const char *spec, *route; /* of the VirtualService; of the limit */
+        unsigned warnings;
+    } rows[] = {
+        {"{hosts: [a], http: [{name: r, directResponse: {status: 200}}]}",                                     "r",   1},
+        {"{hosts: [a], gateways: [mesh], http: [{name: r, directResponse: {status: 200}}]}",                   "r",   1},
+        {"{hosts: [a], gateways: [gw], http: [{name: r, directResponse: {status: 200}}]}",                     "r",   0},
+        {"{hosts: [a], gateways: [gw], http: [{name: r, directResponse: {status: 200}}]}",                     "q",   1},
+        {"{hosts: [a], http: [{name: r, match: [{gateways: [gw]}], directResponse: {status: 200}}]}",          "r",   0},
+        {"{http: [{name: leaf, directResponse: {status: 200}}]}",                                              "r-leaf", 0},
+    };
+    struct arena a;
+
+    arena_init(&a);
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct docs d;
+
+        docs_set(&d, arena_printf(&a,
+                                  "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, namespace: shop}\n"
+                                  "spec: %s\n---\napiVersion: weft/v1\nkind: RateLimit\nmetadata: {name: l, namespace: shop}\n"
+                                  "spec: {limits: [{name: x, requests: 1, route: %s}]}\n",
+                                  rows[i].spec, rows[i].route)
+                         .p);
+        if (docs_count(&d, FIND_WARNING) != rows[i].warnings) {
+            docs_print(&d);
+            fail_msg("%s %s", rows[i].spec, rows[i].route);
+        }
+        docs_done(&d);
+    }
+    arena_done(&a);
+}
+
 TEST(a_twin_in_one_apply_is_an_error_at_the_second)
 {
     struct arena a;
