@@ -531,7 +531,8 @@ class Mesh:
 
     def clear(self):
         """Delete every document, for the next test."""
-        for kind in ("virtualservice", "gateway", "destinationrule", "serviceentry", "workloadentry", "peerauthentication", "sidecar"):
+        for kind in ("virtualservice", "gateway", "destinationrule", "serviceentry", "workloadentry", "peerauthentication", "sidecar",
+                     "ratelimit"):
             for o in self.api("GET", f"/v1/{kind}")[1]["items"]:
                 self.delete(kind, o["metadata"]["name"], o["metadata"]["namespace"], sync=False)
         self.wait_synced()
