@@ -5,7 +5,7 @@
  *            a million clients two share a bucket once in 37 million tables.
  * Threads:   any; shards with a mutex each, held for one look.
  * Limits:    `keys_max` of the limit. A table for more than BUCKET_SHARD_KEYS is cut into shards which make room each for
- *            itself, so it may do so when it is almost full. 40 bytes a key, in pieces that double.
+ *            itself, so it may do so when it is almost full. 40 to 80 bytes a key.
  */
 #pragma once
 

@@ -25,7 +25,7 @@ static const struct field_value header_values[] = {
 
 static const struct field rule_fields[] = {
     {"name", FIELD_STRING, SCHEMA_AT(rate_limit_rule, name), .flags = FIELD_REQUIRED,
-     .check = common_check_label, .meaning = "Name of the limit in metrics, unique. Its buckets stay as they are when the limit changes."},
+     .check = common_check_label, .meaning = "Name of the limit in metrics, unique."},
     {"route", FIELD_STRING, SCHEMA_AT(rate_limit_rule, route),
      .meaning = "Name of the http rule of a VirtualService that it is for, at a gateway; all requests when not given."},
     {"key", FIELD_MESSAGE, SCHEMA_AT(rate_limit_rule, key), .message = &key_schema,
@@ -37,7 +37,8 @@ static const struct field rule_fields[] = {
     {"burst", FIELD_UINT32, SCHEMA_AT(rate_limit_rule, burst), SCHEMA_BOUNDS(1, 1000000000),
      .default_offset = offsetof(struct rate_limit_rule, requests),
      .flags = FIELD_BOUNDED | FIELD_ZERO_IS_DEFAULT,
-     .meaning = "Requests that may come at once after a pause; `requests` when not given."},
+     .meaning = "Requests that may come at once after a pause; `requests` when not given. A bucket must fill up "
+                "within 366 days."},
     {"maxKeys", FIELD_UINT32, SCHEMA_AT(rate_limit_rule, keys_max), SCHEMA_BOUNDS(1, 1000000),
      .def = 10000, .flags = FIELD_BOUNDED,
      .meaning = "Buckets kept at once; the longest unused one goes first. A change begins with full buckets."},
