@@ -77,17 +77,16 @@ void http2_detach(struct http2_stream *h, enum stream_reset why)
         return;
     }
     if (!whole && h->s.reset == STREAM_RESET_NONE) {
-        bool unsent = !c->codec.is_server && h->id == 0 && why != STREAM_RESET_LOCAL;
-
-        h->s.reset = unsent ? STREAM_RESET_REFUSED : why;
+        h->s.reset = why;
         stream_note(&h->s, STREAM_NOTE_RESET);
     }
 }
 
+/* The connection is over; what was opened and not sent may be tried elsewhere. */
 static void detach_all(struct http2 *c, enum stream_reset why)
 {
     while (c->first)
-        http2_detach(c->first, why);
+        http2_detach(c->first, c->first->id ? why : STREAM_RESET_REFUSED);
 }
 
 /* ---- the end ---- */

@@ -449,6 +449,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *f, void 
             return NGHTTP2_ERR_CALLBACK_FAILURE;
         break;
     case NGHTTP2_SETTINGS:
+        c->greeted = c->greeted || !(f->hd.flags & NGHTTP2_FLAG_ACK);
         http2_kick(c); /* more streams may be allowed now */
         break;
     case NGHTTP2_GOAWAY:

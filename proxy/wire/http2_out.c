@@ -325,15 +325,28 @@ static void remember_websocket(struct http2_stream *h, const struct http_head *h
     buf_done(&text);
 }
 
+/* RFC 8441 3: not to a peer that has greeted without it. Before that, what it takes is not known. */
+static bool takes_tunnels(const struct http2 *c)
+{
+    return !c->greeted ||
+           nghttp2_session_get_remote_settings(c->session, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
+}
+
 static void send_request_head(struct http2 *c, struct http2_stream *h, const struct http_head *head,
                               bool end)
 {
     static const nghttp2_data_provider body = {.read_callback = read_body};
     char length[STR_UINT_MAX];
-    struct fields f = fields_new(head->count);
+    struct fields f;
 
     h->is_head = str_eq(head->method, STR("HEAD"));
     h->is_tunnel = head->framing == HTTP_BODY_TUNNEL;
+    if (h->is_tunnel && !takes_tunnels(c)) {
+        c->codec.failure = "the peer takes no extended CONNECT";
+        reset(h, NGHTTP2_CANCEL, STREAM_RESET_PROTOCOL);
+        return;
+    }
+    f = fields_new(head->count);
     put_pair(&f, STR(":method"), h->is_tunnel ? STR("CONNECT") : head->method);
     put_pair(&f, STR(":scheme"), c->codec.io.tls ? STR("https") : STR("http"));
     if (head->authority.n > 0) /* HTTP/1.0 may have none */

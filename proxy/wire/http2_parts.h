@@ -77,6 +77,7 @@ struct http2 {
     uint8_t state;
     bool readable, cut;    /* cut: nghttp2 must not be fed any more */
     bool told_final;       /* drain: the last GOAWAY was sent */
+    bool greeted;          /* the peer's settings have come */
 };
 
 static inline struct http2 *http2_of(struct codec *c)

@@ -160,6 +160,33 @@ TEST(extended_connect_by_hand)
     CHECK_INT(bad, 0);
 }
 
+TEST(a_peer_without_extended_connect_gets_none)
+{
+    struct rig r;
+
+    calling(&r);
+    h2_setting(&r.b, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 7);
+    say(&r);
+    ask_tunnel(&r, "websocket"); /* calling() has greeted with it */
+    CHECK_INT(r.raw.totals[H2_HEADERS], 1);
+    finish(&r);
+
+    init(&r);
+    h2_raw_init(&r.raw, r.loop);
+    r.has_raw = true;
+    r.raw.peer.on_data = raw_server_data;
+    io_pair(&r.client.io, &r.client.task, 0, &r.raw.peer.io, &r.raw.peer.task, 0);
+    h2_side_call(&r.client);
+    h2_frame(&r.b, H2_SETTINGS, 0, 0, STR_NONE);
+    say(&r);
+    ask_tunnel(&r, "websocket");
+    CHECK_INT(r.raw.totals[H2_HEADERS], 0);
+    CHECK_INT(answer(&r, 0)->reset, STREAM_RESET_PROTOCOL);
+    CHECK_TEXT(r.client.codec->failure, "the peer takes no extended CONNECT");
+    CHECK_INT(r.client.codec->streams, 0);
+    finish(&r);
+}
+
 TEST(our_extended_connect_as_it_is_on_the_wire)
 {
     struct rig r;

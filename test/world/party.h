@@ -54,7 +54,7 @@ static struct party *party_new(struct world *w, struct end *e, bool is_h2)
     buf_init(&b, 4096);
     if (!e->is_app)
         buf_add(&b, H2_PREFACE);
-    h2_frame(&b, H2_SETTINGS, 0, 0, STR_NONE);
+    h2_setting(&b, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, e->is_app);
     party_say(p, &b);
     buf_done(&b);
     return p;
