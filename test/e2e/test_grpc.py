@@ -68,16 +68,16 @@ def test_statuses_arrive_as_they_were_said(m):
 def test_a_deadline_travels_and_holds(m):
     left = int(call(m, "Unary", deadline_ms=5000)["end"]["x-left"])
     assert 0 < left <= 5000
-    told = call(m, "Unary", deadline_ms=300, metadata={"x-wait": "3000"})
-    assert told["code"] == 4 and told["ms"] < 2500
+    told = call(m, "Unary", deadline_ms=300, metadata={"x-wait": "20000"})
+    assert told["code"] == 4 and told["ms"] < 15000
 
 
 def test_a_routes_timeout_bounds_the_deadline(m, clean):
-    m.apply(virtual_service("- timeout: 0.3s\n  route:\n  - destination:\n      host: web\n"))
-    told = call(m, "Unary", metadata={"x-wait": "3000"})
-    assert told["code"] in (4, 14) and told["ms"] < 2500  # whoever of us and the endpoint is the first to tell
+    m.apply(virtual_service("- timeout: 2s\n  route:\n  - destination:\n      host: web\n"))
+    told = call(m, "Unary", metadata={"x-wait": "20000"})
+    assert told["code"] in (4, 14) and told["ms"] < 15000  # whoever of us and the endpoint is the first to tell
     left = int(call(m, "Unary", deadline_ms=60000)["end"]["x-left"])
-    assert 0 < left <= 300
+    assert 0 < left <= 2000
 
 
 def test_a_caller_that_leaves_ends_the_call(m):
@@ -96,7 +96,8 @@ def test_unavailable_is_tried_again_by_default(m):
 @pytest.mark.parametrize("word, code", [("cancelled", 1), ("deadline-exceeded", 4), ("resource-exhausted", 8), ("internal", 13),
                                         ("unavailable", 14)])
 def test_statuses_to_try_again(m, clean, word, code):
-    m.apply(virtual_service(f"- retries: {{attempts: 2, retryOn: {word}, backoff: 1ms}}\n  route: [{{destination: {{host: web}}}}]"))
+    m.apply(virtual_service(f"- retries: {{attempts: 2, retryOn: {word}, backoff: 1ms}}\n"
+                            "  route: [{destination: {host: web}}]"))
     told = call(m, "Unary", metadata={"x-code": str(code)})
     assert (told["code"], told["end"]["x-attempt"]) == (code, "3")
     other = 13 if code != 13 else 14
