@@ -70,7 +70,7 @@ void compile_ring(struct endpoint_set *set, const struct load_balancer *lb)
 {
     const struct consistent_hash *h = lb ? lb->consistent_hash : NULL;
 
-    if (!set || !h)
+    if (!h)
         return;
     set->ring_kind = h->maglev ? RING_MAGLEV : RING_POINTS;
     set->ring_size = h->maglev ? h->maglev->table_size : ring_size(h);

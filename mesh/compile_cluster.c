@@ -370,6 +370,7 @@ static void fill_endpoint(const struct build *b, struct arena *a, const struct w
     e->is_mesh = w->is_mesh && !is_plain;
     e->is_local = w->host_id.n && str_eq(w->host_id, b->self->host_id);
     e->weight = MAX(w->weight, 1u);
+    e->locality = arena_str(a, w->locality);
     e->identity = arena_str(a, w->identity);
     e->host = arena_str(a, w->host.n ? w->host : STR("unknown"));
     compile_who_is(a, &w->labels, w->name, w->ns, &who);
@@ -384,7 +385,7 @@ static void fill_endpoint(const struct build *b, struct arena *a, const struct w
 static struct endpoint_set *make_endpoints(const struct build *b, struct str cluster,
                                            struct workload *const *workloads, size_t count,
                                            const struct service_port *port,
-                                           const struct labels *subset)
+                                           const struct labels *subset, const struct labels **labels)
 {
     struct endpoint_set *set = part_new(sizeof(struct endpoint_set));
     struct arena *a = &set->part.arena;
@@ -392,8 +393,10 @@ static struct endpoint_set *make_endpoints(const struct build *b, struct str clu
     set->cluster = arena_str(a, cluster);
     set->endpoints = ARENA_ARRAY(a, count + 1, struct endpoint);
     for (size_t i = 0; i < count; i++) {
-        if (!subset || labels_match(&workloads[i]->labels, subset))
-            fill_endpoint(b, a, workloads[i], port, &set->endpoints[set->count++]);
+        if (subset && !labels_match(&workloads[i]->labels, subset))
+            continue;
+        labels[set->count] = &workloads[i]->labels;
+        fill_endpoint(b, a, workloads[i], port, &set->endpoints[set->count++]);
     }
     return set;
 }
@@ -433,6 +436,18 @@ struct member {
     struct policy policy;
 };
 
+static struct endpoint_set *cluster_endpoints(struct build *b, struct str name, const struct member *m,
+                                              const struct service_port *port, const struct labels *subset,
+                                              const struct blocks *blocks)
+{
+    const struct labels **labels = ARENA_ARRAY(&b->tmp, m->workload_count + 1, const struct labels *);
+    struct endpoint_set *set = make_endpoints(b, name, m->workloads, m->workload_count, port, subset, labels);
+
+    compile_locality(b, set, labels, blocks->balance, blocks->outlier != NULL);
+    compile_ring(set, blocks->balance);
+    return set;
+}
+
 static void service_cluster(struct build *b, const struct member *m,
                             const struct service_port *port, const struct subset *subset)
 {
@@ -456,9 +471,7 @@ static void service_cluster(struct build *b, const struct member *m,
     apply_blocks(c, &blocks);
     name_service(c, fqdn, s->name, s->ns);
     if (c->kind == CLUSTER_ENDPOINTS)
-        c->endpoints = make_endpoints(b, name, m->workloads, m->workload_count, port,
-                                      subset ? &subset->labels : NULL);
-    compile_ring(c->endpoints, blocks.balance);
+        c->endpoints = cluster_endpoints(b, name, m, port, subset ? &subset->labels : NULL, &blocks);
     snapshot_add_cluster(b->out, c);
 }
 

@@ -239,7 +239,14 @@ void compile_inbound_cluster(struct build *b, const struct inbound *in, struct s
 struct load_balancer;
 
 void compile_balance(struct cluster *c, const struct load_balancer *lb);        /* NULL: the defaults */
-void compile_ring(struct endpoint_set *set, const struct load_balancer *lb); /* either may be NULL */
+void compile_ring(struct endpoint_set *set, const struct load_balancer *lb); /* likewise */
+
+/* ---- compile_locality.c: near endpoints first ---- */
+
+/* `labels`: of the workload behind each endpoint; `ejects`: failing endpoints are found and left out. Endpoints that
+ * callers of this host must not use leave the set. */
+void compile_locality(struct build *b, struct endpoint_set *set, const struct labels *const *labels,
+                      const struct load_balancer *lb, bool ejects);
 
 /* ---- compile_tls.c: certificates that are not the mesh's ---- */
 

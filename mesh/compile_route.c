@@ -173,6 +173,7 @@ static void fill_retry(const struct build *b, struct arena *a, const struct http
     out->attempts = from->attempts > 0 ? (uint32_t)from->attempts : 0;
     out->per_try_timeout_ms = compile_ms_or(from->per_try_timeout_ns, 0);
     out->backoff_base_ms = compile_ms_or(from->backoff_ns, RETRY_BACKOFF_MS);
+    out->goes_remote = from->retry_remote_localities;
     if (from->has_retry_ignore_previous_hosts)
         out->avoid_previous = from->retry_ignore_previous_hosts ? AVOID_ALWAYS : AVOID_NEVER;
     if (from->retry_on.n)

@@ -74,6 +74,7 @@ struct local_service {
     struct addr
         app; /* where to reach the application: address (127.0.0.1 or the host's) and port */
     struct labels labels;
+    struct str locality; /* of the host: region/zone/subzone, or empty */
     bool is_gateway; /* no application: labels select Gateways, port is 0 */
     bool takes_proxy_header; /* a gateway behind a balancer that says so where connections come from */
 };
@@ -90,6 +91,7 @@ struct self {
     struct str host_id, host; /* ULID, name */
     struct str ns;            /* namespace of unmapped callers, "default" */
     struct addr address;      /* the host's own, port 0 */
+    struct str locality;      /* region/zone/subzone, or empty */
     struct str identity;      /* of unmapped callers: spiffe://TD/ns/NS/sa/host-ID */
     struct local_service *services;
     size_t service_count;

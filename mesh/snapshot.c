@@ -69,6 +69,9 @@ static void print_endpoint(struct buf *b, const struct endpoint *e)
     put_bool(b, "mesh", e->is_mesh);
     put_bool(b, "local", e->is_local);
     put_number(b, "weight", e->weight);
+    put_number(b, "priority", e->priority);
+    put_number(b, "share", e->share);
+    put_text(b, "locality", e->locality);
     put_text(b, "identity", e->identity);
     put_text(b, "workload", e->workload);
     put_text(b, "workloadNamespace", e->workload_ns);
@@ -88,6 +91,13 @@ static void print_endpoints(struct buf *b, const struct endpoint_set *set)
     buf_addc(b, '[');
     for (size_t i = 0; i < set->count; i++)
         print_endpoint(b, &set->endpoints[i]);
+    buf_addc(b, ']');
+    key(b, "shares");
+    buf_addc(b, '[');
+    for (size_t i = 0; i < set->share_count; i++) {
+        comma(b);
+        buf_printf(b, "%u", set->shares[i]);
+    }
     buf_addc(b, ']');
     put_cstr(b, "ring", rings[set->ring_kind]);
     put_number(b, "ringSize", (int64_t)set->ring_size);

@@ -92,6 +92,9 @@ struct endpoint {
     bool is_mesh;          /* an agent with mTLS stands there */
     bool is_local;         /* on this very host: reached through an in-memory pair */
     uint32_t weight;       /* >= 1 */
+    uint32_t priority;     /* 0 first; without gaps */
+    uint32_t share;        /* index of its locality's among the set's shares, if it has any */
+    struct str locality;   /* region/zone/subzone, or empty */
     struct str identity;   /* expected SPIFFE URI, empty if unknown */
     /* who it is, for metrics and logs; never NULL, "unknown"/"latest" where unknown */
     struct str workload, workload_ns, app, version, canonical_service, canonical_revision, host;
@@ -102,6 +105,8 @@ struct endpoint_set {
     struct str cluster; /* name */
     struct endpoint *endpoints;
     size_t count;
+    const uint32_t *shares; /* of the traffic, in per cent, for localities; none: by the endpoints' weights alone */
+    size_t share_count;
     enum ring_kind ring_kind; /* BALANCE_HASH, else RING_NONE */
     uint64_t ring_size;
     struct ring ring; /* of all endpoints, by address and weight; made by snapshot_seal */
@@ -221,6 +226,7 @@ struct retry_policy {
     size_t code_count;
     int64_t per_try_timeout_ms; /* 0: none but the route's */
     int64_t backoff_base_ms;    /* jittered exponential, capped at 10 times this */
+    bool goes_remote;                /* after two tries to other priorities than theirs */
     enum retry_avoid avoid_previous; /* an endpoint already tried, at most 5 reselections */
 };
 

@@ -235,6 +235,7 @@ static void print_retry(struct buf *b, const struct retry_policy *r)
     buf_addc(b, ']');
     put_number(b, "perTryTimeoutMs", r->per_try_timeout_ms);
     put_number(b, "backoffBaseMs", r->backoff_base_ms);
+    put_bool(b, "goesRemote", r->goes_remote);
     put_cstr(b, "avoidPrevious", avoids[r->avoid_previous]);
     buf_addc(b, '}');
 }

@@ -11,6 +11,7 @@
 #include "mesh/base/text.h"
 #include "mesh/decode.h"
 #include "mesh/kinds/common.h"
+#include "mesh/locality.h"
 
 /* ---- framing ---- */
 
@@ -519,6 +520,8 @@ void sync_write_registration(const struct local_service *s, struct buf *b)
     if (s->listen.family && !addr_is_any(&s->listen))
         write_addr(b, "listen", &s->listen);
     write_labels(b, &s->labels);
+    if (s->locality.n)
+        write_member(b, "locality", s->locality);
     write_flag(b, "gateway", s->is_gateway);
     buf_addc(b, '}');
 }
@@ -532,6 +535,8 @@ static int check_registration(const struct local_service *s, struct err *err)
         return err_set(err, ERR_INVALID,
                        "service %.*s: protocol \"%.*s\" is not known or not built",
                        STR_ARG(s->name), STR_ARG(s->protocol));
+    if (locality_check(s->locality, err))
+        return err_wrap(err, "service %.*s", STR_ARG(s->name));
     for (size_t i = 0; i < s->labels.count; i++) {
         if (common_check_label_key(s->labels.items[i].key, err) ||
             common_check_label_value(s->labels.items[i].value, err))
@@ -557,6 +562,7 @@ int sync_read_registration(const struct node *n, struct arena *a, struct local_s
                               .name = arena_str(a, node_text(n, "name")),
                               .account = arena_str(a, node_text(n, "account")),
                               .protocol = arena_str(a, node_text(n, "protocol")),
+                              .locality = arena_str(a, node_text(n, "locality")),
                               .is_gateway = node_is_true(n, "gateway")};
     struct str app = node_text(n, "app"), listen = node_text(n, "listen");
     struct labels l;

@@ -25,7 +25,7 @@ static bool avoids_previous(const struct exchange *x)
 {
     bool unless_hashed = x->route->retry.avoid_previous == AVOID_UNLESS_HASHED && x->cluster->balance != BALANCE_HASH;
 
-    return x->tries > 0 && (unless_hashed || x->route->retry.avoid_previous == AVOID_ALWAYS);
+    return unless_hashed || x->route->retry.avoid_previous == AVOID_ALWAYS;
 }
 
 enum outcome attempt_open(struct exchange *x, bool fresh)
@@ -39,8 +39,9 @@ enum outcome attempt_open(struct exchange *x, bool fresh)
     a->exchange = x;
     a->worker = x->worker;
     a->started_ms = loop_now_ms(x->worker->loop);
-    if (!pick_endpoint(x->worker, x->cluster, conn_destination(x->conn),
-                       avoids_previous(x) ? &x->tried : NULL, key_hash(x), &to)) {
+    x->tried.may_repeat = !avoids_previous(x);
+    x->tried.goes_remote = x->route->retry.goes_remote;
+    if (!pick_endpoint(x->worker, x->cluster, conn_destination(x->conn), &x->tried, key_hash(x), &to)) {
         mem_free(a);
         return OUTCOME_NO_ENDPOINT;
     }

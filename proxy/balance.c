@@ -3,9 +3,11 @@
 #include "mesh/snapshot.h"
 #include "proxy/balance_hash.h"
 
-typedef size_t pick_fn(struct cluster_view *v, uint64_t *rng);
+/* One of a level's places in `order`. */
+typedef size_t pick_fn(struct cluster_view *v, const struct balance_level *at, uint64_t *rng);
 
-#define RESELECTIONS 5
+#define RESELECTIONS   5
+#define RETRIES_REMOTE 2 /* after so many tries their priorities are left, as Istio sets Envoy */
 
 uint64_t balance_random(uint64_t *rng)
 {
@@ -16,45 +18,23 @@ uint64_t balance_random(uint64_t *rng)
     return z ^ (z >> 31);
 }
 
-/* What pickers choose is a place in the view's list of usable endpoints. */
-
-static uint64_t weight_of(const struct cluster_view *v, size_t place)
+static size_t pick_random(struct cluster_view *v, const struct balance_level *at, uint64_t *rng)
 {
-    return v->set->endpoints[v->usable[place]].weight;
-}
-
-/* The place that holds the `at`th unit of weight. */
-static size_t at_weight(const struct cluster_view *v, uint64_t at)
-{
-    for (size_t i = 0; i < v->usable_count; i++) {
-        uint64_t weight = weight_of(v, i);
-
-        if (at < weight)
-            return i;
-        at -= weight;
-    }
-    return v->usable_count - 1;
-}
-
-static size_t pick_random(struct cluster_view *v, uint64_t *rng)
-{
-    uint64_t r = balance_random(rng);
-
-    return v->is_weighted ? at_weight(v, r % v->weight_total) : (size_t)(r % v->usable_count);
+    return balance_place(&v->levels, at, balance_random(rng) % at->weight);
 }
 
 /* Weighted: walking the units of weight by the golden step visits each once per cycle, well mixed.
  */
-static size_t pick_round_robin(struct cluster_view *v, uint64_t *rng)
+static size_t pick_round_robin(struct cluster_view *v, const struct balance_level *at, uint64_t *rng)
 {
     uint64_t step, turn = v->cursor++;
 
     (void)rng; /* only its place in the table */
-    if (!v->is_weighted)
-        return (size_t)(turn % v->usable_count);
-    step = v->weight_total * 618 / 1000 | 1;
+    if (!at->is_weighted)
+        return at->first + (size_t)(turn % at->count);
+    step = at->weight * 618 / 1000 | 1;
     while (step > 1) { /* a step that shares no factor with the cycle */
-        uint64_t a = v->weight_total, b = step;
+        uint64_t a = at->weight, b = step;
 
         while (b) {
             uint64_t rest = a % b;
@@ -66,24 +46,25 @@ static size_t pick_round_robin(struct cluster_view *v, uint64_t *rng)
             break;
         step -= 2;
     }
-    return at_weight(v, (turn % v->weight_total) * step % v->weight_total);
+    return balance_place(&v->levels, at, (turn % at->weight) * step % at->weight);
 }
 
 static unsigned load_of(const struct cluster_view *v, size_t place)
 {
-    return atomic_load_explicit(&v->blocks[v->usable[place]]->active, memory_order_relaxed);
+    return atomic_load_explicit(&v->blocks[v->levels.order[place]]->active, memory_order_relaxed);
 }
 
-/* Two choices by weight, then the one with fewer active requests (for its weight). */
-static size_t pick_least_request(struct cluster_view *v, uint64_t *rng)
+/* Two choices by weight, then the one with fewer active requests for its weight; of two idle ones the first, so that
+ * weights hold as well where little is under way. */
+static size_t pick_least_request(struct cluster_view *v, const struct balance_level *at, uint64_t *rng)
 {
-    size_t a = pick_random(v, rng), b = pick_random(v, rng);
+    size_t a = pick_random(v, at, rng), b = pick_random(v, at, rng);
     uint64_t of_a, of_b;
 
-    if (a == b && v->usable_count > 1)
-        b = (a + 1) % v->usable_count;
-    of_a = ((uint64_t)load_of(v, a) + 1) * weight_of(v, b);
-    of_b = ((uint64_t)load_of(v, b) + 1) * weight_of(v, a);
+    if (a == b)
+        b = at->first + (a - at->first + 1) % at->count;
+    of_a = load_of(v, a) * balance_weight(&v->levels, at, b);
+    of_b = load_of(v, b) * balance_weight(&v->levels, at, a);
     return of_b < of_a ? b : a;
 }
 
@@ -102,7 +83,7 @@ void balance_tried_add(struct balance_tried *t, const struct addr *a)
 
 static bool was_tried(const struct balance_tried *t, const struct addr *a)
 {
-    for (size_t i = 0; t && i < MIN(t->count, (size_t)BALANCE_TRIED_MAX); i++) {
+    for (size_t i = 0; i < MIN(t->count, (size_t)BALANCE_TRIED_MAX); i++) {
         if (addr_eq(&t->addrs[i], a))
             return true;
     }
@@ -111,22 +92,51 @@ static bool was_tried(const struct balance_tried *t, const struct addr *a)
 
 bool balance_may_take(const struct cluster_view *v, size_t i, const struct balance_tried *tried)
 {
-    return !v->left_out[i] && !was_tried(tried, &v->set->endpoints[i].addr);
+    return !tried || tried->may_repeat || !was_tried(tried, &v->set->endpoints[i].addr);
+}
+
+/* The priorities of what was tried, as bits. */
+static uint64_t tried_levels(const struct cluster_view *v, const struct balance_tried *tried)
+{
+    uint64_t levels = 0;
+
+    if (!tried || !tried->goes_remote || tried->count < RETRIES_REMOTE)
+        return 0;
+    for (size_t i = 0; i < v->set->count; i++) {
+        if (v->set->endpoints[i].priority < 64 && was_tried(tried, &v->set->endpoints[i].addr))
+            levels |= (uint64_t)1 << v->set->endpoints[i].priority;
+    }
+    return levels;
+}
+
+static const struct balance_level *choose_level(struct cluster_view *v, uint64_t *rng, const uint64_t *hash,
+                                                const struct balance_tried *tried)
+{
+    const struct balance_levels *l = balance_levels_now(v);
+    uint64_t number = hash ? *hash : l->count > 1 ? balance_random(rng) : 0;
+
+    return balance_level_choose(l, number, tried_levels(v, tried));
 }
 
 size_t balance_pick(struct cluster_view *v, unsigned kind, uint64_t *rng, const uint64_t *hash,
                     const struct balance_tried *tried)
 {
-    size_t at, first;
+    const struct balance_level *at;
+    const uint32_t *order;
+    size_t i, first;
 
-    if (!v->set || v->usable_count == 0)
+    if (!v->set || v->set->count == 0)
+        return BALANCE_NONE;
+    at = choose_level(v, rng, hash, tried);
+    if (!at)
         return BALANCE_NONE;
     if (v->set->ring.count > 0)
-        return balance_hash_pick(v, hash ? *hash : balance_random(rng), tried);
-    at = first = pickers[kind](v, rng);
-    for (int again = 0; again < RESELECTIONS && !balance_may_take(v, v->usable[at], tried); again++)
-        at = pickers[kind](v, rng);
-    for (size_t n = 0; n < v->usable_count && !balance_may_take(v, v->usable[at], tried); n++)
-        at = (at + 1) % v->usable_count; /* chance failed us, and an untried one may be left */
-    return v->usable[balance_may_take(v, v->usable[at], tried) ? at : first];
+        return balance_hash_pick(v, at, hash ? *hash : balance_random(rng), tried);
+    order = v->levels.order;
+    i = first = pickers[kind](v, at, rng);
+    for (int again = 0; again < RESELECTIONS && !balance_may_take(v, order[i], tried); again++)
+        i = pickers[kind](v, at, rng);
+    for (size_t n = 0; n < at->count && !balance_may_take(v, order[i], tried); n++)
+        i = at->first + (i - at->first + 1) % at->count; /* chance failed us, and an untried one may be left */
+    return balance_may_take(v, order[i], tried) ? order[i] : order[first];
 }

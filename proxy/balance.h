@@ -13,7 +13,9 @@
 
 struct balance_tried {
     struct addr addrs[BALANCE_TRIED_MAX];
-    size_t count; /* of all tries; the last BALANCE_TRIED_MAX are kept */
+    size_t count;     /* of all tries; the last BALANCE_TRIED_MAX are kept */
+    bool may_repeat;  /* they need not be avoided */
+    bool goes_remote; /* after two tries the priorities of those tried are left */
 };
 
 void balance_tried_add(struct balance_tried *t, const struct addr *a);

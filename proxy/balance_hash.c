@@ -103,25 +103,33 @@ bool balance_hash_request(const struct cluster *c, const struct http_head *h, co
 
 /* ---- choice ---- */
 
-size_t balance_hash_pick(const struct cluster_view *v, uint64_t hash, const struct balance_tried *tried)
+static bool is_usable(const struct cluster_view *v, const struct balance_level *at, size_t i)
+{
+    return v->set->endpoints[i].priority == (size_t)(at - v->levels.items) && !v->left_out[i];
+}
+
+/* The ring is of all endpoints: those of other levels and those that are out are passed over, which is the ring of the
+ * rest. */
+size_t balance_hash_pick(const struct cluster_view *v, const struct balance_level *at, uint64_t hash,
+                         const struct balance_tried *tried)
 {
     const struct ring *r = &v->set->ring;
-    size_t at = ring_at(r, hash), steps = MIN(r->count, v->set->count * STEPS_PER_ENDPOINT), i = r->owners[at];
+    size_t from = ring_at(r, hash), steps = MIN(r->count, v->set->count * STEPS_PER_ENDPOINT), first = BALANCE_NONE;
 
     for (size_t n = 0; n < steps; n++) {
-        i = r->owners[(at + n) % r->count];
+        size_t i = r->owners[(from + n) % r->count];
+
+        if (!is_usable(v, at, i))
+            continue;
+        if (balance_may_take(v, i, tried))
+            return i;
+        first = first == BALANCE_NONE ? i : first;
+    }
+    for (size_t n = 0; n < at->count; n++) {
+        size_t i = v->levels.order[at->first + (hash + n) % at->count];
+
         if (balance_may_take(v, i, tried))
             return i;
     }
-    for (size_t n = 0; n < v->set->count; n++) {
-        i = (i + 1) % v->set->count;
-        if (balance_may_take(v, i, tried))
-            return i;
-    }
-    for (size_t n = 0; n < steps; n++) { /* all were tried: again, but for those that are left out */
-        i = r->owners[(at + n) % r->count];
-        if (balance_may_take(v, i, NULL))
-            return i;
-    }
-    return v->usable[hash % v->usable_count];
+    return first == BALANCE_NONE ? v->levels.order[at->first + hash % at->count] : first;
 }

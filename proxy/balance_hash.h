@@ -21,5 +21,7 @@ bool balance_hash_connection(const struct cluster *c, const struct addr *remote,
 bool balance_hash_request(const struct cluster *c, const struct http_head *h, const struct addr *remote,
                           const struct addr *local, uint64_t *hash, struct str *set_cookie);
 
-/* The endpoint that the hash leads to, or, if that must not be taken, the next one that may. For a set with a ring. */
-size_t balance_hash_pick(const struct cluster_view *v, uint64_t hash, const struct balance_tried *tried);
+/* The endpoint of that level that the hash leads to, or, if it must not be taken, the next one that may. For a set with a
+ * ring. */
+size_t balance_hash_pick(const struct cluster_view *v, const struct balance_level *at, uint64_t hash,
+                         const struct balance_tried *tried);

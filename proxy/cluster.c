@@ -168,11 +168,10 @@ static void view_clear(struct cluster_view *v)
         return;
     for (size_t i = 0; i < v->set->count; i++)
         endpoint_block_unref(v->blocks[i]);
+    balance_levels_done(&v->levels);
     mem_free(v->blocks);
-    mem_free(v->usable);
     mem_free(v->left_out);
     part_unref(v->set);
-    v->usable = NULL;
     v->left_out = NULL;
     v->blocks = NULL;
     v->set = NULL;
@@ -183,7 +182,6 @@ static void view_show(struct cluster_view *v, struct cluster_table *t, struct en
     view_clear(v);
     v->set = part_ref(set);
     v->blocks = mem_array(set->count, sizeof(*v->blocks));
-    v->usable = mem_array(set->count, sizeof(*v->usable));
     v->left_out = mem_array(set->count, sizeof(*v->left_out));
     for (size_t i = 0; i < set->count; i++)
         v->blocks[i] = cluster_block(t, v->breaker->name, &set->endpoints[i].addr);
@@ -267,6 +265,9 @@ static void print_endpoint(struct cluster_table *t, const struct cluster *c,
     buf_json(json, ep->host);
     buf_adds(json, ",\"identity\":");
     buf_json(json, ep->identity);
+    buf_adds(json, ",\"locality\":");
+    buf_json(json, ep->locality);
+    buf_printf(json, ",\"priority\":%u", ep->priority);
     buf_printf(json, ",\"mesh\":%s,\"local\":%s,\"weight\":%u", ep->is_mesh ? "true" : "false",
                ep->is_local ? "true" : "false", ep->weight);
     buf_printf(json, ",\"active\":%u,\"total\":%llu,\"connect_failures\":%llu,\"errors\":%llu,\"out\":%s}",

@@ -15,6 +15,7 @@
 #include "mesh/base/addr.h"
 #include "mesh/base/buf.h"
 #include "mesh/base/map.h"
+#include "proxy/balance_levels.h"
 #include "proxy/breaker.h"
 #include "proxy/outlier.h"
 #include "proxy/link.h"
@@ -48,14 +49,12 @@ struct cluster_view {
     struct endpoint_block **blocks; /* one per endpoint of `set` */
     struct detector *detector;      /* referenced */
     bool *left_out;                 /* for each endpoint */
-    size_t *usable, usable_count;   /* endpoints that are not left out, by index */
     unsigned generation;            /* of the detector, when that was found out */
     int64_t refresh_ms;             /* when the next one comes back */
-    bool usable_is_known, shows_outliers;
+    bool left_out_is_known, shows_outliers;
     struct endpoint_block *here;    /* of CLUSTER_LOCAL's address; NULL until first used */
     struct addr here_addr;
-    uint64_t weight_total; /* of usable ones */
-    bool is_weighted;      /* their weights differ */
+    struct balance_levels levels;   /* of `set`; see balance_levels_now */
     uint64_t cursor;  /* round robin, randomly seeded */
     /* upstream_queue.c's, for this worker's connections */
     unsigned users;      /* connections and waiters that point here: it must not go before them */

@@ -153,52 +153,31 @@ void outlier_report(struct cluster_view *v, const struct cluster *c, struct endp
 
 static void use_all(struct cluster_view *v)
 {
-    for (size_t i = 0; i < v->set->count; i++) {
-        v->usable[i] = i;
+    for (size_t i = 0; i < v->set->count; i++)
         v->left_out[i] = false;
-    }
-    v->usable_count = v->set->count;
-}
-
-static void weigh(struct cluster_view *v)
-{
-    v->weight_total = 0;
-    v->is_weighted = false;
-    for (size_t i = 0; i < v->usable_count; i++) {
-        uint32_t weight = v->set->endpoints[v->usable[i]].weight;
-
-        v->weight_total += weight;
-        v->is_weighted = v->is_weighted || weight != v->set->endpoints[v->usable[0]].weight;
-    }
 }
 
 void outlier_show_all(struct cluster_view *v)
 {
     use_all(v);
-    weigh(v);
-    v->usable_is_known = false;
-}
-
-/* Below minHealthPercent nobody is left out: better a bad endpoint than none. */
-static bool is_panic(const struct cluster_view *v, const struct outlier_policy *p)
-{
-    return v->usable_count * 100 < (size_t)p->min_health_percent * v->set->count;
+    balance_levels_done(&v->levels);
+    v->left_out_is_known = false;
 }
 
 static void leave_out(struct cluster_view *v, const struct outlier_policy *p, int64_t now_ms)
 {
-    v->usable_count = 0;
+    size_t usable = 0;
+
     for (size_t i = 0; i < v->set->count; i++) {
         int64_t until = atomic_load_explicit(&v->blocks[i]->out_until_ms, memory_order_acquire);
 
         v->left_out[i] = until > now_ms;
-        if (!v->left_out[i])
-            v->usable[v->usable_count++] = i;
-        else
+        usable += !v->left_out[i];
+        if (v->left_out[i])
             v->refresh_ms = MIN(v->refresh_ms, until);
     }
-    if (is_panic(v, p))
-        use_all(v);
+    if (usable * 100 < (size_t)p->min_health_percent * v->set->count)
+        use_all(v); /* below minHealthPercent nobody is left out: better a bad endpoint than none */
 }
 
 void outlier_refresh(struct cluster_view *v, const struct cluster *c, int64_t now_ms)
@@ -207,10 +186,10 @@ void outlier_refresh(struct cluster_view *v, const struct cluster *c, int64_t no
 
     if (!v->set)
         return;
-    if (v->usable_is_known && generation == v->generation && now_ms < v->refresh_ms &&
+    if (v->left_out_is_known && generation == v->generation && now_ms < v->refresh_ms &&
         v->shows_outliers == c->outlier.is_on)
         return;
-    v->usable_is_known = true;
+    v->left_out_is_known = true;
     v->generation = generation;
     v->shows_outliers = c->outlier.is_on;
     v->refresh_ms = INT64_MAX;
@@ -218,5 +197,5 @@ void outlier_refresh(struct cluster_view *v, const struct cluster *c, int64_t no
         leave_out(v, &c->outlier, now_ms);
     else
         use_all(v);
-    weigh(v);
+    balance_levels_done(&v->levels);
 }

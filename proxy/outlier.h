@@ -45,7 +45,7 @@ enum outlier_result {
 /* How a try at an endpoint ended. `block` is one of the view's. */
 void outlier_report(struct cluster_view *v, const struct cluster *c, struct endpoint_block *block,
                     enum outlier_result result, unsigned status, int64_t now_ms);
-/* Bring the view's list of usable endpoints up to date; cheap when nothing has changed. */
+/* Bring up to date whom the view leaves out; cheap when nothing has changed. */
 void outlier_refresh(struct cluster_view *v, const struct cluster *c, int64_t now_ms);
 /* A view that shows other endpoints than before: all are usable, until the next refresh. */
 void outlier_show_all(struct cluster_view *v);

@@ -42,6 +42,7 @@ struct agent_settings {
     const char *standalone_dir; /* documents and certificates; NULL: a member of a mesh */
     const char *access_log, *resolv_conf;
     struct addr address; /* of this host towards the others; family 0: found by asking the kernel */
+    struct str locality; /* region/zone/subzone, or empty */
     uint32_t workers;
     enum capture_mode capture;
     bool dns, has_capture, has_dns;

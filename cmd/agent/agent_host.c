@@ -156,6 +156,7 @@ int agent_init_self(struct agent *a, struct err *err)
     a->self.host_id = str_from(a->member.host_id);
     a->self.host = str_from(a->member.name);
     a->self.ns = STR("default");
+    a->self.locality = a->settings.locality;
     return find_address(a, err);
 }
 

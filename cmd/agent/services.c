@@ -278,6 +278,7 @@ static void read_service(struct reading *r, const struct settings_section *at)
                               .labels = w->labels,
                               .app = w->address,
                               .listen = w->listen,
+                              .locality = r->settings->locality,
                               .is_gateway = at->type->schema == &gateway_schema,
                               .takes_proxy_header = w->proxy_protocol};
 

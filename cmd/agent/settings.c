@@ -12,6 +12,7 @@
 #include "mesh/base/limits.h"
 #include "mesh/base/mem.h"
 #include "mesh/dns.h"
+#include "mesh/locality.h"
 #include "mesh/settings.h"
 
 #define FILE_BYTES (1u << 20)
@@ -30,6 +31,8 @@ static const struct field_value mesh_versions[] = {
 static const struct field rows[] = {
     {"address", FIELD_IP, SCHEMA_AT(agent_settings, address),
      .meaning = "This host's IP towards the others; without it the one that the server saw."},
+    {"locality", FIELD_STRING, SCHEMA_AT(agent_settings, locality), .check = locality_check,
+     .meaning = "Where this host stands, region/zone/subzone, for localityLbSetting."},
     {"workers", FIELD_UINT32, SCHEMA_AT(agent_settings, workers), .flags = FIELD_BOUNDED, .def = 2,
      SCHEMA_BOUNDS(1, LIMIT_WORKERS), .meaning = "Threads of the proxy."},
     {"capture", FIELD_ENUM, SCHEMA_HAS(agent_settings, capture), .values = capture_modes,
@@ -95,6 +98,7 @@ static int read_ini(const char *path, struct arena *a, struct agent_settings *ou
     }
     if (rc == 0 && sections)
         *out = *(const struct agent_settings *)sections->values;
+    out->locality = arena_str(a, out->locality);
     buf_done(&text);
     return rc;
 }

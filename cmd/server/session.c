@@ -283,7 +283,8 @@ static void workload_of(const struct local_service *s, struct arena *a, struct s
                                       .port_count = s->is_gateway ? 0 : 1,
                                       .labels = labels,
                                       .label_count = s->labels.count,
-                                      .version = labels_get(&s->labels, STR("version"))};
+                                      .version = labels_get(&s->labels, STR("version")),
+                                      .locality = s->locality};
     if (address.n) {
         out->addresses = ARENA_NEW(a, struct str);
         out->addresses[0] = address;

@@ -204,7 +204,7 @@ struct load_balancer {
     const struct node *node;
     enum load_balancer_simple simple;
     struct consistent_hash *consistent_hash; /* NULL: by `simple` */
-    struct locality_lb *locality;            /* not yet */
+    struct locality_lb *locality;            /* NULL: the mesh's */
     struct locality_lb *zone_aware;          /* not yet; without `distribute` */
     struct warmup *warmup;                   /* not yet */
 };

@@ -152,7 +152,7 @@ static const struct field mesh_config_fields[] = {
     {"enableAutoMtls", FIELD_BOOL, SCHEMA_AT(mesh_config, auto_mtls), .def = 1,
      .meaning = "Use mutual TLS wherever the endpoint speaks it."},
     {"localityLbSetting", FIELD_MESSAGE, SCHEMA_AT(mesh_config, locality),
-     .message = &locality_lb_schema, SCHEMA_NOT_YET, .meaning = "Prefer near endpoints."},
+     .message = &locality_lb_schema, .meaning = "Prefer near endpoints."},
     {"defaultHttpRetryPolicy", FIELD_MESSAGE, SCHEMA_AT(mesh_config, retry_policy),
      .message = &http_retry_schema, .meaning = "Retries of routes that name none."},
     {"accessLogFile", FIELD_STRING, SCHEMA_AT(mesh_config, access_log_file),

@@ -166,7 +166,7 @@ static const struct field load_balancer_fields[] = {
      .message = &consistent_hash_schema, .oneof = "lb_policy",
      .meaning = "Keep a key with its endpoint."},
     {"localityLbSetting", FIELD_MESSAGE, SCHEMA_AT(load_balancer, locality),
-     .message = &locality_lb_schema, .oneof = "locality", SCHEMA_NOT_YET, .meaning = "Prefer near endpoints."},
+     .message = &locality_lb_schema, .oneof = "locality", .meaning = "Prefer near endpoints."},
     {"warmup", FIELD_MESSAGE, SCHEMA_AT(load_balancer, warmup), .message = &warmup_schema,
      SCHEMA_NOT_YET, .meaning = "Raise the share of a new endpoint slowly."},
     {"zoneAwareLbSetting", FIELD_MESSAGE, SCHEMA_AT(load_balancer, zone_aware),

@@ -251,7 +251,7 @@ static const struct field retry_fields[] = {
      .partly = "retriable-headers; http3-post-connect-failure",
      .meaning = "Conditions and statuses that are tried again, joined by commas."},
     {"retryRemoteLocalities", FIELD_BOOL, SCHEMA_HAS(http_retry, retry_remote_localities),
-     SCHEMA_NOT_YET, .meaning = "Let retries leave the locality."},
+     .meaning = "After two tries, go to endpoints of other priorities."},
     {"retryIgnorePreviousHosts", FIELD_BOOL, SCHEMA_HAS(http_retry, retry_ignore_previous_hosts),
      .def = 1, .meaning = "Avoid endpoints that were tried; when not given, consistentHash keeps to its own."},
     {"backoff", FIELD_DURATION, SCHEMA_AT(http_retry, backoff_ns),

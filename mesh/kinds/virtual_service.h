@@ -73,7 +73,7 @@ struct http_retry {
     int32_t attempts;           /* extra tries; 0: off */
     int64_t per_try_timeout_ns; /* DURATION_UNSET: the route's, or none */
     struct str retry_on;        /* comma list; empty: the default list */
-    bool has_retry_remote_localities, retry_remote_localities; /* not yet */
+    bool has_retry_remote_localities, retry_remote_localities;
     bool has_retry_ignore_previous_hosts, retry_ignore_previous_hosts; /* default: true unless hashed */
     int64_t backoff_ns;                                        /* DURATION_UNSET: 25 ms */
 };

@@ -1,4 +1,9 @@
-"""Who answers: a key keeps to its endpoint."""
+"""Who answers: a key keeps to its endpoint, localities have their shares."""
+
+import collections
+
+import pytest
+from conftest import APP, Mesh
 
 RULE = """apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -40,3 +45,45 @@ def test_a_cookie_is_made_and_keeps_to_its_endpoint(m, clean):
         again = m["client"].many("http://web:8080/", 10, headers={"Cookie": pair})
         assert {who(a) for a in again} == {who(first)}
         assert not any("set-cookie" in a.headers for a in again)
+
+
+@pytest.fixture(scope="module")
+def far():
+    """client in r1/z1; web in r1/z1, in r1/z2 and in r2."""
+    with Mesh() as mesh:
+        mesh.server()
+        c = mesh.host("client")
+        c.settings(locality="r1/z1")
+        c.join()
+        for name, place in (("near", "r1/z1"), ("next", "r1/z2/s1"), ("away", "r2/z1")):
+            h = mesh.host(name).service("web", 8080, protocol="http")
+            h.app("web", 8080, APP, NAME=name)
+            h.settings(locality=place)
+            h.join()
+        mesh.wait_synced()
+        mesh.wait_service(c, "http://web:8080/")
+        yield mesh
+
+
+LOCALITY = """apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata:
+  name: web
+spec:
+  host: web
+  trafficPolicy:
+    loadBalancer:
+      simple: ROUND_ROBIN
+      localityLbSetting: {setting}
+"""
+
+
+def test_localities_of_hosts_get_the_shares_of_a_distribution(far):
+    client = far["client"]
+    assert {who(a) for a in client.many("http://web:8080/", 100)} == {"near", "next", "away"}
+    far.apply(LOCALITY.format(setting="{distribute: [{from: 'r1/z1/*', to: {'r1/z1/*': 80, 'r2/*': 20}}]}"))
+    seen = collections.Counter(who(a) for a in client.many("http://web:8080/", 400))
+    assert set(seen) == {"near", "away"} and 70 <= seen["away"] <= 90, seen
+    far.apply(LOCALITY.format(setting="{distribute: [{from: 'r1/*', to: {'r1/z2': 100}}]}"))
+    assert {who(a) for a in client.many("http://web:8080/", 50)} == {"next"}
+    far.clear()

@@ -78,6 +78,23 @@ TEST(random_follows_the_weights)
     world_done(&w);
 }
 
+TEST(least_request_follows_the_weights_of_idle_ones_and_loads_by_weight)
+{
+    static const uint32_t weights[] = {8, 1, 1};
+    struct world w;
+
+    world_init(&w, 3, weights);
+    pick_many(&w, BALANCE_LEAST_REQUEST, 10000);
+    CHECK(w.hits[0] > 7700 && w.hits[0] < 8300);
+    for (int i = 0; i < 9; i++) /* more than eight times what the others have */
+        endpoint_block_begin(w.v->blocks[0]);
+    endpoint_block_begin(w.v->blocks[1]);
+    endpoint_block_begin(w.v->blocks[2]);
+    pick_many(&w, BALANCE_LEAST_REQUEST, 10000);
+    CHECK(w.hits[0] < 7000);
+    world_done(&w);
+}
+
 TEST(least_request_avoids_the_busy_one)
 {
     struct world w;

@@ -227,8 +227,6 @@ TEST(one_of_a_group_may_be_given)
 
 TEST(what_is_not_built_is_refused_with_its_place)
 {
-    CHECK_REFUSED(VS(HTTP_TO_A "    retries: {attempts: 1, retryRemoteLocalities: true}\n"),
-                  FIND_NOT_YET, 11, "retryRemoteLocalities");
     CHECK_REFUSED(VS(HTTP_TO_A "    headers: {request: {set: {a: '%ENVIRONMENT(A)%'}}}\n"),
                   FIND_NOT_YET, 11, "ENVIRONMENT");
     CHECK_REFUSED(
@@ -257,7 +255,7 @@ TEST(every_problem_is_reported_not_only_the_first)
 
     docs_parse(&d,
                STR(VS("  hosts: 5\n  gatways: [a]\n  http:\n  - timeout: x\n    route: [{weight: "
-                      "1}]\n    retries: {attempts: 1, retryRemoteLocalities: true}\n")),
+                      "1}]\n    headers: {request: {set: {a: '%ENVIRONMENT(A)%'}}}\n")),
                SYNTAX_YAML);
     CHECK_INT(docs_count(&d, FIND_TYPE), 1);
     CHECK_INT(docs_count(&d, FIND_UNKNOWN_FIELD), 1);

@@ -54,10 +54,19 @@ static void local(struct world *w, size_t i, enum outlier_result result, unsigne
         outlier_report(w->v, w->c, w->v->blocks[i], result, 0, w->now);
 }
 
+static size_t count_usable(const struct cluster_view *v)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < v->set->count; i++)
+        n += !v->left_out[i];
+    return n;
+}
+
 static size_t usable(struct world *w)
 {
     outlier_refresh(w->v, w->c, w->now);
-    return w->v->usable_count;
+    return count_usable(w->v);
 }
 
 static bool is_out(const struct world *w, size_t i)
@@ -225,8 +234,8 @@ TEST(weights_are_those_of_who_is_left)
     outlier_show_all(w.v);
     status(&w, 2, 500, 3);
     CHECK_INT(usable(&w), 2);
-    CHECK(!w.v->is_weighted);
-    CHECK_INT(w.v->weight_total, 2);
+    CHECK_INT(balance_levels_now(w.v)->items[0].weight, 2);
+    CHECK(!w.v->levels.items[0].is_weighted);
     for (int i = 0; i < 200; i++)
         hits[balance_pick(w.v, BALANCE_ROUND_ROBIN, &rng, NULL, NULL)]++;
     CHECK_INT(hits[0], 100);
@@ -272,7 +281,7 @@ static void *report_errors(void *arg)
         outlier_report(v, s->c, v->blocks[s->victim], OUTLIER_ANSWER, 500, 1);
         atomic_fetch_add(&s->reported, 1);
         outlier_refresh(v, s->c, 1);
-        assert_true(v->usable_count >= 1);
+        assert_true(count_usable(v) >= 1);
     }
     cluster_views_done(&views);
     return NULL;

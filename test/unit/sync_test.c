@@ -415,6 +415,7 @@ TEST(a_registration_comes_back_with_every_member)
                                  .protocol = STR("http"),
                                  .app = ip("127.0.0.1"),
                                  .listen = ip("10.0.0.2"),
+                                 .locality = STR("r/z"),
                                  .labels = {labels, 1}
     },
                          got;
@@ -438,6 +439,7 @@ TEST(a_registration_comes_back_with_every_member)
     CHECK(addr_eq(&got.app, &s.app));
     CHECK(addr_eq(&got.listen, &s.listen));
     CHECK_STR(labels_get(&got.labels, STR("app")), "reviews");
+    CHECK_STR(got.locality, "r/z");
     CHECK(!got.is_gateway);
     buf_done(&b);
     arena_done(&arena);
@@ -504,6 +506,7 @@ TEST(a_registration_that_lacks_something_is_refused)
         LISTENS("10.0.0.2:2"), /* not its port */
         LISTENS("10.0.0.2"),
         LISTENS("vm"),
+        "{\"namespace\":\"a\",\"name\":\"b\",\"account\":\"b\",\"gateway\":true,\"locality\":\"r//z\"}",
     };
 
     for (size_t i = 0; i < COUNT(bad); i++) {

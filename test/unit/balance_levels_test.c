@@ -1,0 +1,185 @@
+/* Priorities and shares at work: who gets how much while endpoints go out and come back. */
+#include "proxy/balance.h"
+
+#include "test/unit/proxy_world.h"
+
+#define MANY  10u
+#define PICKS 20000
+
+struct world {
+    struct cluster_table table;
+    struct map views;
+    struct cluster *c;
+    struct cluster_view *v;
+    uint64_t rng;
+    size_t hits[MANY];
+};
+
+static void world_init(struct world *w, size_t count, const uint32_t *priorities)
+{
+    uint16_t ports[MANY];
+
+    memset(w, 0, sizeof(*w));
+    for (size_t i = 0; i < MANY; i++)
+        ports[i] = (uint16_t)(i + 1);
+    cluster_table_init(&w->table);
+    map_init(&w->views);
+    w->c = cluster_part("c", CLUSTER_ENDPOINTS);
+    cluster_endpoints(w->c, ports, count, NULL);
+    for (size_t i = 0; priorities && i < count; i++)
+        w->c->endpoints->endpoints[i].priority = priorities[i];
+    w->v = cluster_view_get(&w->views, &w->table, w->c, 12345);
+    w->rng = 42;
+}
+
+static void world_done(struct world *w)
+{
+    cluster_views_done(&w->views);
+    part_unref(w->c);
+    cluster_table_done(&w->table);
+}
+
+static void pick_many(struct world *w, unsigned kind)
+{
+    memset(w->hits, 0, sizeof(w->hits));
+    for (size_t i = 0; i < PICKS; i++)
+        w->hits[balance_pick(w->v, kind, &w->rng, NULL, NULL)]++;
+}
+
+static void set_out(struct world *w, size_t first, size_t last, bool is_out)
+{
+    for (size_t i = first; i <= last; i++)
+        w->v->left_out[i] = is_out;
+    balance_levels_done(&w->v->levels);
+}
+
+static bool is_about(size_t hits, double part)
+{
+    return hits > (part - 0.02) * PICKS && hits < (part + 0.02) * PICKS;
+}
+
+static size_t sum(const struct world *w, size_t first, size_t last)
+{
+    size_t n = 0;
+
+    for (size_t i = first; i <= last; i++)
+        n += w->hits[i];
+    return n;
+}
+
+static const uint32_t two_levels[MANY] = {0, 0, 0, 0, 0, 1, 1, 1, 1, 1};
+
+TEST(the_first_priority_has_it_all_until_too_few_are_left)
+{
+    /* 1.4 x 4/5 is more than all, 1.4 x 3/5 is 84 %, 1.4 x 2/5 is 56 % */
+    static const struct {
+        size_t out;
+        double first;
+    } rows[] = {
+        {0, 1}, {1, 1}, {2, 0.84}, {3, 0.56}, {4, 0.28}, {5, 0},
+    };
+
+    for (unsigned kind = BALANCE_LEAST_REQUEST; kind <= BALANCE_RANDOM; kind++) {
+        struct world w;
+
+        world_init(&w, MANY, two_levels);
+        for (size_t i = 0; i < COUNT(rows); i++) {
+            if (rows[i].out)
+                set_out(&w, 0, rows[i].out - 1, true);
+            pick_many(&w, kind);
+            CHECK(is_about(sum(&w, 0, 4), rows[i].first));
+            for (size_t k = 0; k < rows[i].out; k++)
+                CHECK_INT(w.hits[k], 0);
+        }
+        set_out(&w, 0, 4, false); /* they are back */
+        pick_many(&w, kind);
+        CHECK_INT(sum(&w, 5, 9), 0);
+        world_done(&w);
+    }
+}
+
+TEST(priorities_that_cannot_take_it_all_share_it_as_they_can)
+{
+    struct world w;
+
+    world_init(&w, MANY, two_levels);
+    set_out(&w, 0, 3, true); /* 28 % */
+    set_out(&w, 5, 8, true); /* 28 % */
+    pick_many(&w, BALANCE_RANDOM);
+    CHECK(is_about(w.hits[4], 0.5));
+    CHECK(is_about(w.hits[9], 0.5));
+    set_out(&w, 0, 9, true);
+    CHECK_INT(balance_pick(w.v, BALANCE_RANDOM, &w.rng, NULL, NULL), BALANCE_NONE);
+    world_done(&w);
+}
+
+TEST(shares_hold_and_move_only_when_a_locality_is_short)
+{
+    static const uint32_t shares[] = {80, 20};
+    struct world w;
+
+    world_init(&w, MANY, NULL);
+    w.c->endpoints->shares = shares;
+    w.c->endpoints->share_count = 2;
+    for (size_t i = 0; i < MANY; i++)
+        w.c->endpoints->endpoints[i].share = i < 5 ? 0 : 1;
+    w.c->endpoints->endpoints[0].weight = 4;
+    for (unsigned kind = BALANCE_LEAST_REQUEST; kind <= BALANCE_RANDOM; kind++) {
+        pick_many(&w, kind);
+        CHECK(is_about(sum(&w, 0, 4), 0.8));
+        CHECK(is_about(w.hits[0], 0.4)); /* by weight within it */
+        set_out(&w, 1, 1, true);         /* 1.4 x 4/5: still all of its share */
+        pick_many(&w, kind);
+        CHECK(is_about(sum(&w, 0, 4), 0.8));
+        set_out(&w, 0, 4, true);
+        pick_many(&w, kind);
+        CHECK_INT(sum(&w, 5, 9), PICKS);
+        set_out(&w, 0, 4, false);
+    }
+    world_done(&w);
+}
+
+TEST(a_key_keeps_to_its_priority_and_comes_back_to_its_endpoint)
+{
+    struct world w;
+    size_t before[200];
+
+    world_init(&w, MANY, two_levels);
+    w.c->endpoints->ring_kind = RING_POINTS;
+    w.c->endpoints->ring_size = 1024;
+    endpoint_set_index(w.c->endpoints);
+    for (int round = 0; round < 3; round++) {
+        for (uint64_t i = 0; i < COUNT(before); i++) {
+            uint64_t hash = i * 0x9e3779b97f4a7c15u;
+            size_t at = balance_pick(w.v, BALANCE_HASH, &w.rng, &hash, NULL);
+
+            CHECK(at < 5);
+            CHECK(round != 1 || (at != 2 && (before[i] == 2 || at == before[i]))); /* only its own keys move */
+            CHECK(round != 2 || at == before[i]);
+            if (round == 0)
+                before[i] = at;
+        }
+        set_out(&w, 2, 2, round == 0);
+    }
+    world_done(&w);
+}
+
+TEST(retries_may_leave_the_priorities_they_have_tried)
+{
+    struct balance_tried tried = {.goes_remote = true};
+    struct world w;
+
+    world_init(&w, MANY, two_levels);
+    for (size_t i = 0; i < 2; i++) {
+        CHECK(balance_pick(w.v, BALANCE_RANDOM, &w.rng, NULL, &tried) < 5);
+        balance_tried_add(&tried, &w.c->endpoints->endpoints[i].addr);
+    }
+    for (int i = 0; i < 100; i++)
+        CHECK(balance_pick(w.v, BALANCE_RANDOM, &w.rng, NULL, &tried) >= 5);
+    tried.goes_remote = false;
+    CHECK(balance_pick(w.v, BALANCE_RANDOM, &w.rng, NULL, &tried) < 5);
+    tried.goes_remote = true;
+    balance_tried_add(&tried, &w.c->endpoints->endpoints[7].addr); /* all were tried: as at first */
+    CHECK(balance_pick(w.v, BALANCE_RANDOM, &w.rng, NULL, &tried) < 5);
+    world_done(&w);
+}
