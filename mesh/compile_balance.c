@@ -7,6 +7,7 @@
 #include "mesh/kinds/common.h"
 
 #define RING_SIZE      1024u
+#define WARMUP_LEAST   0.1
 #define TAIL_BYTES     65536
 #define NS_PER_SECOND  1000000000
 
@@ -76,7 +77,7 @@ void compile_ring(struct endpoint_set *set, const struct load_balancer *lb)
     set->ring_size = h->maglev ? h->maglev->table_size : ring_size(h);
 }
 
-/* ---- all of it ---- */
+/* ---- the kind ---- */
 
 static enum balance_kind simple_kind(enum load_balancer_simple simple)
 {
@@ -94,6 +95,30 @@ static enum balance_kind simple_kind(enum load_balancer_simple simple)
     }
     return BALANCE_LEAST_REQUEST;
 }
+
+/* ---- warmup ---- */
+
+static bool can_warm_up(const struct load_balancer *lb)
+{
+    enum balance_kind kind = simple_kind(lb->simple);
+
+    return !lb->consistent_hash && (kind == BALANCE_LEAST_REQUEST || kind == BALANCE_ROUND_ROBIN);
+}
+
+void compile_warmup(struct endpoint_set *set, const struct load_balancer *lb)
+{
+    const struct warmup *w = lb ? lb->warmup : NULL;
+
+    if (!lb || !can_warm_up(lb))
+        return;
+    if (w) {
+        set->warmup = (struct warmup_rule){compile_ms_or(w->duration_ns, 0), w->minimum_percent / 100, w->aggression};
+    } else if (lb->warmup_duration_ns != DURATION_UNSET) {
+        set->warmup = (struct warmup_rule){compile_ms_or(lb->warmup_duration_ns, 0), WARMUP_LEAST, 1};
+    }
+}
+
+/* ---- all of it ---- */
 
 void compile_balance(struct cluster *c, const struct load_balancer *lb)
 {

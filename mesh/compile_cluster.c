@@ -445,6 +445,7 @@ static struct endpoint_set *cluster_endpoints(struct build *b, struct str name, 
 
     compile_locality(b, set, labels, blocks->balance, blocks->outlier != NULL);
     compile_ring(set, blocks->balance);
+    compile_warmup(set, blocks->balance);
     return set;
 }
 

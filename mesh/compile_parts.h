@@ -240,6 +240,7 @@ struct load_balancer;
 
 void compile_balance(struct cluster *c, const struct load_balancer *lb);        /* NULL: the defaults */
 void compile_ring(struct endpoint_set *set, const struct load_balancer *lb); /* likewise */
+void compile_warmup(struct endpoint_set *set, const struct load_balancer *lb);
 
 /* ---- compile_locality.c: near endpoints first ---- */
 

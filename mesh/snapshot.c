@@ -99,6 +99,11 @@ static void print_endpoints(struct buf *b, const struct endpoint_set *set)
         buf_printf(b, "%u", set->shares[i]);
     }
     buf_addc(b, ']');
+    put_number(b, "warmupMs", set->warmup.for_ms);
+    key(b, "warmupLeast");
+    buf_printf(b, "%.17g", set->warmup.least);
+    key(b, "warmupAggression");
+    buf_printf(b, "%.17g", set->warmup.aggression);
     put_cstr(b, "ring", rings[set->ring_kind]);
     put_number(b, "ringSize", (int64_t)set->ring_size);
 }

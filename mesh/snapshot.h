@@ -100,6 +100,14 @@ struct endpoint {
     struct str workload, workload_ns, app, version, canonical_service, canonical_revision, host;
 };
 
+/* A new endpoint comes to its full weight slowly: after t of `for_ms` it has (t / for_ms) to the power of
+ * 1 / `aggression` of it, and never less than `least`. Source: warmup. */
+struct warmup_rule {
+    int64_t for_ms; /* 0: at once */
+    double least;   /* 0 to 1 */
+    double aggression;
+};
+
 struct endpoint_set {
     struct part part;
     struct str cluster; /* name */
@@ -107,6 +115,7 @@ struct endpoint_set {
     size_t count;
     const uint32_t *shares; /* of the traffic, in per cent, for localities; none: by the endpoints' weights alone */
     size_t share_count;
+    struct warmup_rule warmup;
     enum ring_kind ring_kind; /* BALANCE_HASH, else RING_NONE */
     uint64_t ring_size;
     struct ring ring; /* of all endpoints, by address and weight; made by snapshot_seal */

@@ -10,6 +10,7 @@
 #define PER_CENT         100u
 #define WEIGHT_SCALE     10000 /* of weights that are no whole numbers */
 #define EXCLUDABLE       64u
+#define WARMUP_STEPS     100 /* weights of new endpoints rise so often in their time */
 
 void balance_levels_done(struct balance_levels *l)
 {
@@ -20,6 +21,26 @@ void balance_levels_done(struct balance_levels *l)
 }
 
 /* ---- weights ---- */
+
+/* The part of its weight that a new endpoint has by now. */
+static double warmth(const struct cluster_view *v, size_t i)
+{
+    const struct warmup_rule *r = &v->set->warmup;
+    int64_t age_ms = v->now_ms - atomic_load_explicit(&v->blocks[i]->since_ms, memory_order_relaxed);
+
+    if (r->for_ms == 0 || age_ms >= r->for_ms)
+        return 1;
+    return MAX(r->least, pow((double)MAX(age_ms, (int64_t)0) / (double)r->for_ms, 1 / r->aggression));
+}
+
+static bool is_anybody_warming(const struct cluster_view *v)
+{
+    for (size_t i = 0; i < v->set->count && v->set->warmup.for_ms > 0; i++) {
+        if (warmth(v, i) < 1)
+            return true;
+    }
+    return false;
+}
 
 /* The endpoints of a locality that has a fixed share. */
 struct locality {
@@ -38,7 +59,7 @@ static struct locality *count_localities(const struct cluster_view *v)
         at->count++;
         if (!v->left_out[i]) {
             at->usable++;
-            at->weight += set->endpoints[i].weight;
+            at->weight += set->endpoints[i].weight * warmth(v, i);
         }
     }
     return all;
@@ -55,10 +76,12 @@ static uint64_t weight_of(const struct cluster_view *v, const struct locality *l
     const struct locality *at;
     double weight = e->weight;
 
-    if (v->set->share_count == 0)
+    if (v->set->share_count == 0 && v->levels.good_ms == INT64_MAX)
         return e->weight;
+    weight *= warmth(v, i);
     at = &localities[e->share];
-    weight *= v->set->shares[e->share] * part_that_is_taken(at->usable, at->count) / at->weight;
+    if (v->set->share_count > 0)
+        weight *= v->set->shares[e->share] * part_that_is_taken(at->usable, at->count) / at->weight;
     return MAX((uint64_t)llround(weight * WEIGHT_SCALE), (uint64_t)1);
 }
 
@@ -140,8 +163,11 @@ const struct balance_levels *balance_levels_now(struct cluster_view *v)
 {
     struct balance_levels *l = &v->levels;
 
-    if (!l->items)
-        make(l, v);
+    if (l->items && v->now_ms < l->good_ms)
+        return l;
+    balance_levels_done(l);
+    l->good_ms = is_anybody_warming(v) ? v->now_ms + v->set->warmup.for_ms / WARMUP_STEPS + 1 : INT64_MAX;
+    make(l, v);
     return l;
 }
 

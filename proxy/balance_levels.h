@@ -1,9 +1,10 @@
 /* Who may be chosen now, and how much of the traffic each gets: endpoints by priority, without those that are out.
  *
  * Flow:      cluster.c keeps one per view; balance.c asks for it before each choice. A new set, and outlier.c when somebody
- *            is left out or comes back, let it go: then it is made anew.
+ *            is left out or comes back, let it go, and so does time while endpoints warm up: then it is made anew.
  * Ownership: the view's.
  * Threads:   the worker's.
+ * Units:     *_ms on the scale of the view's now_ms.
  * Source:    Envoy: a priority gets all traffic while at least 1/1.4 of its endpoints are usable, what it cannot take goes
  *            to the next ones; the same factor keeps the share of a locality.
  */
@@ -25,6 +26,7 @@ struct balance_levels {
     size_t count;
     uint32_t *order; /* indices into the endpoint set */
     uint64_t *upto;  /* weights up to and with that one, in its level */
+    int64_t good_ms; /* until then: endpoints warm up; INT64_MAX: none does */
 };
 
 void balance_levels_done(struct balance_levels *l); /* it may be made again */

@@ -183,13 +183,17 @@ static void view_show(struct cluster_view *v, struct cluster_table *t, struct en
     v->set = part_ref(set);
     v->blocks = mem_array(set->count, sizeof(*v->blocks));
     v->left_out = mem_array(set->count, sizeof(*v->left_out));
-    for (size_t i = 0; i < set->count; i++)
+    for (size_t i = 0; i < set->count; i++) {
+        long long unseen = 0;
+
         v->blocks[i] = cluster_block(t, v->breaker->name, &set->endpoints[i].addr);
+        (void)atomic_compare_exchange_strong(&v->blocks[i]->since_ms, &unseen, MAX(v->now_ms, (int64_t)1));
+    }
     outlier_show_all(v);
 }
 
 struct cluster_view *cluster_view_get(struct map *views, struct cluster_table *t,
-                                      const struct cluster *c, uint64_t seed)
+                                      const struct cluster *c, uint64_t seed, int64_t now_ms)
 {
     struct cluster_view *v = map_get(views, c->name);
 
@@ -203,6 +207,7 @@ struct cluster_view *cluster_view_get(struct map *views, struct cluster_table *t
         link_init(&v->hungry);
         map_put(views, c->name, v);
     }
+    v->now_ms = now_ms;
     if (c->endpoints && v->set != c->endpoints)
         view_show(v, t, c->endpoints);
     return v;

@@ -30,9 +30,10 @@ struct endpoint_block {
     atomic_ullong total; /* begun */
     atomic_ullong connect_failures;
     atomic_ullong errors; /* 5xx answers, resets, timeouts */
+    atomic_llong since_ms; /* when a view first showed it; 0: none has */
     /* outlier.c's */
-    atomic_uint run_errors, run_gateway, run_local; /* failures in a row */
     atomic_llong out_until_ms;                      /* on the loops' clock; 0: it never was */
+    atomic_uint run_errors, run_gateway, run_local; /* failures in a row */
     unsigned times_out;                             /* under the detector's lock */
 };
 
@@ -54,6 +55,7 @@ struct cluster_view {
     bool left_out_is_known, shows_outliers;
     struct endpoint_block *here;    /* of CLUSTER_LOCAL's address; NULL until first used */
     struct addr here_addr;
+    int64_t now_ms;                 /* when it was asked for */
     struct balance_levels levels;   /* of `set`; see balance_levels_now */
     uint64_t cursor;  /* round robin, randomly seeded */
     /* upstream_queue.c's, for this worker's connections */
@@ -83,7 +85,7 @@ struct detector *cluster_detector(struct cluster_table *t, struct str cluster);
 
 /* A worker's view of `c`, in its map `views`, showing the endpoints of this very `c`. */
 struct cluster_view *cluster_view_get(struct map *views, struct cluster_table *t,
-                                      const struct cluster *c, uint64_t seed);
+                                      const struct cluster *c, uint64_t seed, int64_t now_ms);
 /* The block of `c`, a CLUSTER_LOCAL. Not a new reference: the view holds it. */
 struct endpoint_block *cluster_view_here(struct cluster_view *v, struct cluster_table *t,
                                          const struct cluster *c);

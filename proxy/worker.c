@@ -271,7 +271,8 @@ uint64_t worker_random(struct worker *w)
 
 struct cluster_view *worker_view(struct worker *w, const struct cluster *c)
 {
-    return cluster_view_get(&w->views, &w->proxy->clusters, c, w->rng);
+    return cluster_view_get(&w->views, &w->proxy->clusters, c, w->rng,
+                            loop_now_ms(w->loop));
 }
 
 void worker_serve(struct worker *w)

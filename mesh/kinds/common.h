@@ -206,7 +206,8 @@ struct load_balancer {
     struct consistent_hash *consistent_hash; /* NULL: by `simple` */
     struct locality_lb *locality;            /* NULL: the mesh's */
     struct locality_lb *zone_aware;          /* not yet; without `distribute` */
-    struct warmup *warmup;                   /* not yet */
+    struct warmup *warmup;                   /* NULL: by the next one */
+    int64_t warmup_duration_ns;              /* deprecated; DURATION_UNSET: at once */
 };
 
 struct tcp_keepalive {

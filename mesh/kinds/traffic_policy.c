@@ -168,12 +168,13 @@ static const struct field load_balancer_fields[] = {
     {"localityLbSetting", FIELD_MESSAGE, SCHEMA_AT(load_balancer, locality),
      .message = &locality_lb_schema, .oneof = "locality", .meaning = "Prefer near endpoints."},
     {"warmup", FIELD_MESSAGE, SCHEMA_AT(load_balancer, warmup), .message = &warmup_schema,
-     SCHEMA_NOT_YET, .meaning = "Raise the share of a new endpoint slowly."},
+     .oneof = "warming", .meaning = "Raise the share of a new endpoint slowly."},
     {"zoneAwareLbSetting", FIELD_MESSAGE, SCHEMA_AT(load_balancer, zone_aware),
      .message = &zone_aware_schema, .oneof = "locality", SCHEMA_NOT_YET,
      .meaning = "Balance between zones by their sizes."},
-    {"warmupDurationSecs", FIELD_ANY, SCHEMA_UNSUPPORTED("it was replaced by warmup.duration"),
-     .meaning = "Old form of warmup."},
+    {"warmupDurationSecs", FIELD_DURATION, SCHEMA_AT(load_balancer, warmup_duration_ns),
+     .status = FIELD_DEPRECATED, .reason = "use warmup.duration", .oneof = "warming",
+     .meaning = "Old form of warmup.duration."},
 };
 static SCHEMA(load_balancer_schema, "LoadBalancerSettings", load_balancer, load_balancer_fields);
 

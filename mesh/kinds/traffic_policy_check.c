@@ -143,12 +143,26 @@ static void warn_failover(const struct check *c, const struct locality_lb *l,
         WARN(c, l->node, "failover has no effect without outlierDetection, which tells what has failed");
 }
 
+static void check_warmup(const struct check *c, const struct load_balancer *lb)
+{
+    bool warms = lb->warmup || lb->warmup_duration_ns != DURATION_UNSET;
+    bool fits = !lb->consistent_hash && lb->simple != LOAD_BALANCER_RANDOM && lb->simple != LOAD_BALANCER_PASSTHROUGH;
+
+    if (warms && !fits)
+        WARN(c, lb->warmup ? lb->warmup->node : lb->node,
+             "warmup has an effect with ROUND_ROBIN and LEAST_REQUEST only");
+    if (lb->warmup && lb->warmup->aggression <= 0)
+        FAIL(c, lb->warmup->node, FIND_VALUE, "warmup.aggression must be more than 0: 1 is a straight line");
+}
+
 static void check_blocks(const struct check *c, const struct load_balancer *lb,
                          const struct connection_pool *pool,
                          const struct outlier_detection *outlier, const struct client_tls *tls)
 {
     if (lb && lb->consistent_hash)
         check_hash(c, lb->consistent_hash);
+    if (lb)
+        check_warmup(c, lb);
     if (lb && lb->locality)
         check_locality(c, lb->locality);
     if (lb && lb->zone_aware) {

@@ -28,7 +28,7 @@ static void world_init(struct world *w, size_t count, const uint32_t *priorities
     cluster_endpoints(w->c, ports, count, NULL);
     for (size_t i = 0; priorities && i < count; i++)
         w->c->endpoints->endpoints[i].priority = priorities[i];
-    w->v = cluster_view_get(&w->views, &w->table, w->c, 12345);
+    w->v = cluster_view_get(&w->views, &w->table, w->c, 12345, 1);
     w->rng = 42;
 }
 
@@ -181,5 +181,62 @@ TEST(retries_may_leave_the_priorities_they_have_tried)
     tried.goes_remote = true;
     balance_tried_add(&tried, &w.c->endpoints->endpoints[7].addr); /* all were tried: as at first */
     CHECK(balance_pick(w.v, BALANCE_RANDOM, &w.rng, NULL, &tried) < 5);
+    world_done(&w);
+}
+
+/* The same cluster with one more endpoint, seen at `now_ms`. */
+static void grow(struct world *w, struct warmup_rule rule, int64_t now_ms)
+{
+    struct cluster *next = cluster_part("c", CLUSTER_ENDPOINTS);
+    static const uint16_t ports[] = {1, 2};
+
+    cluster_endpoints(next, ports, 2, NULL);
+    next->endpoints->warmup = rule;
+    part_unref(w->c);
+    w->c = next;
+    w->v = cluster_view_get(&w->views, &w->table, w->c, 1, now_ms);
+}
+
+TEST(a_new_endpoint_comes_to_its_weight_in_its_time)
+{
+    static const struct {
+        struct warmup_rule rule;
+        int64_t age_ms;
+        double factor;
+    } rows[] = {
+        {{10000, 0.1, 1},   0,     0.1  },
+        {{10000, 0.1, 1},   500,   0.1  },
+        {{10000, 0.1, 1},   5000,  0.5  },
+        {{10000, 0.1, 1},   10000, 1    },
+        {{10000, 0.1, 1},   90000, 1    },
+        {{10000, 0.1, 2},   2500,  0.5  }, /* steep at first */
+        {{10000, 0.1, 0.5}, 5000,  0.25 }, /* steep at last */
+        {{0},               0,     1    },
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        for (unsigned kind = BALANCE_LEAST_REQUEST; kind <= BALANCE_ROUND_ROBIN; kind++) {
+            struct world w;
+
+            world_init(&w, 1, NULL); /* at 1 */
+            grow(&w, rows[i].rule, 1000000);
+            (void)balance_pick(w.v, kind, &w.rng, NULL, NULL);
+            (void)cluster_view_get(&w.views, &w.table, w.c, 1, 1000000 + rows[i].age_ms);
+            pick_many(&w, kind);
+            CHECK(is_about(w.hits[1], rows[i].factor / (1 + rows[i].factor)));
+            world_done(&w);
+        }
+    }
+}
+
+TEST(endpoints_that_are_all_new_share_alike)
+{
+    struct world w;
+
+    world_init(&w, 2, NULL);
+    w.c->endpoints->warmup = (struct warmup_rule){10000, 0.1, 1};
+    pick_many(&w, BALANCE_ROUND_ROBIN);
+    CHECK_INT(w.hits[0], PICKS / 2);
+    CHECK(!w.v->levels.items[0].is_weighted);
     world_done(&w);
 }

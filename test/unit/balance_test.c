@@ -24,7 +24,7 @@ static void world_init(struct world *w, size_t count, const uint32_t *weights)
     cluster_endpoints(w->c, ports, count, NULL);
     for (size_t i = 0; weights && i < count; i++)
         w->c->endpoints->endpoints[i].weight = weights[i];
-    w->v = cluster_view_get(&w->views, &w->table, w->c, 12345);
+    w->v = cluster_view_get(&w->views, &w->table, w->c, 12345, 1);
     w->rng = 42;
 }
 

@@ -52,12 +52,12 @@ TEST(a_view_follows_the_endpoint_set_and_keeps_the_counts)
     cluster_endpoints(c, two_ports, 1, NULL);
     cluster_endpoints(next, two_ports, 2, NULL);
     next->endpoints->endpoints[1].weight = 3;
-    v = cluster_view_get(&views, &t, c, 1);
+    v = cluster_view_get(&views, &t, c, 1, 1);
     CHECK_INT(balance_levels_now(v)->items[0].weight, 1);
     CHECK(!v->levels.items[0].is_weighted);
     b = v->blocks[0];
     endpoint_block_begin(b);
-    CHECK(cluster_view_get(&views, &t, next, 1) == v);
+    CHECK(cluster_view_get(&views, &t, next, 1, 1) == v);
     CHECK_INT(v->set->count, 2);
     CHECK_INT(balance_levels_now(v)->items[0].weight, 4);
     CHECK(v->levels.items[0].is_weighted);

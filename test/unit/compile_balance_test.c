@@ -111,3 +111,32 @@ TEST(the_ring_is_taken_over_while_the_endpoints_stay_and_made_anew_when_they_cha
     part_unref((void *)(uintptr_t)before);
     world_done(&w);
 }
+
+TEST(warmup_reaches_the_endpoints_of_balancers_that_have_one)
+{
+    static const struct {
+        const char *balancer;
+        int64_t for_ms;
+        double least, aggression;
+    } rows[] = {
+        {"warmup: {duration: 60s}",                                             60000, 0.1, 1  },
+        {"simple: ROUND_ROBIN, warmup: {duration: 1500ms, minimumPercent: 25, aggression: 2.5}", 1500, 0.25, 2.5},
+        {"warmupDurationSecs: 30s",                                             30000, 0.1, 1  },
+        {"simple: RANDOM, warmup: {duration: 60s}",                             0,     0,   0  },
+        {"consistentHash: {useSourceIp: true}, warmup: {duration: 60s}",        0,     0,   0  },
+        {"simple: ROUND_ROBIN",                                                 0,     0,   0  },
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct world w;
+        char policy[256];
+        const struct cluster *c;
+
+        snprintf(policy, sizeof(policy), "trafficPolicy: {loadBalancer: {%s}}", rows[i].balancer);
+        c = compiled(&w, policy);
+        CHECK_INT(c->endpoints->warmup.for_ms, rows[i].for_ms);
+        CHECK(c->endpoints->warmup.least == rows[i].least);
+        CHECK(c->endpoints->warmup.aggression == rows[i].aggression);
+        world_done(&w);
+    }
+}

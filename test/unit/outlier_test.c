@@ -31,7 +31,7 @@ static void world_init(struct world *w, size_t count)
                                             .base_ms = 1000,
                                             .max_percent = 100};
     cluster_endpoints(w->c, ports, count, NULL);
-    w->v = cluster_view_get(&w->views, &w->table, w->c, 1);
+    w->v = cluster_view_get(&w->views, &w->table, w->c, 1, 1);
     w->now = 100000;
 }
 
@@ -276,7 +276,7 @@ static void *report_errors(void *arg)
     struct cluster_view *v;
 
     map_init(&views);
-    v = cluster_view_get(&views, s->table, s->c, 1);
+    v = cluster_view_get(&views, s->table, s->c, 1, 1);
     for (unsigned i = 0; i < ROUNDS; i++) {
         outlier_report(v, s->c, v->blocks[s->victim], OUTLIER_ANSWER, 500, 1);
         atomic_fetch_add(&s->reported, 1);

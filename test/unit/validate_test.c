@@ -6,6 +6,21 @@
 #include "mesh/kinds/kinds.h"
 #include "test/unit/doc_world.h"
 
+#define BALANCER(text) DR("  host: a\n  trafficPolicy: {loadBalancer: {" text "}}\n")
+
+TEST(balancers_have_values_that_can_be_built)
+{
+    CHECK_REFUSED(BALANCER("warmup: {duration: 1s, aggression: 0}"), FIND_VALUE, 8, "more than 0");
+    CHECK_REFUSED(BALANCER("warmup: {duration: 1s}, warmupDurationSecs: 1s"), FIND_ONEOF, 8, "cannot both be given");
+    CHECK_REFUSED(BALANCER("consistentHash: {useSourceIp: true, ringHash: {minimumRingSize: 1048577}}"), FIND_VALUE, 8,
+                  "1048576");
+    CHECK_REFUSED(BALANCER("consistentHash: {useSourceIp: true, maglev: {tableSize: 65536}}"), FIND_VALUE, 8, "a prime");
+    CHECK_REFUSED(BALANCER("consistentHash: {httpCookie: {name: 'a=b'}}"), FIND_VALUE, 8, "a=b");
+    CHECK_REFUSED(BALANCER("consistentHash: {httpCookie: {name: a, path: \"/;x\", ttl: 0s}}"), FIND_VALUE, 8,
+                  "cannot stand in a cookie");
+    CHECK_REFUSED(BALANCER("consistentHash: {httpHeaderName: 'a b'}"), FIND_VALUE, 8, "not the name of a header");
+}
+
 TEST(gateways_have_unique_ports_and_full_host_names)
 {
     CHECK_REFUSED(GW("  servers:\n  - {port: {number: 80, name: a, protocol: HTTP}, hosts: ['*']}\n"
@@ -385,6 +400,10 @@ TEST(what_is_right_and_surely_not_meant_is_warned_about)
                     "        failover: [{from: x, to: y}]\n"), 11, "failover has no effect without outlierDetection");
     check_warned(DR("  host: a\n  trafficPolicy:\n    loadBalancer:\n      consistentHash:\n"
                     "        useSourceIp: true\n        minimumRingSize: 9\n"), 12, "use ringHash.minimumRingSize");
+    check_warned(DR("  host: a\n  trafficPolicy:\n    loadBalancer:\n      simple: RANDOM\n      warmup:\n"
+                    "        duration: 60s\n"), 12, "warmup has an effect with");
+    check_warned(DR("  host: a\n  trafficPolicy:\n    loadBalancer:\n      warmupDurationSecs: 60s\n"), 10,
+                 "use warmup.duration");
 }
 
 /* ---- Istio's cases ---- */
