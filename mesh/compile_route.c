@@ -129,7 +129,8 @@ static unsigned retry_bit(struct str word)
         {"internal",               RETRY_GRPC_INTERNAL       },
         {"resource-exhausted",     RETRY_GRPC_RESOURCE       },
         {"unavailable",            RETRY_GRPC_UNAVAILABLE    },
-        {"envoy-ratelimited",      RETRY_ENVOY_RATELIMITED   }
+        {"envoy-ratelimited",      RETRY_ENVOY_RATELIMITED   },
+        {"retriable-headers",      RETRY_HEADERS             },
     };
 
     for (size_t i = 0; i < COUNT(words); i++) {

@@ -220,6 +220,7 @@ enum {
     RETRY_GRPC_RESOURCE = 2048,
     RETRY_GRPC_UNAVAILABLE = 4096,
     RETRY_ENVOY_RATELIMITED = 8192,
+    RETRY_HEADERS = 16384, /* those that the request names */
 };
 
 enum retry_avoid {

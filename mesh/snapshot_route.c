@@ -212,7 +212,8 @@ static void print_retry(struct buf *b, const struct retry_policy *r)
                                         "internal",
                                         "resource-exhausted",
                                         "unavailable",
-                                        "envoy-ratelimited"};
+                                        "envoy-ratelimited",
+                                        "retriable-headers"};
 
     key(b, "retry");
     buf_addc(b, '{');

@@ -325,7 +325,7 @@ static enum exchange_state try_failed(struct exchange *x, enum outcome why,
 {
     const struct retry_policy *policy = &x->route->retry;
     bool sent = x->attempt->head_sent, stale = is_stale(x, why);
-    bool wanted = route_retry_wanted(policy, why, head, sent);
+    bool wanted = route_retry_wanted(policy, why, head, x->retry_names, sent);
 
     if (can_repeat(x) && stale) {
         x->free_retry_used = true;
@@ -419,7 +419,7 @@ static enum exchange_state on_await(struct exchange *x)
     exchange_pass_informational(x);
     if (up->in_has_head) {
         x->service_time_ms = exchange_now(x) - x->upstream_sent_ms;
-        if (route_retry_wanted(&x->route->retry, OUTCOME_ANSWERED, &up->in_head, true)) {
+        if (route_retry_wanted(&x->route->retry, OUTCOME_ANSWERED, &up->in_head, x->retry_names, true)) {
             x->status = up->in_head.status;
             return try_failed(x, OUTCOME_ANSWERED, &up->in_head);
         }

@@ -65,6 +65,7 @@ struct exchange {
     struct balance_tried tried;
     uint64_t hash;         /* of the caller's key, if it has one */
     struct str set_cookie; /* the key that we made for it: told with the answer; or empty */
+    struct str retry_names; /* of headers of an answer that ask for another try; in the arena */
     unsigned tries, retries;
     struct breaker *retry_breaker; /* this request counts in its retries; referenced */
     bool timed_out, waited, woken, armed, free_retry_used, want_fresh, hash_asked, has_hash, responded, replay_off,

@@ -77,9 +77,20 @@ static void set_timeout(struct exchange *x)
                  arena_printf(&x->arena, "%" PRId64, timeout));
 }
 
+#define RETRY_NAMES "x-envoy-retriable-header-names"
+
+/* Said by the caller or by a rule's headers, to us: the endpoint does not see it. */
+static void take_retry_names(struct exchange *x)
+{
+    if (!http_get(&x->request, STR(RETRY_NAMES), &x->retry_names))
+        return;
+    http_remove(&x->request, STR(RETRY_NAMES));
+}
+
 enum outcome exchange_prepare(struct exchange *x)
 {
     struct str value;
+    enum outcome why;
 
     http_head_copy(&x->request, &x->down->in_head, &x->arena);
     http_remove(&x->request, STR("expect")); /* answered here */
@@ -90,7 +101,11 @@ enum outcome exchange_prepare(struct exchange *x)
     set_forwarded(x);
     set_client_cert(x);
     set_timeout(x);
-    return edit_request(x);
+    if (x->conn->kind == LISTENER_GATEWAY)
+        http_remove(&x->request, STR(RETRY_NAMES)); /* at the edge only rules say when we try again */
+    why = edit_request(x);
+    take_retry_names(x);
+    return why;
 }
 
 enum upstream_protocol exchange_protocol(const struct exchange *x, const struct cluster *c)

@@ -146,7 +146,21 @@ static bool grpc_wanted(unsigned on, const struct http_head *head)
     return false;
 }
 
-static bool status_wanted(const struct retry_policy *p, const struct http_head *head)
+static bool has_one(const struct http_head *head, struct str names)
+{
+    struct str name;
+
+    while (str_next(&names, ',', &name)) {
+        name = str_trim(name);
+        for (size_t i = 0; i < head->count; i++) {
+            if (str_eq_nocase(head->fields[i].name, name))
+                return true;
+        }
+    }
+    return false;
+}
+
+static bool answer_wanted(const struct retry_policy *p, const struct http_head *head, struct str names)
 {
     unsigned status = head->status;
     struct str limited;
@@ -163,17 +177,19 @@ static bool status_wanted(const struct retry_policy *p, const struct http_head *
         if (p->codes[i] == status)
             return true;
     }
+    if ((p->on & RETRY_HEADERS) && has_one(head, names))
+        return true;
     return grpc_wanted(p->on, head);
 }
 
 bool route_retry_wanted(const struct retry_policy *p, enum outcome o, const struct http_head *head,
-                        bool request_sent)
+                        struct str names, bool request_sent)
 {
     const unsigned any_reset = RETRY_RESET | RETRY_5XX | RETRY_GATEWAY_ERROR;
 
     switch (o) {
     case OUTCOME_ANSWERED:
-        return head && status_wanted(p, head);
+        return head && answer_wanted(p, head, names);
     case OUTCOME_CONNECT_FAILED:
     case OUTCOME_CONNECT_TIMEOUT:
     case OUTCOME_UPSTREAM_TLS:

@@ -22,9 +22,10 @@ const struct weighted_cluster *route_choose(const struct weighted_cluster *clust
                                             uint32_t weight_total, uint64_t random);
 
 /* Does the policy want another try after this end of one? `head` is the response, NULL if none
- * came; `request_sent`: the request's head had been handed to a connection. */
+ * came; `names`: of the headers that ask for one, joined by commas; `request_sent`: the request's head had been handed
+ * to a connection. */
 bool route_retry_wanted(const struct retry_policy *p, enum outcome o, const struct http_head *head,
-                        bool request_sent);
+                        struct str names, bool request_sent);
 /* How long to wait before extra try number `retry` (from 1): full jitter, at most 10 times the
  * base. */
 int64_t route_backoff_ms(const struct retry_policy *p, unsigned retry, uint64_t random);

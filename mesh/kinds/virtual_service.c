@@ -17,6 +17,7 @@ static int check_retry_word(struct str word, struct err *err)
         STR_INIT("unavailable"),
         STR_INIT("refused-stream"),
         STR_INIT("retriable-status-codes"),
+        STR_INIT("retriable-headers"),
         STR_INIT("deadline-exceeded"),
         STR_INIT("resource-exhausted"),
     };
@@ -26,7 +27,7 @@ static int check_retry_word(struct str word, struct err *err)
         if (str_eq(word, built[i]))
             return 0;
     }
-    if (str_eq(word, STR("retriable-headers")) || str_eq(word, STR("http3-post-connect-failure")))
+    if (str_eq(word, STR("http3-post-connect-failure")))
         return err_set(err, ERR_UNSUPPORTED, "the retry condition \"%.*s\"", STR_ARG(word));
     if (str_uint(word, 100, 599, &status))
         return 0;
@@ -248,7 +249,7 @@ static const struct field retry_fields[] = {
     {"perTryTimeout", FIELD_DURATION, SCHEMA_AT(http_retry, per_try_timeout_ns),
      .meaning = "Timeout of each try."},
     {"retryOn", FIELD_STRING, SCHEMA_AT(http_retry, retry_on), .check = check_retry_on,
-     .partly = "retriable-headers; http3-post-connect-failure",
+     .partly = "http3-post-connect-failure",
      .meaning = "Conditions and statuses that are tried again, joined by commas."},
     {"retryRemoteLocalities", FIELD_BOOL, SCHEMA_HAS(http_retry, retry_remote_localities),
      .meaning = "After two tries, go to endpoints of other priorities."},

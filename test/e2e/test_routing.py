@@ -134,6 +134,27 @@ def test_retries_end(m, clean):
     assert answer.status == 503 and count() == before + 3  # one request, two retries
 
 
+def test_named_headers_of_an_answer_ask_for_another_try(m, clean):
+    m.apply(virtual_service(RETRY.format(n=2, on="retriable-headers")))
+    count = lambda: sum(m[h].metric("istio_requests_total", reporter="destination", response_code="200") for h in ("web-v1", "web-v2"))  # noqa: E731
+    before = count()
+    answer = m["client"].http("http://web:8080/", headers={"x-envoy-retriable-header-names": "x-none, x-app"})
+    assert answer.status == 200 and count() == before + 3
+    assert "x-envoy-retriable-header-names" not in answer.body.lower()
+    before = count()
+    assert m["client"].http("http://web:8080/", headers={"x-envoy-retriable-header-names": "x-none"}).status == 200
+    assert count() == before + 1
+
+
+def test_a_rule_may_name_the_headers_itself(m, clean):
+    m.apply(virtual_service(RETRY.format(n=1, on="retriable-headers") +
+                            "  headers:\n    request:\n      set: {x-envoy-retriable-header-names: x-app}\n"))
+    count = lambda: sum(m[h].metric("istio_requests_total", reporter="destination", response_code="200") for h in ("web-v1", "web-v2"))  # noqa: E731
+    before = count()
+    assert m["client"].http("http://web:8080/").status == 200
+    assert count() == before + 2
+
+
 def test_no_retries_when_told_so(m, clean):
     m.apply(virtual_service("- route:\n  - destination:\n      host: web\n  retries:\n    attempts: 0\n"))
     statuses = [m["client"].http(f"http://web:8080/fail/1/n{i}").status for i in range(5)]

@@ -500,7 +500,7 @@ TEST(timeouts_retries_and_names_are_carried)
     struct world w;
     struct route r = first_route(
         &w, "  - name: slow\n    timeout: 1.5s\n"
-            "    retries: {attempts: 3, perTryTimeout: 2s, retryOn: 'gateway-error, 503,reset', "
+            "    retries: {attempts: 3, perTryTimeout: 2s, retryOn: 'gateway-error, 503,reset,retriable-headers', "
             "backoff: 10ms, retryIgnorePreviousHosts: false}\n" ROUTE_B);
 
     CHECK_STR(r.name, "slow");
@@ -509,7 +509,7 @@ TEST(timeouts_retries_and_names_are_carried)
     CHECK_INT(r.retry.per_try_timeout_ms, 2000);
     CHECK_INT(r.retry.backoff_base_ms, 10);
     CHECK(!r.retry.avoid_previous);
-    CHECK_INT(r.retry.on, RETRY_GATEWAY_ERROR | RETRY_RESET |
+    CHECK_INT(r.retry.on, RETRY_GATEWAY_ERROR | RETRY_RESET | RETRY_HEADERS |
                               RETRY_STATUS_CODES); /* the default list is gone */
     CHECK_INT(r.retry.code_count, 1);
     CHECK_INT(r.retry.codes[0], 503); /* B28 */

@@ -262,6 +262,35 @@ TEST(answers_are_retried_when_the_policy_says_so_and_the_last_one_is_passed_on)
     stop_plain(&n, &o);
 }
 
+TEST(a_named_header_of_the_answer_asks_for_another_try)
+{
+    struct node n;
+    struct origin o;
+    struct message m;
+    struct route *r;
+    struct snapshot *s;
+    int fd;
+
+    start_plain(&n, &o, ORIGIN_HTTP, APP_HTTP);
+    s = plain_snapshot(&n, &o.port, 1, APP_HTTP, &r);
+    r->retry = (struct retry_policy){.attempts = 2, .on = RETRY_HEADERS, .backoff_base_ms = 5};
+    node_apply(&n, s);
+    fd = dial(n.outbound);
+    CHECK_INT(ask(fd, "GET /headers HTTP/1.1\r\nHost: svc.test\r\n"
+                      "X-Envoy-Retriable-Header-Names: x-none, Content-Type\r\n\r\n", &m), 200);
+    CHECK_INT(atomic_load(&o.requests), 3); /* the last answer is the answer */
+    CHECK(has(m.body, "x-envoy-attempt-count: 3\r\n"));
+    CHECK(!strcasestr(m.body, "retriable")); /* said to us, not to the endpoint */
+    message_free(&m);
+    CHECK_INT(ask(fd, "GET / HTTP/1.1\r\nHost: svc.test\r\nX-Envoy-Retriable-Header-Names: x-none\r\n\r\n", &m), 200);
+    message_free(&m);
+    CHECK_INT(get(fd, "/", &m), 200);
+    message_free(&m);
+    CHECK_INT(atomic_load(&o.requests), 5);
+    close(fd);
+    stop_plain(&n, &o);
+}
+
 TEST(failures_have_envoys_answers)
 {
     struct node n;

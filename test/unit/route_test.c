@@ -141,13 +141,13 @@ TEST(the_default_policy_repeats_what_never_began_and_no_answer)
     arena_init(&a);
     http_head_init(&h, &a, false);
     h.status = 503;
-    CHECK(route_retry_wanted(&p, OUTCOME_CONNECT_FAILED, NULL, false));
-    CHECK(route_retry_wanted(&p, OUTCOME_UPSTREAM_REFUSED, NULL, true));
-    CHECK(!route_retry_wanted(&p, OUTCOME_UPSTREAM_CLOSED, NULL, true));
-    CHECK(!route_retry_wanted(&p, OUTCOME_TRY_TIMEOUT, NULL, true));
-    CHECK(!route_retry_wanted(&p, OUTCOME_ANSWERED, &h, true));
-    CHECK(!route_retry_wanted(&p, OUTCOME_CLIENT_GONE, NULL, true));
-    CHECK(!route_retry_wanted(&p, OUTCOME_REQUEST_TIMEOUT, NULL, true));
+    CHECK(route_retry_wanted(&p, OUTCOME_CONNECT_FAILED, NULL, STR_NONE, false));
+    CHECK(route_retry_wanted(&p, OUTCOME_UPSTREAM_REFUSED, NULL, STR_NONE, true));
+    CHECK(!route_retry_wanted(&p, OUTCOME_UPSTREAM_CLOSED, NULL, STR_NONE, true));
+    CHECK(!route_retry_wanted(&p, OUTCOME_TRY_TIMEOUT, NULL, STR_NONE, true));
+    CHECK(!route_retry_wanted(&p, OUTCOME_ANSWERED, &h, STR_NONE, true));
+    CHECK(!route_retry_wanted(&p, OUTCOME_CLIENT_GONE, NULL, STR_NONE, true));
+    CHECK(!route_retry_wanted(&p, OUTCOME_REQUEST_TIMEOUT, NULL, STR_NONE, true));
     arena_done(&a);
 }
 
@@ -161,25 +161,48 @@ TEST(answers_are_repeated_by_class_code_and_grpc_status)
     arena_init(&a);
     http_head_init(&h, &a, false);
     h.status = 500;
-    CHECK(route_retry_wanted(&p, OUTCOME_ANSWERED, &h, true));
-    CHECK(route_retry_wanted(&p, OUTCOME_UPSTREAM_CLOSED, NULL, true));
+    CHECK(route_retry_wanted(&p, OUTCOME_ANSWERED, &h, STR_NONE, true));
+    CHECK(route_retry_wanted(&p, OUTCOME_UPSTREAM_CLOSED, NULL, STR_NONE, true));
     p.on = RETRY_GATEWAY_ERROR;
-    CHECK(!route_retry_wanted(&p, OUTCOME_ANSWERED, &h, true));
+    CHECK(!route_retry_wanted(&p, OUTCOME_ANSWERED, &h, STR_NONE, true));
     h.status = 504;
-    CHECK(route_retry_wanted(&p, OUTCOME_ANSWERED, &h, true));
+    CHECK(route_retry_wanted(&p, OUTCOME_ANSWERED, &h, STR_NONE, true));
     p = (struct retry_policy){.on = RETRY_STATUS_CODES, .codes = codes, .code_count = 1};
-    CHECK(!route_retry_wanted(&p, OUTCOME_ANSWERED, &h, true));
+    CHECK(!route_retry_wanted(&p, OUTCOME_ANSWERED, &h, STR_NONE, true));
     h.status = 418;
-    CHECK(route_retry_wanted(&p, OUTCOME_ANSWERED, &h, true));
+    CHECK(route_retry_wanted(&p, OUTCOME_ANSWERED, &h, STR_NONE, true));
     http_add(&h, STR("x-envoy-ratelimited"), STR("true"));
-    CHECK(!route_retry_wanted(&p, OUTCOME_ANSWERED, &h, true));
+    CHECK(!route_retry_wanted(&p, OUTCOME_ANSWERED, &h, STR_NONE, true));
     http_remove(&h, STR("x-envoy-ratelimited"));
     h.status = 200;
     http_add(&h, STR("grpc-status"), STR("14"));
     p.on = RETRY_GRPC_CANCELLED;
-    CHECK(!route_retry_wanted(&p, OUTCOME_ANSWERED, &h, true));
+    CHECK(!route_retry_wanted(&p, OUTCOME_ANSWERED, &h, STR_NONE, true));
     p.on = RETRY_GRPC_UNAVAILABLE;
-    CHECK(route_retry_wanted(&p, OUTCOME_ANSWERED, &h, true));
+    CHECK(route_retry_wanted(&p, OUTCOME_ANSWERED, &h, STR_NONE, true));
+    arena_done(&a);
+}
+
+TEST(answers_are_repeated_by_headers_that_the_request_names)
+{
+    struct retry_policy p = {.attempts = 1, .on = RETRY_HEADERS};
+    struct arena a;
+    struct http_head h;
+
+    arena_init(&a);
+    http_head_init(&h, &a, false);
+    h.status = 200;
+    http_add(&h, STR("x-again"), STR("no")); /* the name counts, not what it says */
+    CHECK(!route_retry_wanted(&p, OUTCOME_ANSWERED, &h, STR_NONE, true));
+    CHECK(!route_retry_wanted(&p, OUTCOME_ANSWERED, &h, STR("x-other,x-agai,, x-again-not"), true));
+    CHECK(route_retry_wanted(&p, OUTCOME_ANSWERED, &h, STR("x-again"), true));
+    CHECK(route_retry_wanted(&p, OUTCOME_ANSWERED, &h, STR("x-other , X-Again "), true));
+    CHECK(!route_retry_wanted(&p, OUTCOME_UPSTREAM_CLOSED, NULL, STR("x-again"), true));
+    http_add(&h, STR("x-envoy-ratelimited"), STR("true"));
+    CHECK(!route_retry_wanted(&p, OUTCOME_ANSWERED, &h, STR("x-again"), true));
+    http_remove(&h, STR("x-envoy-ratelimited"));
+    p.on = RETRY_5XX; /* named, but the rule does not look at names */
+    CHECK(!route_retry_wanted(&p, OUTCOME_ANSWERED, &h, STR("x-again"), true));
     arena_done(&a);
 }
 
