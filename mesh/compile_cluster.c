@@ -329,7 +329,8 @@ static void apply_outlier(struct cluster *c, const struct outlier_detection *o)
     p->splits_local = o->split_external_local_origin_errors;
     p->errors = o->has_consecutive_5xx_errors ? o->consecutive_5xx_errors : OUTLIER_RUN;
     p->gateway_errors = o->has_consecutive_gateway_errors ? o->consecutive_gateway_errors : 0;
-    p->local_failures = o->has_consecutive_local_origin_failures ? o->consecutive_local_origin_failures : OUTLIER_RUN;
+    p->local_failures = o->consecutive_local_origin_failures > 0 ? o->consecutive_local_origin_failures
+                                                                 : OUTLIER_RUN; /* 0 is Istio's "not given" */
     p->interval_ms = compile_ms_or(o->interval_ns, OUTLIER_INTERVAL_MS);
     p->base_ms = compile_ms_or(o->base_ejection_time_ns, OUTLIER_BASE_MS);
     p->max_percent = o->max_ejection_percent > 0 ? (uint32_t)o->max_ejection_percent : OUTLIER_MAX_PERCENT;

@@ -96,34 +96,36 @@ static unsigned answered_status(const struct attempt *a)
     return grpc < 0 ? h->status : grpc_http_status(grpc);
 }
 
-/* What the try says of its endpoint. A client that left, or a limit of ours, says nothing. */
+/* What the try says of its endpoint. */
+static void report(struct attempt *a, enum outlier_result result, unsigned status)
+{
+    const struct cluster *c = a->exchange->cluster;
+
+    if (c->outlier.is_on && a->endpoint)
+        outlier_report(worker_view(a->worker, c), c, a->block, result, status, loop_now_ms(a->worker->loop));
+}
+
+void attempt_answered(struct attempt *a)
+{
+    report(a, OUTLIER_CONNECTED, 0);
+    report(a, OUTLIER_ANSWER, answered_status(a));
+}
+
+/* Without an answer, or in the middle of one. A client that left, or a limit of ours, says nothing. */
 static void report_end(struct attempt *a, enum outcome why)
 {
-    struct exchange *x = a->exchange;
-    struct cluster_view *v;
-    int64_t now = loop_now_ms(a->worker->loop);
+    static const bool broke[OUTCOMES] = {
+        [OUTCOME_CONNECT_FAILED] = true,    [OUTCOME_CONNECT_TIMEOUT] = true,  [OUTCOME_UPSTREAM_TLS] = true,
+        [OUTCOME_UPSTREAM_CLOSED] = true,   [OUTCOME_UPSTREAM_REFUSED] = true, [OUTCOME_UPSTREAM_RESET] = true,
+        [OUTCOME_UPSTREAM_PROTOCOL] = true, [OUTCOME_UPSTREAM_CUT] = true,
+    };
+    bool answered = a->stream && a->stream->in_has_head;
+    bool late = why == OUTCOME_REQUEST_TIMEOUT || why == OUTCOME_TRY_TIMEOUT;
 
-    if (!x->cluster->outlier.is_on || !a->endpoint)
-        return;
-    v = worker_view(a->worker, x->cluster);
-    if (a->stream)
-        outlier_report(v, x->cluster, a->block, OUTLIER_CONNECTED, 0, now);
-    switch (why) {
-    case OUTCOME_CONNECT_FAILED:
-    case OUTCOME_CONNECT_TIMEOUT:
-    case OUTCOME_UPSTREAM_TLS:
-    case OUTCOME_UPSTREAM_CLOSED:
-    case OUTCOME_UPSTREAM_RESET:
-    case OUTCOME_UPSTREAM_PROTOCOL:
-    case OUTCOME_REQUEST_TIMEOUT:
-    case OUTCOME_TRY_TIMEOUT:
-        outlier_report(v, x->cluster, a->block, OUTLIER_LOCAL, 0, now);
-        break;
-    default:
-        if (a->stream && a->stream->in_has_head)
-            outlier_report(v, x->cluster, a->block, OUTLIER_ANSWER, answered_status(a), now);
-        break;
-    }
+    if (a->stream && !answered)
+        report(a, OUTLIER_CONNECTED, 0);
+    if (broke[why] || (late && !answered))
+        report(a, OUTLIER_LOCAL, 0);
 }
 
 void attempt_close(struct attempt *a, enum outcome why)

@@ -32,4 +32,6 @@ struct attempt {
 enum outcome attempt_open(struct exchange *x, bool fresh);
 /* The connection is there: open a stream. Not OUTCOME_NONE: it is gone again, or the cluster has too many requests. */
 enum outcome attempt_connect(struct attempt *a);
+/* The head of its answer is there: that says how the endpoint is, however long the rest takes. */
+void attempt_answered(struct attempt *a);
 void attempt_close(struct attempt *a, enum outcome why);

@@ -419,6 +419,7 @@ static enum exchange_state on_await(struct exchange *x)
     exchange_pass_informational(x);
     if (up->in_has_head) {
         x->service_time_ms = exchange_now(x) - x->upstream_sent_ms;
+        attempt_answered(a);
         if (route_retry_wanted(&x->route->retry, OUTCOME_ANSWERED, &up->in_head, x->retry_names, true)) {
             x->status = up->in_head.status;
             return try_failed(x, OUTCOME_ANSWERED, &up->in_head);

@@ -76,12 +76,20 @@ static void tell(const struct cluster_view *v, const struct endpoint *ep, const 
              addr_format(&ep->addr, addr), why, for_ms);
 }
 
-/* Under the lock. */
+static void end_runs(struct endpoint_block *block)
+{
+    atomic_store_explicit(&block->run_errors, 0, memory_order_relaxed);
+    atomic_store_explicit(&block->run_gateway, 0, memory_order_relaxed);
+    atomic_store_explicit(&block->run_local, 0, memory_order_relaxed);
+}
+
+/* Under the lock. All rows end, so that the endpoint begins anew when it is back. */
 static void eject(struct cluster_view *v, const struct outlier_policy *p, struct endpoint_block *block,
                   const char *why, int64_t now_ms)
 {
     const struct endpoint *ep = endpoint_of(v, block);
-    int64_t for_ms;
+    int64_t for_ms, most_ms = MAX(p->base_ms, (int64_t)EJECTION_MS_MAX);
+    unsigned times;
 
     if (!ep || outlier_is_out(block, now_ms))
         return;
@@ -89,8 +97,12 @@ static void eject(struct cluster_view *v, const struct outlier_policy *p, struct
         atomic_fetch_add_explicit(&v->detector->overflows, 1, memory_order_relaxed);
         return;
     }
-    block->times_out = times_out(block, p, now_ms) + 1;
-    for_ms = MIN(p->base_ms * block->times_out, MAX(p->base_ms, (int64_t)EJECTION_MS_MAX));
+    times = times_out(block, p, now_ms);
+    if (p->base_ms * times < p->base_ms + most_ms) /* as Envoy counts: further would take too long to be forgiven */
+        times++;
+    block->times_out = times;
+    for_ms = MIN(p->base_ms * times, most_ms);
+    end_runs(block);
     atomic_store_explicit(&block->out_until_ms, now_ms + for_ms, memory_order_release);
     atomic_fetch_add_explicit(&v->detector->ejections, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&v->detector->generation, 1, memory_order_release);
@@ -122,7 +134,7 @@ static bool is_error(const struct outlier_policy *p, unsigned status)
         if (p->statuses[i] == status)
             return true;
     }
-    return p->status_count == 0 && status >= 500;
+    return p->status_count == 0 && status >= 500 && status <= 599;
 }
 
 static bool is_gateway_error(unsigned status)
@@ -134,9 +146,9 @@ void outlier_report(struct cluster_view *v, const struct cluster *c, struct endp
                     enum outlier_result result, unsigned status, int64_t now_ms)
 {
     const struct outlier_policy *p = &c->outlier;
-    bool local = result == OUTLIER_LOCAL;
+    bool local = result == OUTLIER_LOCAL, failed = local || is_error(p, status);
 
-    if (!p->is_on || !v->set)
+    if (!p->is_on || !v->set || outlier_is_out(block, now_ms)) /* what was under way says nothing new */
         return;
     if (p->splits_local && result != OUTLIER_ANSWER) {
         count_run(v, p, block, &block->run_local, local, p->local_failures, "local-origin", now_ms);
@@ -144,9 +156,9 @@ void outlier_report(struct cluster_view *v, const struct cluster *c, struct endp
     }
     if (result == OUTLIER_CONNECTED) /* without the split an answer alone is a success */
         return;
-    count_run(v, p, block, &block->run_gateway, local || is_gateway_error(status), p->gateway_errors,
+    count_run(v, p, block, &block->run_gateway, local || (failed && is_gateway_error(status)), p->gateway_errors,
               "gateway-errors", now_ms);
-    count_run(v, p, block, &block->run_errors, local || is_error(p, status), p->errors, "5xx", now_ms);
+    count_run(v, p, block, &block->run_errors, failed, p->errors, "5xx", now_ms);
 }
 
 /* ---- views ---- */

@@ -161,6 +161,8 @@ TEST(failed_connects_count_as_errors_unless_split)
     status(&w, 1, 500, 1);
     CHECK(is_out(&w, 1));
     w.now += 1000;
+    local(&w, 1, OUTLIER_LOCAL, 1); /* the row that it left with is over */
+    CHECK(!is_out(&w, 1));
     local(&w, 1, OUTLIER_LOCAL, 1);
     CHECK(is_out(&w, 1));
     world_done(&w);
@@ -179,6 +181,65 @@ TEST(only_the_statuses_that_were_named_count)
     status(&w, 0, 429, 2);
     status(&w, 0, 500, 1);
     CHECK(is_out(&w, 0));
+    world_done(&w);
+}
+
+TEST(a_gateway_error_that_was_not_named_is_a_success)
+{
+    static uint32_t statuses[] = {502};
+    struct world w;
+
+    world_init(&w, 2);
+    w.c->outlier.errors = 0;
+    w.c->outlier.gateway_errors = 2;
+    w.c->outlier.statuses = statuses;
+    w.c->outlier.status_count = COUNT(statuses);
+    status(&w, 0, 503, 9);
+    status(&w, 0, 502, 1);
+    status(&w, 0, 503, 1);
+    status(&w, 0, 502, 1);
+    CHECK(!is_out(&w, 0));
+    status(&w, 0, 502, 1);
+    CHECK(is_out(&w, 0));
+    world_done(&w);
+}
+
+TEST(who_is_back_begins_anew_whatever_was_under_way)
+{
+    struct world w;
+
+    world_init(&w, 2);
+    w.c->outlier.gateway_errors = 3;
+    status(&w, 0, 502, 2);
+    status(&w, 0, 500, 1); /* out by the row of all errors */
+    CHECK(is_out(&w, 0));
+    status(&w, 0, 502, 2); /* answers to what was sent before */
+    w.now += 1000;
+    status(&w, 0, 502, 2);
+    CHECK(!is_out(&w, 0));
+    status(&w, 0, 502, 1);
+    CHECK(is_out(&w, 0));
+    CHECK_INT(w.v->detector->ejections, 2);
+    world_done(&w);
+}
+
+TEST(forgiveness_takes_no_longer_than_the_greatest_ejection_asked_for)
+{
+    struct world w;
+
+    world_init(&w, 2);
+    w.c->outlier.base_ms = 100000;
+    for (int n = 1; n <= 20; n++) {
+        status(&w, 0, 500, 3);
+        w.now += MIN(n, 3) * 100000;
+        CHECK(!is_out(&w, 0));
+    }
+    w.now += 4 * 10000; /* four ejections are counted, no twenty: four intervals forgive them */
+    status(&w, 0, 500, 3);
+    w.now += 99999;
+    CHECK(is_out(&w, 0));
+    w.now += 1;
+    CHECK(!is_out(&w, 0));
     world_done(&w);
 }
 
