@@ -3,6 +3,7 @@
 import http.client
 import http.server
 import json
+import socket
 import threading
 
 import pytest
@@ -54,6 +55,10 @@ class Instance:
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def setup(self):
+                super().setup()
+                me.connections.append(self.connection)
+
             def do_GET(self):
                 me.seen += 1
                 self.send_response(500 if me.seen % 10 < me.bad else 200)
@@ -63,6 +68,7 @@ class Instance:
             def log_message(self, *_):
                 pass
 
+        self.connections = []
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
@@ -70,6 +76,11 @@ class Instance:
     def kill(self):
         self.server.shutdown()
         self.server.server_close()
+        for c in self.connections:  # kept ones would go on being answered
+            try:
+                c.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it has ended by itself
 
 
 @pytest.fixture
