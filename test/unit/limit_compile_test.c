@@ -142,3 +142,24 @@ TEST(all_listeners_of_a_gateway_share_the_buckets_of_its_limits)
     CHECK_STR(v->routes[1].rule, "");
     world_done(&w);
 }
+
+TEST(the_ports_that_a_sidecar_takes_in_share_the_buckets_of_the_workload)
+{
+    struct world w;
+    const struct listener *one, *two;
+
+    world_init(&w);
+    world_local(&w, "default", "web", 9000, "http", "app=web");
+    world_apply(&w, "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: web, namespace: default}\n"
+                    "spec: {workloadSelector: {labels: {app: web}}, ingress: ["
+                    "{port: {number: 9000, name: a, protocol: HTTP}, defaultEndpoint: '127.0.0.1:9000'},"
+                    "{port: {number: 9100, name: b, protocol: HTTP}, defaultEndpoint: '127.0.0.1:9000'}]}\n");
+    rate_limit(&w, "default", "web", 1, "{" ONE("a") "}");
+    world_compile(&w);
+    one = snapshot_inbound(w.s, 9000);
+    two = snapshot_inbound(w.s, 9100);
+    CHECK_TEXT(limits(&w, one), "default/web:a");
+    CHECK_TEXT(limits(&w, two), "default/web:a");
+    CHECK(str_eq(one->limits[0].bucket, two->limits[0].bucket));
+    world_done(&w);
+}

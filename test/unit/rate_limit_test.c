@@ -342,6 +342,55 @@ TEST(a_limit_may_be_for_the_routes_of_one_rule)
     stop(&n, &o);
 }
 
+static int said_to_come_from(uint16_t port, const char *address)
+{
+    struct message m;
+    char text[200];
+    int fd = dial(port), status;
+
+    (void)snprintf(text, sizeof(text), "PROXY %s %s %s 5000 80\r\nGET / HTTP/1.1\r\nHost: svc.test\r\n\r\n",
+                   strchr(address, ':') ? "TCP6" : "TCP4", address, strchr(address, ':') ? "2001:db8::1" : "192.0.2.1");
+    status = ask(fd, text, &m);
+    message_free(&m);
+    close(fd);
+    return status;
+}
+
+TEST(behind_a_balancer_that_says_so_clients_are_told_apart)
+{
+    static const struct {
+        const char *address;
+        int status;
+    } rows[] = {
+        {"198.51.100.1",         200},
+        {"198.51.100.2",         200},
+        {"198.51.100.1",         429},
+        {"2001:db8:1:2::3",      200},
+        {"2001:db8:1:2:ff::4",   429}, /* the same /64 */
+        {"2001:db8:1:3::3",      200},
+    };
+    const struct limit each = limit("each", LIMIT_KEY_ADDRESS, 1);
+    struct snapshot *s = snapshot_new();
+    uint16_t port = free_port();
+    struct listener *l = listener_part(LISTENER_GATEWAY, port, APP_HTTP);
+    struct cluster *c = cluster_part("outbound|80||svc.test", CLUSTER_ENDPOINTS);
+    struct node n;
+    struct origin o;
+
+    origin_start(&o, "app", ORIGIN_HTTP);
+    node_start(&n, 2, 0, NULL, NULL);
+    cluster_endpoints(c, &o.port, 1, NULL);
+    listener_route(l, c->name.p);
+    l->takes_proxy_header = true;
+    set_limits(l, &each, 1);
+    snapshot_add_cluster(s, c);
+    snapshot_add_listener(s, l);
+    node_apply(&n, s);
+    for (size_t i = 0; i < COUNT(rows); i++)
+        CHECK_INT(said_to_come_from(port, rows[i].address), rows[i].status);
+    stop(&n, &o);
+}
+
 /* ---- workers ---- */
 
 #define CALLERS 4
