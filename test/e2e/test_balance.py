@@ -1,4 +1,4 @@
-"""Who answers: a key keeps to its endpoint, localities have their shares."""
+"""Who answers: a key keeps to its endpoint, localities have their shares, and the near ones come first."""
 
 import collections
 
@@ -86,4 +86,19 @@ def test_localities_of_hosts_get_the_shares_of_a_distribution(far):
     assert set(seen) == {"near", "away"} and 70 <= seen["away"] <= 90, seen
     far.apply(LOCALITY.format(setting="{distribute: [{from: 'r1/*', to: {'r1/z2': 100}}]}"))
     assert {who(a) for a in client.many("http://web:8080/", 50)} == {"next"}
+    far.clear()
+
+
+def test_requests_stay_near_while_endpoints_there_are_well(far):
+    client = far["client"]
+    far.apply(LOCALITY.format(setting="{enabled: true}").rstrip() + """
+    outlierDetection: {consecutive5xxErrors: 2, interval: 60s, baseEjectionTime: 60s, maxEjectionPercent: 100}
+""")
+    assert {who(a) for a in client.many("http://web:8080/", 40)} == {"near"}
+    for _ in range(2):
+        assert client.http("http://web:8080/status/500").status == 500
+    assert {who(a) for a in client.many("http://web:8080/", 40)} == {"next"}  # of the same region
+    for _ in range(2):
+        assert client.http("http://web:8080/status/500").status == 500
+    assert {who(a) for a in client.many("http://web:8080/", 40)} == {"away"}
     far.clear()
