@@ -789,14 +789,56 @@ static const struct object *next_rule(struct concerned *c)
     return r->object;
 }
 
+/* Credentials go to those who show them, and to nobody else. They are looked for where these are. */
+static void put_credential(struct viewing *x, struct str ns, struct str name)
+{
+    for (size_t i = 0; i < x->all->object_count; i++) {
+        const struct object *o = x->all->objects[i];
+
+        if (o->meta.kind->id == KIND_CREDENTIAL && str_eq(o->meta.ns, ns) && str_eq(o->meta.name, name))
+            put_object(x, o);
+    }
+}
+
+static void put_client_credential(struct viewing *x, const struct client_tls *t, struct str ns)
+{
+    if (!t || !t->credential_name.n)
+        return;
+    put_credential(x, ns, t->credential_name);
+    put_credential(x, ns, arena_printf(&x->arena, "%.*s-cacert", STR_ARG(t->credential_name)));
+}
+
+static void put_policy_credentials(struct viewing *x, const struct traffic_policy *p, struct str ns)
+{
+    put_client_credential(x, p ? p->tls : NULL, ns);
+    for (size_t i = 0; p && i < p->port_level_count; i++)
+        put_client_credential(x, p->port_level[i].tls, ns);
+}
+
+/* What a rule shows to servers is given to those whom the rule means: gateways, or whom it selects. */
+static void put_rule_credentials(struct viewing *x, const struct destination_rule *r)
+{
+    for (size_t i = 0; i < x->v->service_count; i++) {
+        const struct local_service *s = &x->v->services[i];
+
+        if (r->workload_selector ? !labels_match(&s->labels, &r->workload_selector->labels) : !s->is_gateway)
+            continue;
+        put_policy_credentials(x, r->traffic_policy, s->ns);
+        for (size_t k = 0; k < r->subsets_count; k++)
+            put_policy_credentials(x, r->subsets[k].traffic_policy, s->ns);
+    }
+}
+
 static void put_destination_rules(struct viewing *x, struct str fqdn)
 {
     struct concerned c = rules_of(x->all, model_fqdn(&x->arena, fqdn, STR_NONE, x->all->domain));
     const struct object *o;
 
     while ((o = next_rule(&c))) {
-        if (o->meta.kind->id == KIND_DESTINATION_RULE && exported(x, o))
-            put_object(x, o);
+        if (o->meta.kind->id != KIND_DESTINATION_RULE || !exported(x, o))
+            continue;
+        put_object(x, o);
+        put_rule_credentials(x, o->spec);
     }
 }
 
@@ -870,17 +912,6 @@ static bool bound_to(struct viewing *x, const struct object *o, struct str gatew
     }
     return l4_names_gateway(x, o, vs->tcp, vs->tcp_count, gateway) ||
            l4_names_gateway(x, o, vs->tls, vs->tls_count, gateway);
-}
-
-/* Credentials go to the gateways that show them, and to nobody else. They are looked for where the gateway is. */
-static void put_credential(struct viewing *x, struct str ns, struct str name)
-{
-    for (size_t i = 0; i < x->all->object_count; i++) {
-        const struct object *o = x->all->objects[i];
-
-        if (o->meta.kind->id == KIND_CREDENTIAL && str_eq(o->meta.ns, ns) && str_eq(o->meta.name, name))
-            put_object(x, o);
-    }
 }
 
 static void put_credentials(struct viewing *x, const struct gateway *g, struct str ns)

@@ -275,29 +275,45 @@ static void apply_budget(struct cluster *c, const struct retry_budget *b)
 
 /* Without a name that is expected, the server must have that of the request; but one who asks for
  * another name by `sni` has the chain checked only (fields.md 4.11). */
-static void originate(struct cluster *c, const struct client_tls *t)
+static void fill_material(struct build *b, struct cluster *c, const struct client_tls *t)
+{
+    struct arena *a = &c->part.arena;
+    struct tls_material *m = &c->origination->material;
+    bool mutual = t->mode == CLIENT_TLS_MUTUAL;
+
+    if (t->credential_name.n) {
+        if (!compile_client_credential(b, a, b->ns, t->credential_name, mutual, m))
+            findings_add(b->f, FIND_REFERENCE, SEVERITY_WARNING,
+                         "%.*s cannot be called: credentialName %.*s is no Credential of namespace %.*s with what the mode "
+                         "needs, or not given to this host, which is neither a gateway nor selected by the rule",
+                         STR_ARG(c->name), STR_ARG(t->credential_name), STR_ARG(b->ns));
+        return;
+    }
+    m->ca_file = arena_str(a, t->ca_certificates);
+    m->system_authorities = !m->ca_file.n && !c->origination->skip_verify;
+    if (mutual) {
+        m->cert_file = arena_str(a, t->client_certificate);
+        m->key_file = arena_str(a, t->private_key);
+    }
+    compile_material_key(a, m, c->origination->skip_verify ? "files:any" : "files:web");
+}
+
+static void originate(struct build *b, struct cluster *c, const struct client_tls *t)
 {
     struct arena *a = &c->part.arena;
     struct origination *o = ARENA_NEW(a, struct origination);
-    struct tls_material *m = &o->material;
 
     c->tls = CLUSTER_TLS_WEB;
     c->origination = o;
     o->skip_verify = t->insecure_skip_verify;
     o->sni = arena_str(a, t->sni);
-    m->ca_file = arena_str(a, t->ca_certificates);
-    m->system_authorities = !m->ca_file.n && !o->skip_verify;
-    if (t->mode == CLIENT_TLS_MUTUAL) {
-        m->cert_file = arena_str(a, t->client_certificate);
-        m->key_file = arena_str(a, t->private_key);
-    }
     o->names = compile_words(a, t->subject_alt_names, t->subject_alt_names_count);
     if (o->names.n == 0)
         o->names = c->sans.n ? c->sans : t->sni.n ? STR("*") : STR_NONE;
-    compile_material_key(a, m, o->skip_verify ? "files:any" : "files:web");
+    fill_material(b, c, t);
 }
 
-static void apply_tls(struct cluster *c, const struct client_tls *t)
+static void apply_tls(struct build *b, struct cluster *c, const struct client_tls *t)
 {
     if (!t)
         return;
@@ -307,7 +323,7 @@ static void apply_tls(struct cluster *c, const struct client_tls *t)
         break;
     case CLIENT_TLS_SIMPLE:
     case CLIENT_TLS_MUTUAL:
-        originate(c, t);
+        originate(b, c, t);
         break;
     case CLIENT_TLS_ISTIO_MUTUAL:
         c->tls = CLUSTER_TLS_MUTUAL;
@@ -340,12 +356,12 @@ static void apply_outlier(struct cluster *c, const struct outlier_detection *o)
         p->statuses[p->status_count++] = o->http_error_codes[i];
 }
 
-static void apply_blocks(struct cluster *c, const struct blocks *p)
+static void apply_blocks(struct build *b, struct cluster *c, const struct blocks *p)
 {
     compile_balance(c, p->balance);
     apply_pool(c, p->pool);
     apply_budget(c, p->budget);
-    apply_tls(c, p->tls);
+    apply_tls(b, c, p->tls);
     apply_outlier(c, p->outlier);
     if (p->proxy)
         c->proxy_header = p->proxy->version == PROXY_PROTOCOL_V2 ? CLUSTER_HEADER_BINARY : CLUSTER_HEADER_TEXT;
@@ -470,7 +486,7 @@ static void service_cluster(struct build *b, const struct member *m,
     c->sni = arena_printf(&c->part.arena, "outbound_.%u_._.%.*s_.%.*s", port->number,
                           (int)subset_name.n, subset_name.n ? subset_name.p : "", STR_ARG(fqdn));
     c->sans = arena_str(&c->part.arena, s->sans);
-    apply_blocks(c, &blocks);
+    apply_blocks(b, c, &blocks);
     name_service(c, fqdn, s->name, s->ns);
     if (c->kind == CLUSTER_ENDPOINTS)
         c->endpoints = cluster_endpoints(b, name, m, port, subset ? &subset->labels : NULL, &blocks);

@@ -101,6 +101,25 @@ bool compile_credential(struct build *b, struct arena *a, struct str ns, struct 
     return true;
 }
 
+bool compile_client_credential(struct build *b, struct arena *a, struct str ns, struct str name, bool mutual,
+                               struct tls_material *m)
+{
+    const struct credential *c = find_credential(b, ns, name), *ca = c;
+
+    m->creds = arena_printf(a, "credential:%.*s/%.*s:none", STR_ARG(ns), STR_ARG(name));
+    if (!ca || !ca->ca_certificates.n)
+        ca = find_credential(b, ns, arena_printf(&b->tmp, "%.*s-cacert", STR_ARG(name)));
+    if (!ca || !ca->ca_certificates.n || (mutual && (!c || !c->certificate.n)))
+        return false;
+    m->ca = arena_str(a, ca->ca_certificates);
+    if (mutual) {
+        m->cert = arena_str(a, c->certificate);
+        m->key = arena_str(a, c->private_key);
+    }
+    credential_key(a, ns, name, m);
+    return true;
+}
+
 /* ---- gateways ---- */
 
 /* 1.0 and 1.1 are not spoken here: whoever allows them gets 1.2 as the lowest. 0: whoever wants no more than those. */

@@ -90,7 +90,7 @@ static const struct field port_fields[] = {
     {"protocol", FIELD_ENUM, SCHEMA_AT(service_document_port, transport),
      .values = transport_values, .meaning = "TCP."},
     {"appProtocol", FIELD_STRING, SCHEMA_AT(service_document_port, app_protocol),
-     .partly = "HTTP2, GRPC and GRPC-WEB, here or in the name",
+     .partly = "GRPC-WEB, here or in the name",
      .meaning = "What it speaks (http, tcp, ...); else the name says so, else the first bytes do."},
     {"port", FIELD_UINT32, SCHEMA_AT(service_document_port, port), SCHEMA_BOUNDS(1, 65535),
      .flags = FIELD_REQUIRED | FIELD_BOUNDED, .meaning = "Port that clients address."},

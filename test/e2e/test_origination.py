@@ -55,7 +55,7 @@ def clean(m):
     m.clear()
 
 
-def documents(m, tls, target=8443, host=HOST, protocol="HTTP"):
+def documents(m, tls, target=8443, host=HOST, protocol="HTTP", selector=""):
     return f"""apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {{name: api}}
@@ -71,9 +71,15 @@ kind: DestinationRule
 metadata: {{name: api}}
 spec:
   host: {host}
+  {selector}
   trafficPolicy:
     tls: {tls}
 """
+
+
+def credential(name, **texts):
+    rows = "".join(f"  {k}: |\n" + "".join(f"    {line}\n" for line in v.read_text().strip().split("\n")) for k, v in texts.items())
+    return f"---\napiVersion: weft/v1\nkind: Credential\nmetadata: {{name: {name}}}\nspec:\n{rows}"
 
 
 def ask(m, tls, target=8443, host=HOST):
@@ -118,6 +124,20 @@ def test_mutual_shows_a_certificate(m, clean, folder):
     told = ask(m, f"{{mode: MUTUAL, caCertificates: {folder}/good.pem, clientCertificate: {folder}/client.crt, "
                   f"privateKey: {folder}/client.key}}", target=8444).json()
     assert told["app"] == "mutual" and told["client"] == ["client"]
+
+
+def test_a_credential_takes_the_place_of_files(m, clean, folder):
+    tls, mine = "{mode: MUTUAL, credentialName: shown}", "workloadSelector: {matchLabels: {app: client}}"
+    texts = credential("shown", certificate=folder / "client.crt", privateKey=folder / "client.key") + credential(
+        "shown-cacert", caCertificates=folder / "good.pem")
+    m.apply(documents(m, tls, 8444) + texts)  # not a gateway, and not selected: it is not given the key
+    wait_until("the rule is in force", lambda: m["client"].http(f"http://{HOST}/").status == 503, 10)
+    assert "credentialName shown is no Credential" in m["client"].agent.text()
+    m.apply(documents(m, tls, 8444, selector=mine))
+    wait_until("it may show it", lambda: m["client"].http(f"http://{HOST}/").status == 200, 10)
+    assert m["client"].http(f"http://{HOST}/").json()["client"] == ["client"]
+    m.apply(documents(m, tls.replace("shown", "other"), 8444, selector=mine))
+    wait_until("there is none", lambda: m["client"].http(f"http://{HOST}/").status == 503, 10)
 
 
 def test_bare_bytes_leave_as_tls_too(m, clean, folder):

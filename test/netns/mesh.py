@@ -532,7 +532,7 @@ class Mesh:
     def clear(self):
         """Delete every document, for the next test."""
         for kind in ("virtualservice", "gateway", "destinationrule", "serviceentry", "workloadentry", "peerauthentication", "sidecar",
-                     "ratelimit"):
+                     "ratelimit", "credential", "meshconfig"):
             for o in self.api("GET", f"/v1/{kind}")[1]["items"]:
                 self.delete(kind, o["metadata"]["name"], o["metadata"]["namespace"], sync=False)
         self.wait_synced()

@@ -1483,3 +1483,32 @@ TEST(a_mesh_config_elsewhere_is_not_the_meshs)
     CHECK_INT(world_cluster(&w, "80||b.default")->connect_timeout_ms, 10000);
     world_done(&w);
 }
+
+TEST(a_client_may_show_a_credential)
+{
+    static const char text[] =
+        "apiVersion: weft/v1\nkind: Credential\nmetadata: {name: c, namespace: default}\nspec: {"
+        "certificate: \"-----BEGIN CERTIFICATE-----\\nA\\n-----END CERTIFICATE-----\", "
+        "privateKey: \"-----BEGIN PRIVATE KEY-----\\nB\\n-----END PRIVATE KEY-----\", "
+        "caCertificates: \"-----BEGIN CERTIFICATE-----\\nC\\n-----END CERTIFICATE-----\"}\n";
+    const struct tls_material *m;
+    struct world w;
+
+    start(&w);
+    world_apply(&w, text);
+    destination_rule(&w, "default", "b", 1,
+                     "{host: b, subsets: [{name: v1, trafficPolicy: {tls: {mode: MUTUAL, credentialName: c}}}, "
+                     "{name: v2, trafficPolicy: {tls: {mode: SIMPLE, credentialName: c}}}, "
+                     "{name: v3, trafficPolicy: {tls: {mode: SIMPLE, credentialName: none}}}]}");
+    world_compile(&w);
+    m = &world_cluster(&w, "80|v1|b.default")->origination->material;
+    CHECK(str_starts(m->creds, STR("credential:default/c:")));
+    CHECK(m->cert.n && m->key.n && m->ca.n && !m->system_authorities);
+    m = &world_cluster(&w, "80|v2|b.default")->origination->material;
+    CHECK(!m->cert.n && !m->key.n && m->ca.n); /* it shows nothing */
+    m = &world_cluster(&w, "80|v3|b.default")->origination->material;
+    CHECK_STR(m->creds, "credential:default/none:none");
+    CHECK(!m->ca.n && !m->system_authorities);
+    CHECK_INT(w.f.warnings, 1);
+    world_done(&w);
+}

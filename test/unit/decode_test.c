@@ -233,8 +233,8 @@ TEST(what_is_not_built_is_refused_with_its_place)
         VS("  hosts: [a]\n  gateways: [g]\n  http:\n  - match: [{headers: {'@request.auth.claims.x': {exact: a}}}]\n"
            "    route: [{destination: {host: a}}]\n"),
         FIND_NOT_YET, 10, "claims");
-    CHECK_REFUSED(DR("  host: a\n  trafficPolicy: {tls: {mode: SIMPLE, credentialName: c}}\n"),
-                  FIND_NOT_YET, 8, "credentialName");
+    CHECK_REFUSED(DR("  host: a\n  trafficPolicy: {tls: {mode: SIMPLE, caCrl: /c}}\n"),
+                  FIND_NOT_YET, 8, "caCrl");
     CHECK_REFUSED(
         DR("  host: a\n  trafficPolicy: {loadBalancer: {zoneAwareLbSetting: {enabled: true}}}\n"),
         FIND_NOT_YET, 8, "zoneAwareLbSetting");
