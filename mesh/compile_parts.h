@@ -256,7 +256,7 @@ void compile_material_key(struct arena *a, struct tls_material *m, const char *p
 /* False: there is no such Credential, or it lacks what is wanted. */
 bool compile_credential(struct build *b, struct arena *a, struct str ns, struct str name, bool wants_ca,
                         struct tls_material *m);
-/* The same for a client: authorities, and with `mutual` a certificate. Without it `m` leads nowhere. */
+/* The same for a client: authorities, and with `mutual` a certificate. False: `m` stays empty, and leads nowhere. */
 bool compile_client_credential(struct build *b, struct arena *a, struct str ns, struct str name, bool mutual,
                                struct tls_material *m);
 /* NULL, or why the server cannot be opened. */

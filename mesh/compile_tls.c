@@ -106,7 +106,6 @@ bool compile_client_credential(struct build *b, struct arena *a, struct str ns, 
 {
     const struct credential *c = find_credential(b, ns, name), *ca = c;
 
-    m->creds = arena_printf(a, "credential:%.*s/%.*s:none", STR_ARG(ns), STR_ARG(name));
     if (!ca || !ca->ca_certificates.n)
         ca = find_credential(b, ns, arena_printf(&b->tmp, "%.*s-cacert", STR_ARG(name)));
     if (!ca || !ca->ca_certificates.n || (mutual && (!c || !c->certificate.n)))

@@ -54,6 +54,25 @@ static void note_ready(struct agent *a)
              a->catalog.service_count);
 }
 
+/* Once for each change of them: commits come often, with the same ones. */
+static void tell_warnings(struct agent *a, const struct findings *f)
+{
+    uint8_t digest[HASH_BYTES];
+    struct buf text;
+
+    buf_init(&text, LIMIT_RESOURCE_BYTES);
+    findings_json(f, SEVERITY_WARNING, &text);
+    hash_sha256(buf_str(&text), digest);
+    buf_done(&text);
+    if (hash_eq(digest, a->warned))
+        return;
+    memcpy(a->warned, digest, sizeof(digest));
+    for (const struct finding *x = f->first; x; x = x->next) {
+        if (x->severity == SEVERITY_WARNING)
+            log_warn("%.*s%s%.*s", STR_ARG(x->object), x->object.n ? ": " : "", STR_ARG(x->detail));
+    }
+}
+
 static struct snapshot *build(struct agent *a, const struct catalog *c, struct findings *f)
 {
     struct snapshot *s = compile(c, &a->self, a->snapshot, f);
@@ -100,6 +119,7 @@ int agent_commit(struct agent *a, struct resources *r, struct str epoch, uint64_
     a->catalog = c;
     adopt(a, s);
     note_ready(a);
+    tell_warnings(a, f);
     return 0;
 }
 

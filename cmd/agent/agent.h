@@ -11,6 +11,7 @@
 #include "mesh/base/addr.h"
 #include "mesh/base/err.h"
 #include "mesh/base/findings.h"
+#include "mesh/base/hash.h"
 #include "mesh/base/loop.h"
 #include "mesh/model.h"
 #include "mesh/sync.h"
@@ -62,6 +63,7 @@ struct local_set {
 };
 
 struct agent {
+    uint8_t warned[HASH_BYTES]; /* of the warnings that were told last */
     struct loop *loop;
     struct task task;
     struct timer save_timer, check_timer;

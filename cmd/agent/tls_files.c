@@ -155,6 +155,8 @@ static void use(struct tls_files *f, const struct tls_material *m)
 {
     struct entry *e = map_get(&f->entries, m->creds);
 
+    if (m->creds.n == 0) /* there is none, as the compiler has told */
+        return;
     if (!e) {
         e = entry_new(m);
         map_put(&f->entries, m->creds, e);
