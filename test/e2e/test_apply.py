@@ -58,7 +58,7 @@ BAD = [
     ("unknown subset", VS + "        subset: v9\n", 12, ["v9"]),
     ("regular expression that is none", VS + "    match:\n    - uri:\n        regex: '(['\n", 14, ["regex"]),
     ("two matches in one", VS + "    match:\n    - uri:\n        exact: /a\n        prefix: /b\n", 15, ["exact", "prefix"]),
-    ("field of a later issue", VS + "    retries:\n      attempts: 1\n      retryRemoteLocalities: true\n", 14, ["retryRemoteLocalities", "not supported yet"]),
+    ("field of a later issue", VS + "    retries:\n      attempts: 1\n      retryOn: http3-post-connect-failure\n", 14, ["http3-post-connect-failure", "not supported yet"]),
     ("key twice", VS + "    timeout: 1s\n    timeout: 2s\n", 13, ["timeout"]),
     ("not YAML", VS + "    timeout: [\n", None, []),
     ("no kind", "apiVersion: v1\nmetadata:\n  name: x\n", 1, ["kind"]),

@@ -12,7 +12,7 @@ from test_standalone import Edge, free_port
 sys.path.insert(0, str(HERE))
 
 from h2.errors import ErrorCodes  # noqa: E402
-from h2.events import RequestReceived  # noqa: E402
+from h2.events import RequestReceived, SettingsAcknowledged  # noqa: E402
 from h2.exceptions import ProtocolError  # noqa: E402
 from h2.settings import SettingCodes  # noqa: E402
 from peers import H2, Closed, H2Caller, Reader, ask  # noqa: E402
@@ -103,11 +103,16 @@ class Bad2(H2):
     def __init__(self, s, number):
         super().__init__(s, False)
         self.number, self.open, self.most = number, 0, 0
+        self.greeted, self.held = False, []
 
     def serve(self):
         while True:
             for e in self.events():
-                if isinstance(e, RequestReceived):
+                if isinstance(e, SettingsAcknowledged) and not self.greeted:
+                    self.greeted = True
+                    for stream in self.held:
+                        self.one_at_a_time(stream)
+                elif isinstance(e, RequestReceived):
                     path = dict(e.headers)[":path"].strip("/")
                     getattr(self, path.replace("-", "_").split("/")[0], self.good)(e.stream_id)
 
@@ -124,9 +129,10 @@ class Bad2(H2):
         return f
 
     def good(self, stream):
-        self.c.send_headers(stream, [(":status", "200"), ("x-number", str(self.number))])
-        self.c.send_data(stream, b"ok", end_stream=True)
-        self.push()
+        with self.lock:
+            self.c.send_headers(stream, [(":status", "200"), ("x-number", str(self.number))])
+            self.c.send_data(stream, b"ok", end_stream=True)
+            self.push()
 
     def reset(self, stream, code=ErrorCodes.INTERNAL_ERROR):
         self.raw(RstStreamFrame(stream, int(code)))
@@ -209,11 +215,15 @@ class Bad2(H2):
         self.sock.sendall(b"\xff" * 4000)
 
     def one_at_a_time(self, stream):
-        """From now on at most one stream."""
-        self.open += 1
-        MOST.append((self.number, self.open))
-        self.c.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 1})
-        self.push()
+        """From now on at most one stream. Not before the first SETTINGS are acknowledged: python3-h2 would take that for these."""
+        if not self.greeted:
+            self.held.append(stream)
+            return
+        with self.lock:  # other threads answer meanwhile
+            self.open += 1
+            MOST.append((self.number, self.open))
+            self.c.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 1})
+            self.push()
 
         def done():
             with self.lock:
