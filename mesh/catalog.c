@@ -790,7 +790,7 @@ static const struct object *next_rule(struct concerned *c)
 }
 
 /* Credentials go to those who show them, and to nobody else. They are looked for where these are. */
-static void put_credential(struct viewing *x, struct str ns, struct str name)
+static void put_one_credential(struct viewing *x, struct str ns, struct str name)
 {
     for (size_t i = 0; i < x->all->object_count; i++) {
         const struct object *o = x->all->objects[i];
@@ -800,19 +800,23 @@ static void put_credential(struct viewing *x, struct str ns, struct str name)
     }
 }
 
-static void put_client_credential(struct viewing *x, const struct client_tls *t, struct str ns)
+/* By a credentialName, which may be empty; its authorities may be in another one. */
+static void put_credential(struct viewing *x, struct str ns, struct str name)
 {
-    if (!t || !t->credential_name.n)
+    if (!name.n)
         return;
-    put_credential(x, ns, t->credential_name);
-    put_credential(x, ns, arena_printf(&x->arena, "%.*s-cacert", STR_ARG(t->credential_name)));
+    put_one_credential(x, ns, name);
+    put_one_credential(x, ns, arena_printf(&x->arena, "%.*s-cacert", STR_ARG(name)));
 }
 
 static void put_policy_credentials(struct viewing *x, const struct traffic_policy *p, struct str ns)
 {
-    put_client_credential(x, p ? p->tls : NULL, ns);
-    for (size_t i = 0; p && i < p->port_level_count; i++)
-        put_client_credential(x, p->port_level[i].tls, ns);
+    if (p && p->tls)
+        put_credential(x, ns, p->tls->credential_name);
+    for (size_t i = 0; p && i < p->port_level_count; i++) {
+        if (p->port_level[i].tls)
+            put_credential(x, ns, p->port_level[i].tls->credential_name);
+    }
 }
 
 /* What a rule shows to servers is given to those whom the rule means: gateways, or whom it selects. */
@@ -917,12 +921,8 @@ static bool bound_to(struct viewing *x, const struct object *o, struct str gatew
 static void put_credentials(struct viewing *x, const struct gateway *g, struct str ns)
 {
     for (size_t i = 0; i < g->servers_count; i++) {
-        const struct server_tls *t = g->servers[i].tls;
-
-        if (!t || !t->credential_name.n)
-            continue;
-        put_credential(x, ns, t->credential_name);
-        put_credential(x, ns, arena_printf(&x->arena, "%.*s-cacert", STR_ARG(t->credential_name)));
+        if (g->servers[i].tls)
+            put_credential(x, ns, g->servers[i].tls->credential_name);
     }
 }
 

@@ -129,12 +129,20 @@ static enum upstream_state fail(struct upstream *u, enum outcome why, struct str
 
 /* ---- the codec's owner ---- */
 
+/* How many may wait for a connection that is being dialled: of HTTP/2 as many as it will carry, as far as we know. */
+static size_t room_ahead(const struct upstream *u)
+{
+    if (u->protocol != UPSTREAM_HTTP2)
+        return 1;
+    return u->streams_max > 0 ? MIN(u->streams_max, LIMIT_H2_STREAMS) : LIMIT_H2_STREAMS;
+}
+
 bool upstream_has_room(const struct upstream *u)
 {
     size_t room = u->codec ? codec_capacity(u->codec) : 0;
 
-    if (u->state != UPSTREAM_READY) /* HTTP/2: many may wait for one */
-        room = u->protocol == UPSTREAM_HTTP2 ? MIN(u->streams_max - 1u, LIMIT_H2_STREAMS - 1u) + 1u : 1;
+    if (u->state != UPSTREAM_READY)
+        room = room_ahead(u);
     if (u->requests_max > 0)
         room = MIN(room, u->requests_max - MIN(u->codec ? u->codec->requests : 0, u->requests_max));
     return room > u->waiting;
@@ -351,7 +359,8 @@ static void dial(struct upstream *u, const struct upstream_target *t)
 
         (void)io_connect(&u->io, &u->task, 0, &t->addr,
                          w->proxy->options.mark); /* asked for in on_connect */
-        (void)io_write_str(&u->io, prelude_proxy_header(t, text)); /* before TLS; likewise */
+        if (t->cluster->proxy_header != CLUSTER_HEADER_NONE)
+            (void)io_write_str(&u->io, prelude_proxy_header(t, text)); /* before TLS; likewise */
         if (t->cluster->probes.is_on)
             io_probe(&u->io, (int)t->cluster->probes.after_s, (int)t->cluster->probes.every_s,
                      (int)t->cluster->probes.count);

@@ -2,7 +2,7 @@
  * read when a rule comes into force and again when they change, and texts of Credentials.
  *
  * Flow:      agent.c shows every snapshot before the proxy gets it; what was read goes to
- *            proxy_set_creds under the origination's key.
+ *            proxy_set_creds under the material's key.
  * Errors:    are logged once, with the file; requests that need it fail until it is there. A file
  *            that becomes unusable leaves the last good one in force.
  * Threads:   the control thread.

@@ -492,7 +492,6 @@ static void init(struct http1 *c, struct loop *l, struct io *io, const struct co
                               .loop = l,
                               .to = ops,
                               .owner = owner,
-                              .version = 11,
                               .is_server = is_server,
                               .idle_ms_max = LIMIT_IDLE_MS};
     c->readable = true; /* a TLS session or a pair may hold bytes already */

@@ -448,7 +448,6 @@ static struct http2 *http2_new(struct loop *l, struct io *io, bool is_server,
                               .loop = l,
                               .to = ops,
                               .owner = owner,
-                              .version = 20,
                               .is_server = is_server,
                               .idle_ms_max = LIMIT_IDLE_MS};
     c->readable = true; /* a TLS session or a pair may hold bytes already */

@@ -87,7 +87,6 @@ struct codec {
     unsigned streams;        /* message pairs under way */
     uint64_t requests;       /* message pairs started on this connection */
     int64_t idle_ms_max;     /* without a message pair; settable, default LIMIT_IDLE_MS */
-    uint8_t version;         /* 11 or 20 */
     bool is_server, draining, ended;
     bool tunnels; /* settable: requests with `upgrade` become tunnels when the answer is 101 (HTTP_BODY_TUNNEL) */
 };
