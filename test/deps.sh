@@ -30,14 +30,19 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 command -v apt-get >/dev/null || die "this needs Debian 12 or later (apt-get is not here)"
 mkdir -p "$1"
 deps=$(cd "$1" && pwd)
-work=
+work=$(mktemp -d)
 policy=
 cleanup() {
-    [ -z "$work" ] || rm -rf "$work"
+    rm -rf "$work"
     [ -z "$policy" ] || rm -f "$policy"
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM
+
+# apt reads and checks as a user of its own, who may not be let into this machine's /tmp.
+chmod 755 "$work"
+mkdir -m 1777 "$work/tmp"
+export TMPDIR="$work/tmp"
 
 has() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 missing() {
@@ -107,8 +112,6 @@ if [ -f "$prefix/stamp" ] && [ "$(sed -n 1p "$prefix/stamp")" = "$mark" ]; then
 fi
 
 # --- the source package, by apt with directories of its own ---
-work=$(mktemp -d)
-chmod 755 "$work" # apt reads it as its own user
 mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/source"
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 [ -s "$keyring" ] || die "$keyring is missing; apt-get install debian-archive-keyring"
