@@ -73,7 +73,7 @@ bool compile_is_subscribed(const struct build *b, const struct service *s)
     return map_get(&b->c->subscribed, s->key) != NULL;
 }
 
-static bool is_http2(struct str word)
+bool compile_is_http2(struct str word)
 {
     return str_eq_nocase(word, STR("HTTP2")) || str_eq_nocase(word, STR("GRPC"));
 }
@@ -82,14 +82,14 @@ enum app_protocol compile_protocol_of(struct str word)
 {
     if (word.n == 0)
         return APP_SNIFF;
-    return str_eq_nocase(word, STR("HTTP")) || is_http2(word) ? APP_HTTP : APP_TCP;
+    return str_eq_nocase(word, STR("HTTP")) || compile_is_http2(word) ? APP_HTTP : APP_TCP;
 }
 
 enum cluster_http compile_http_of(struct str word)
 {
     if (word.n == 0)
         return CLUSTER_HTTP_SAME;
-    return is_http2(word) ? CLUSTER_HTTP2 : CLUSTER_HTTP1;
+    return compile_is_http2(word) ? CLUSTER_HTTP2 : CLUSTER_HTTP1;
 }
 
 /* Labels that name a workload: observability.md, Labels. */

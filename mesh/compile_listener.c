@@ -51,6 +51,7 @@ static void outbound_listener(struct build *b, const struct service *s,
     if (map_put(&b->listeners, name, b)) /* two services at one address: the first has it */
         return;
     l = compile_new_listener(name, LISTENER_OUTBOUND, compile_protocol_of(port->protocol), &at);
+    l->is_http2 = compile_is_http2(port->protocol);
     l->service = arena_str(&l->part.arena, s->key);
     l->identity = arena_str(&l->part.arena, b->identity);
     compile_listener_who(l, &b->who);
@@ -198,6 +199,7 @@ const char *compile_take_in(struct build *b, const struct inbound *in)
     }
     map_put(&b->listeners, name, b);
     l->is_bound = in->listen.family != 0;
+    l->is_http2 = compile_is_http2(in->protocol);
     l->cluster = arena_str(&l->part.arena, name);
     l->mtls = inbound_mode(b, in);
     inbound_who(b, l, in->service);

@@ -111,6 +111,7 @@ int64_t compile_ms_or(int64_t ns, int64_t unset_ms);
 
 bool compile_is_subscribed(const struct build *b, const struct service *s);
 enum app_protocol compile_protocol_of(struct str word);
+bool compile_is_http2(struct str word); /* HTTP2, GRPC */
 enum cluster_http compile_http_of(struct str word);
 void compile_who_is(struct arena *a, const struct labels *l, struct str workload, struct str ns,
                     struct who *out);

@@ -380,15 +380,20 @@ static void codec_begin(struct conn *c, struct codec *codec)
 static void start_http(struct conn *c)
 {
     http1_server_init(&c->http1, c->worker->loop, &c->io, &c->first, &codec_ops, c);
+    c->http1.takes_h2c = c->listener->is_http2;
     codec_begin(c, &c->http1.codec);
 }
 
 static void change_to_http2(struct conn *c)
 {
+    struct stream *asked = c->http1.h2c_request;
+
     c->speaks_http2 = false;
+    if (asked && !http1_upgrade(&c->http1, asked, STR("h2c")))
+        asked = NULL; /* the io has failed, which the next owner finds */
     http1_take_io(&c->http1, &c->io, &c->task, 0, &c->first);
+    c->http2 = http2_server_new(c->worker->loop, &c->io, &c->first, asked ? &asked->in_head : NULL, &codec_ops, c);
     http1_close(&c->http1);
-    c->http2 = http2_server_new(c->worker->loop, &c->io, &c->first, &codec_ops, c);
     codec_begin(c, http2_codec(c->http2));
 }
 

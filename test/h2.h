@@ -215,9 +215,10 @@ __attribute__((unused)) static void h2_side_init(struct h2_side *side, struct lo
     task_init(&side->task, l, h2_side_run);
 }
 
-__attribute__((unused)) static void h2_side_serve(struct h2_side *side)
+/* `asked`: what came by Upgrade, or NULL. */
+__attribute__((unused)) static void h2_side_serve(struct h2_side *side, const struct http_head *asked)
 {
-    side->h2 = http2_server_new(side->loop, &side->io, NULL, &h2_side_ops, side);
+    side->h2 = http2_server_new(side->loop, &side->io, NULL, asked, &h2_side_ops, side);
     side->codec = http2_codec(side->h2);
     side->codec->tunnels = true;
 }

@@ -60,7 +60,7 @@ __attribute__((unused)) static void begin(struct play *p, void (*owner)(struct h
     h2_raw_init(&p->raw, p->loop);
     p->server.on_run = owner;
     io_pair(&p->server.io, &p->server.task, 0, &p->raw.peer.io, &p->raw.peer.task, 0);
-    h2_side_serve(&p->server);
+    h2_side_serve(&p->server, NULL);
     p->server.codec->tunnels = false;
 }
 

@@ -60,23 +60,28 @@ __attribute__((unused)) static void both(struct rig *r)
 {
     init(r);
     io_pair(&r->server.io, &r->server.task, 0, &r->client.io, &r->client.task, 0);
-    h2_side_serve(&r->server);
+    h2_side_serve(&r->server, NULL);
     h2_side_call(&r->client);
     go(r);
 }
 
-__attribute__((unused)) static void greet(struct rig *r, bool ack)
+__attribute__((unused)) static void greet_by(struct rig *r, bool ack, const struct http_head *asked)
 {
     init(r);
     h2_raw_init(&r->raw, r->loop);
     r->has_raw = true;
     io_pair(&r->server.io, &r->server.task, 0, &r->raw.peer.io, &r->raw.peer.task, 0);
-    h2_side_serve(&r->server);
+    h2_side_serve(&r->server, asked);
     buf_add(&r->b, H2_PREFACE);
     h2_frame(&r->b, H2_SETTINGS, 0, 0, STR_NONE);
     if (ack)
         h2_frame(&r->b, H2_SETTINGS, H2_ACK, 0, STR_NONE);
     say(r);
+}
+
+__attribute__((unused)) static void greet(struct rig *r, bool ack)
+{
+    greet_by(r, ack, NULL);
 }
 
 /* Our server, and a client by hand, which has greeted. */

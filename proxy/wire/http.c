@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "mesh/base/addr.h"
+#include "mesh/base/text.h"
 
 #define FIELDS_FIRST 8u
 
@@ -88,6 +89,7 @@ void http_head_copy(struct http_head *to, const struct http_head *from, struct a
     to->authority = copy(a, from->authority);
     to->path = copy(a, from->path);
     to->upgrade = copy(a, from->upgrade);
+    to->http2_settings = copy(a, from->http2_settings);
     to->cap = from->count + 4;
     to->fields = arena_alloc(a, to->cap * sizeof(*to->fields));
     for (size_t i = 0; i < from->count; i++) {
@@ -315,4 +317,13 @@ bool http_may_be_trailer(struct str name)
             return false;
     }
     return true;
+}
+
+#define SETTING_BYTES 6u /* RFC 9113 6.5.1 */
+
+size_t http_h2c_settings(struct str value, uint8_t out[HTTP_H2C_SETTINGS_MAX])
+{
+    size_t n = value.n * 6 / 8;
+
+    return n <= HTTP_H2C_SETTINGS_MAX && n % SETTING_BYTES == 0 && text_unbase64url(value, out, n) ? n : 0;
 }

@@ -37,6 +37,7 @@ struct http_head {
     bool keep_alive;           /* the connection may carry another message after this one */
     bool expect_continue;
     struct str upgrade;  /* protocols of Upgrade, if Connection named it; else empty */
+    struct str http2_settings; /* of a request that asks for h2c: HTTP2-Settings, if Connection named it and there is one */
     struct arena *arena; /* where new fields go */
 };
 
@@ -66,6 +67,10 @@ static inline bool http_is_target_char(char c) /* of a request target */
 struct str http_version(const struct http_head *h); /* as received: "HTTP/1.1" */
 const char *http_reason(unsigned status);
 bool http_is_token(struct str s);
+#define HTTP_H2C_SETTINGS_MAX 192u
+/* The value of HTTP2-Settings (RFC 7540 3.2.1) as the payload of a SETTINGS frame. Bytes of `out`; 0 if it is none, or more than
+ * anybody has to say. */
+size_t http_h2c_settings(struct str value, uint8_t out[HTTP_H2C_SETTINGS_MAX]);
 bool http_is_idempotent(struct str method);
 /* Framing, routing, authentication and what describes the content: never from behind the body (RFC 9110 6.5.1). */
 bool http_may_be_trailer(struct str name);

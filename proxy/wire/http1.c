@@ -567,6 +567,9 @@ void http1_take_io(struct http1 *c, struct io *to, struct task *task, unsigned n
 void http1_close(struct http1 *c)
 {
     detach_reset(c, STREAM_RESET_LOCAL);
+    if (c->h2c_request)
+        stream_free(c->h2c_request);
+    c->h2c_request = NULL;
     stop(c);
     timer_stop(&c->timer);
     task_forget(&c->task);

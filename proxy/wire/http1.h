@@ -22,12 +22,15 @@ struct http1 {
     struct timer timer;
     struct bytes in;         /* unparsed */
     struct stream *stream;   /* the message pair under way, or NULL */
+    struct stream *h2c_request; /* server, after on_http2: it asked for HTTP/2, and its answer is to come in that; http1_close
+                                   frees it. NULL: the client began with HTTP/2's preface */
     uint8_t state, parse;    /* private to http1.c, as all of these */
     uint8_t chunk;           /* where in a chunk's line */
     bool close_after;
     bool readable;         /* reading may give something without a note */
     bool allow_upgrade;    /* client, settable: a request with `upgrade` is sent as such and 101 is
                               taken */
+    bool takes_h2c;        /* server, settable: a client may change to HTTP/2 by Upgrade (RFC 7540 3.2), see h2c_request */
     bool upgraded;         /* both sides: 101 is through, the owner calls http1_take_io */
     bool request_close;    /* client: "connection: close" was sent */
     uint8_t informational; /* 1xx answers of this pair */

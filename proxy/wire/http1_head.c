@@ -34,9 +34,10 @@ struct cursor {
 struct facts {
     struct str connection[CONNECTION_FIELDS];
     size_t connection_count;
-    struct str host, length, coding, upgrade;
+    struct str host, length, coding, upgrade, settings;
     bool has_host, has_length, has_coding;
-    bool close, upgrading;
+    bool close, upgrading, settling;
+    unsigned settings_count;
 };
 
 static char token(char c)
@@ -288,8 +289,11 @@ static const char *sort_field(struct http_head *h, const struct http_field *f, s
         if (str_eq(name, STR("content-length")))
             return once(&facts->has_length, &facts->length, f->value,
                         "more than one Content-Length");
-        if (str_eq(name, STR("http2-settings")))
+        if (str_eq(name, STR("http2-settings"))) {
+            facts->settings = f->value;
+            facts->settings_count++;
             return NULL;
+        }
         break;
     case 16:
         if (str_eq(name, STR("proxy-connection")))
@@ -344,6 +348,8 @@ static const char *apply_connection(struct http_head *h, struct facts *facts)
                 facts->close = true;
             else if (str_eq(item, STR("upgrade")))
                 facts->upgrading = true;
+            else if (str_eq(item, STR("http2-settings")))
+                facts->settling = true;
             else if (!str_eq(item, STR("keep-alive")) && !is_end_to_end(item))
                 http_remove(h, item);
         }
@@ -351,6 +357,8 @@ static const char *apply_connection(struct http_head *h, struct facts *facts)
     h->keep_alive = h->version == 11 && !facts->close;
     if (facts->upgrading && h->version == 11)
         h->upgrade = facts->upgrade;
+    if (facts->settling && facts->settings_count == 1)
+        h->http2_settings = facts->settings;
     return NULL;
 }
 

@@ -166,6 +166,15 @@ static bool may_tunnel(const struct http_head *h)
     return true;
 }
 
+/* A request may ask for its answer, and all that follows, in HTTP/2 (RFC 7540 3.2). One with a body gets HTTP/1.1. */
+static bool asks_for_h2c(const struct http1 *c, const struct http_head *h)
+{
+    uint8_t settings[HTTP_H2C_SETTINGS_MAX];
+
+    return c->takes_h2c && !c->codec.io.tls && c->codec.to->on_http2 && str_eq_nocase(h->upgrade, STR("h2c")) &&
+           h->framing == HTTP_BODY_NONE && http_h2c_settings(h->http2_settings, settings) > 0;
+}
+
 #define HTTP2_HEAD "PRI * HTTP/2.0\r\n\r\n" /* RFC 9113 3.4: how HTTP/2 begins, as HTTP/1.1 reads it */
 
 /* Server: a request head, if it is whole. */
@@ -207,6 +216,12 @@ enum state http1_take_request(struct http1 *c)
     c->stall_ms = http1_now_ms(c);
     http1_wake_by(c, c->stall_ms + LIMIT_WRITE_STALL_MS);
     head_done(c, &p->s.in_head);
+    if (asks_for_h2c(c, &p->s.in_head)) {
+        c->upgraded = true;
+        c->h2c_request = c->stream;
+        c->codec.to->on_http2(c->codec.owner);
+        return ST_UPGRADED;
+    }
     c->codec.to->on_stream(c->codec.owner, &p->s);
     return ST_EXCHANGE;
 }

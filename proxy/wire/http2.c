@@ -339,6 +339,8 @@ static void run(struct task *t, unsigned notes)
         c->readable = true;
     if (notes & N_TIMER)
         on_timer(c);
+    if (c->asked)
+        http2_tell_asked(c);
     if (c->state == HTTP2_LIVE && c->in.n > 0)
         (void)http2_feed(c); /* what came before the io was ours */
     while (c->readable && wants_input(c) && budget > 0)
@@ -464,12 +466,14 @@ static struct http2 *http2_new(struct loop *l, struct io *io, bool is_server,
     return c;
 }
 
-struct http2 *http2_server_new(struct loop *l, struct io *io, struct bytes *first,
+struct http2 *http2_server_new(struct loop *l, struct io *io, struct bytes *first, const struct http_head *asked,
                                const struct codec_owner_ops *ops, void *owner)
 {
     struct http2 *c = http2_new(l, io, true, ops, owner);
 
     http2_expect_preface(c);
+    if (asked)
+        http2_take_asked(c, asked);
     if (first)
         bytes_move(&c->in, first, first->n);
     return c;

@@ -16,8 +16,9 @@
 struct http2;
 
 /* Takes over an established io (io_move) with bytes already read (`first`, may be NULL), which begin with the client's
- * connection preface or with what follows its first line, "PRI * HTTP/2.0". */
-struct http2 *http2_server_new(struct loop *l, struct io *io, struct bytes *first,
+ * connection preface. `asked`: the request of HTTP/1.1 that was answered with 101 (RFC 7540 3.2; copied), it becomes stream 1;
+ * NULL for none. */
+struct http2 *http2_server_new(struct loop *l, struct io *io, struct bytes *first, const struct http_head *asked,
                                const struct codec_owner_ops *ops, void *owner);
 /* `streams_max`: message pairs at a time, 0 for what the peer allows. */
 struct http2 *http2_client_new(struct loop *l, struct io *io, uint32_t streams_max,

@@ -332,6 +332,35 @@ static void request_done(struct http2 *c, struct http2_stream *h, bool ended)
     c->codec.to->on_stream(c->codec.owner, &h->s);
 }
 
+/* What its method and target are was checked by the parser of HTTP/1.1; here it is a request like any other. */
+void http2_take_asked(struct http2 *c, const struct http_head *asked)
+{
+    uint8_t settings[HTTP_H2C_SETTINGS_MAX];
+    size_t n = http_h2c_settings(asked->http2_settings, settings);
+    struct http2_stream *h;
+
+    if (nghttp2_session_upgrade2(c->session, settings, n, str_eq(asked->method, STR("HEAD")), NULL)) {
+        (void)http2_fail(c, NGHTTP2_PROTOCOL_ERROR, "malformed HTTP2-Settings");
+        return;
+    }
+    h = http2_stream_new(c, 1);
+    (void)nghttp2_session_set_stream_user_data(c->session, h->id, h); /* it was opened just now */
+    h->released = true; /* until it is told */
+    http_head_copy(&h->head, asked, &h->s.arena);
+    h->head.version = 20;
+    h->head.upgrade = h->head.http2_settings = STR_NONE;
+    c->newest = h->id;
+    c->asked = h;
+}
+
+void http2_tell_asked(struct http2 *c)
+{
+    struct http2_stream *h = c->asked;
+
+    c->asked = NULL;
+    request_done(c, h, true);
+}
+
 /* ---- a response's head is whole ---- */
 
 static void break_off(struct http2 *c, struct http2_stream *h, const char *why)

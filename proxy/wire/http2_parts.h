@@ -59,6 +59,7 @@ struct http2 {
     struct reap reap;
     nghttp2_session *session;
     struct http2_stream *first;
+    struct http2_stream *asked; /* by Upgrade, and the owner does not know yet */
     struct bytes in, out;  /* being fed; made, for the io */
     struct bucket frames, resets;
     size_t held, owed;     /* body bytes that owners have not taken; connection credit that was held back */
@@ -119,6 +120,9 @@ bool http2_feed(struct http2 *c);
 /* ---- http2_in.c ---- */
 
 void http2_set_callbacks_in(nghttp2_session_callbacks *cb);
+/* Server: the request that came with Upgrade is stream 1; http2_tell_asked tells the owner. */
+void http2_take_asked(struct http2 *c, const struct http_head *asked);
+void http2_tell_asked(struct http2 *c);
 
 /* ---- http2_out.c ---- */
 

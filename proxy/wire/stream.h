@@ -70,7 +70,8 @@ struct codec_owner_ops {
     /* The connection is over (peer closed, failure, or codec_drain finished). Called once; the owner then calls
      * codec_close. */
     void (*on_end)(void *owner);
-    /* HTTP/1.1 server: the client speaks HTTP/2 (http1_is_http2), and the io may be taken for that. NULL: refused. */
+    /* HTTP/1.1 server: the client speaks HTTP/2, or asks for it (http1.h2c_request), and the io may be taken for that. NULL:
+     * refused. */
     void (*on_http2)(void *owner);
 };
 

@@ -1,6 +1,6 @@
 /* HTTP/2 by a script: the input chooses frames, their flags, streams, blocks and splits, what the owner of the codec does, and
  * how time goes. The first byte chooses: bit 0 the codec is a client, bit 1 its peer is our other codec, else frames by hand;
- * bits 2.. the size of the pieces in which bytes arrive (0: at once). What holds always is checked at each step.
+ * bit 2: a client by hand came by Upgrade; bits 3.. the size of the pieces in which bytes arrive (0: at once). What holds always is checked at each step.
  */
 #include <stdint.h>
 #include <string.h>
@@ -431,9 +431,9 @@ static void swallow(struct task *t, unsigned notes)
 
 /* ---- the world ---- */
 
-static void side_begin(struct side *side, bool is_server)
+static void side_begin(struct side *side, bool is_server, const struct http_head *asked)
 {
-    side->h2 = is_server ? http2_server_new(world.loop, &side->io, NULL, &ops, side)
+    side->h2 = is_server ? http2_server_new(world.loop, &side->io, NULL, asked, &ops, side)
                          : http2_client_new(world.loop, &side->io, 0, &ops, side);
     side->codec = http2_codec(side->h2);
     side->codec->tunnels = true;
@@ -442,23 +442,29 @@ static void side_begin(struct side *side, bool is_server)
 static void begin(unsigned mode)
 {
     bool is_client = mode & 1;
+    static const struct http_head asked = {.is_request = true, /* by Upgrade */
+                                           .version = 11,
+                                           .method = STR_INIT("GET"),
+                                           .path = STR_INIT("/"),
+                                           .authority = STR_INIT("a"),
+                                           .http2_settings = STR_INIT("AAMAAABkAAQAAP__")};
     struct err err;
     struct buf b;
 
     memset(&world, 0, sizeof(world));
     world.loop = loop_new(&err);
-    world.piece = mode >> 2;
+    world.piece = mode >> 3;
     task_init(&world.near.task, world.loop, on_notes);
     task_init(&world.far.task, world.loop, on_notes);
     task_init(&world.raw_task, world.loop, swallow);
     if (mode & 2) {
         io_pair(&world.near.io, &world.near.task, 0, &world.far.io, &world.far.task, 0);
-        side_begin(&world.near, !is_client);
-        side_begin(&world.far, is_client);
+        side_begin(&world.near, !is_client, NULL);
+        side_begin(&world.far, is_client, NULL);
         return;
     }
     io_pair(&world.near.io, &world.near.task, 0, &world.raw, &world.raw_task, 0);
-    side_begin(&world.near, !is_client);
+    side_begin(&world.near, !is_client, mode & 4 ? &asked : NULL);
     buf_init(&b, 1024);
     if (!is_client)
         buf_add(&b, H2_PREFACE);

@@ -194,12 +194,12 @@ class H1Server:
 class H2:
     """One connection of either side: what goes out waits for credit here."""
 
-    def __init__(self, sock, client, settings=None):
+    def __init__(self, sock, client, settings=None, upgraded=False):
         self.sock, self.lock = sock, threading.RLock()
         self.c = H2Connection(H2Configuration(client_side=client, header_encoding="utf-8"))
         self.c.local_settings = Settings(client, {SettingCodes.INITIAL_WINDOW_SIZE: WINDOW, **(settings or {})})
         self.waiting = {}  # stream -> [bytes, trailers or None, ended]
-        self.c.initiate_connection()
+        self.c.initiate_upgrade_connection() if upgraded else self.c.initiate_connection()
         self.c.increment_flow_control_window(WINDOW * 8)
         self.push()
 
@@ -506,6 +506,19 @@ class H2Caller(H2):
 
     def close(self):
         self.sock.close()
+
+
+class H2cCaller(H2Caller):
+    """It asked in HTTP/1.1 and goes on in HTTP/2; the answer is stream 1's."""
+
+    def __init__(self, to, request, timeout=10):
+        sock = socket.create_connection(to, timeout)
+        sock.sendall(request.encode())
+        self.switched = b""
+        while not self.switched.endswith(b"\r\n\r\n"):
+            self.switched += sock.recv(1) or b"\r\n\r\n"
+        H2.__init__(self, sock, True, {SettingCodes.ENABLE_PUSH: 0}, upgraded=True)
+        self.answers, self.over, self.goaway = {1: Answer()}, set(), None
 
 
 CALLERS = {"h1": H1Caller, "h2": H2Caller}

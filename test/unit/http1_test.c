@@ -625,6 +625,32 @@ TEST(the_parser_gives_what_routing_needs)
     arena_done(&a);
 }
 
+TEST(settings_of_an_upgrade_count_where_connection_names_them)
+{
+    static const struct {
+        const char *fields, *want;
+    } cases[] = {
+        {"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAAA\r\n",                         "AAAA"},
+        {"Connection: Upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: AAAA\r\n",                                         ""    },
+        {"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n",                                                  ""    },
+        {"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAAA\r\nHTTP2-Settings: AAAA\r\n", ""    },
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char text[512];
+        int n = snprintf(text, sizeof(text), "GET / HTTP/1.1\r\nHost: a\r\n%s\r\n", cases[i].fields);
+        struct http_head h;
+        struct arena a;
+        unsigned status;
+
+        arena_init(&a);
+        assert_null(http1_parse_head(text, (size_t)n, true, &a, &h, &status));
+        CHECK_STR(h.http2_settings, cases[i].want);
+        CHECK_INT(h.count, 0);
+        arena_done(&a);
+    }
+}
+
 TEST(connection_cannot_take_away_what_the_recipient_needs)
 {
     static const char text[] =

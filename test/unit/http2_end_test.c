@@ -365,7 +365,7 @@ TEST(a_slow_greeting_ends_the_connection)
     h2_raw_init(&r.raw, r.loop);
     r.has_raw = true;
     io_pair(&r.server.io, &r.server.task, 0, &r.raw.peer.io, &r.raw.peer.task, 0);
-    h2_side_serve(&r.server);
+    h2_side_serve(&r.server, NULL);
     peer_say(&r.raw.peer, STR("PRI * HTTP/2.0\r\n\r\nSM"));
     later(&r, LIMIT_HEAD_MS - 100);
     CHECK(!r.raw.peer.ended);

@@ -102,6 +102,56 @@ TEST(heads_are_told_as_http1_has_them)
     CHECK_INT(bad, 0);
 }
 
+static const struct http_head by_upgrade = {.is_request = true,
+                                            .version = 11,
+                                            .method = STR_INIT("GET"),
+                                            .path = STR_INIT("/x"),
+                                            .authority = STR_INIT("a"),
+                                            .upgrade = STR_INIT("h2c"),
+                                            .http2_settings = STR_INIT("AAMAAABkAAQAAAAQ")}; /* a window of 16 bytes */
+
+TEST(a_request_that_came_by_upgrade_is_stream_1)
+{
+    struct rig r;
+    struct stream *s;
+    struct bytes body;
+    char text[1024];
+
+    greet_by(&r, false, &by_upgrade);
+    s = asked(&r, 0);
+    CHECK(s->in_has_head && s->in_ended);
+    CHECK_STR(tell_head(&s->in_head, text, sizeof(text)), "GET a /x none");
+    CHECK_INT(s->in_head.version, 20);
+    CHECK_STR(s->in_head.upgrade, "");
+    h2_reply(s, 200, false);
+    bytes_init(&body);
+    bytes_append(&body, STR("0123456789abcdef0123456789abcdef"));
+    stream_send_data(s, &body, true);
+    go(&r);
+    CHECK_INT(h2_seen(&r.raw, H2_HEADERS, 1, 0)->status, 200);
+    CHECK_INT(h2_seen(&r.raw, H2_DATA, 1, 0)->bytes, 16);
+    h2_head(&r.b, 1, H2_END_STREAM, H2_GET); /* it was asked already */
+    say(&r);
+    CHECK(h2_seen(&r.raw, H2_GOAWAY, 0, 0) != NULL);
+    finish(&r);
+}
+
+TEST(an_upgrade_that_nobody_took_yet_goes_with_its_connection)
+{
+    struct rig r;
+
+    init(&r);
+    h2_raw_init(&r.raw, r.loop);
+    r.has_raw = true;
+    io_pair(&r.server.io, &r.server.task, 0, &r.raw.peer.io, &r.raw.peer.task, 0);
+    h2_side_serve(&r.server, &by_upgrade);
+    codec_close(r.server.codec);
+    r.server.codec = NULL;
+    go(&r);
+    CHECK_INT(r.server.count, 0);
+    finish(&r);
+}
+
 /* `count` fields beside the pseudo ones, each of `bytes`. */
 static unsigned status_of_size(size_t count, size_t bytes, const char *path)
 {

@@ -96,3 +96,22 @@ TEST(tokens_and_methods_are_told_apart)
     CHECK_TEXT(http_reason(404), "Not Found");
     CHECK_TEXT(http_reason(299), "");
 }
+
+TEST(settings_of_an_upgrade_are_a_frame_s_payload)
+{
+    static const struct {
+        const char *value;
+        size_t n;
+    } cases[] = {{"AAMAAABk", 6}, {"AAMAAABkAAQAAP__", 12}, {"", 0},          {"AAMA", 0},
+                 {"AAMAAAB", 0},  {"AAMAAA+k", 0},          {"AAMAAAA=", 0}};
+    char many[264];
+    uint8_t out[HTTP_H2C_SETTINGS_MAX];
+
+    for (size_t i = 0; i < COUNT(cases); i++)
+        CHECK_INT(http_h2c_settings(str_from(cases[i].value), out), cases[i].n);
+    CHECK_INT(http_h2c_settings(STR("AAMAAABk"), out), 6);
+    CHECK(memcmp(out, "\0\3\0\0\0d", 6) == 0);
+    memset(many, 'A', sizeof(many));
+    CHECK_INT(http_h2c_settings((struct str){many, 256}, out), HTTP_H2C_SETTINGS_MAX);
+    CHECK_INT(http_h2c_settings((struct str){many, 264}, out), 0);
+}
