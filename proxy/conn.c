@@ -397,13 +397,18 @@ static void change_to_http2(struct conn *c)
     codec_begin(c, http2_codec(c->http2));
 }
 
+enum outcome conn_broken_protocol(const struct conn *c)
+{
+    return c->http2 ? OUTCOME_CLIENT_PROTOCOL2 : OUTCOME_CLIENT_PROTOCOL;
+}
+
 static enum conn_state on_http(struct conn *c)
 {
     if (c->speaks_http2)
         change_to_http2(c);
     if (!c->child_done)
         return CONN_HTTP;
-    return end(c, c->codec->failure ? OUTCOME_CLIENT_PROTOCOL : OUTCOME_TUNNEL_DONE);
+    return end(c, c->codec->failure ? conn_broken_protocol(c) : OUTCOME_TUNNEL_DONE);
 }
 
 static enum conn_state on_tunnel(struct conn *c)

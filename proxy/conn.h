@@ -77,5 +77,6 @@ const struct listener *conn_listener(const struct conn *c, const struct snapshot
 /* Where the client was going, for clusters that dial just that; NULL if it came to our own socket, which they would
  * call again for ever. */
 const struct addr *conn_destination(const struct conn *c);
+enum outcome conn_broken_protocol(const struct conn *c); /* of a client that breaks that of its version */
 void conn_abort(struct conn *c, enum outcome why); /* at its next turn */
 void conn_drain(struct conn *c);

@@ -567,7 +567,7 @@ static enum exchange_state down_reset(struct exchange *x)
 {
     if (x->down->reset == STREAM_RESET_PROTOCOL && !x->responded) {
         x->status = x->conn->codec->failure_status; /* the codec answered */
-        return end(x, OUTCOME_CLIENT_PROTOCOL);
+        return end(x, conn_broken_protocol(x->conn));
     }
     return end(x, OUTCOME_CLIENT_GONE);
 }

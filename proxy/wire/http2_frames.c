@@ -58,6 +58,28 @@ static bool check_id(struct http2 *c, int32_t id)
     return true;
 }
 
+/* nghttp2 would reset the streams that overflow, and forgets what their windows were. */
+static void note_windows(struct http2 *c)
+{
+    int64_t initial = nghttp2_session_get_remote_settings(c->session, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE);
+
+    c->widest = 0;
+    for (const struct http2_stream *h = c->first; h; h = h->next) {
+        if (h->id > 0)
+            c->widest = MAX(c->widest, nghttp2_session_get_stream_remote_window_size(c->session, h->id) - initial);
+    }
+}
+
+bool http2_check_windows(struct http2 *c, const nghttp2_settings *settings)
+{
+    for (size_t i = 0; i < settings->niv; i++) {
+        if (settings->iv[i].settings_id == NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE &&
+            settings->iv[i].value + c->widest > INT32_MAX)
+            return http2_fail(c, NGHTTP2_FLOW_CONTROL_ERROR, "settings make a window overflow");
+    }
+    return true;
+}
+
 static bool begin_frame(struct http2 *c, const nghttp2_frame_hd *hd)
 {
     switch (hd->type) {
@@ -69,6 +91,9 @@ static bool begin_frame(struct http2 *c, const nghttp2_frame_hd *hd)
         if (++c->continuations > LIMIT_H2_CONTINUATION)
             return http2_fail(c, NGHTTP2_ENHANCE_YOUR_CALM, "too many parts of a head");
         return true;
+    case NGHTTP2_SETTINGS:
+        note_windows(c);
+        break;
     case NGHTTP2_DATA: /* what holds nothing but padding is charged when it is whole */
         if (hd->length > 0 || (hd->flags & NGHTTP2_FLAG_END_STREAM))
             return true;

@@ -480,6 +480,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *f, void 
     case NGHTTP2_SETTINGS:
         c->greeted = c->greeted || !(f->hd.flags & NGHTTP2_FLAG_ACK);
         http2_kick(c); /* more streams may be allowed now */
+        if (!http2_check_windows(c, &f->settings))
+            return NGHTTP2_ERR_CALLBACK_FAILURE;
         break;
     case NGHTTP2_GOAWAY:
         if (!c->codec.is_server)

@@ -63,6 +63,7 @@ struct http2 {
     struct bytes in, out;  /* being fed; made, for the io */
     struct bucket frames, resets;
     size_t held, owed;     /* body bytes that owners have not taken; connection credit that was held back */
+    int64_t widest;        /* credit that the peer gave a stream beyond its initial window; taken before it changes that */
     uint32_t streams_max;
     int32_t newest;        /* highest stream that the peer has opened */
     int32_t skipped_from, skipped_to; /* the last ids that it left out */
@@ -116,6 +117,8 @@ void http2_reward(struct bucket *b, int n);
 void http2_expect_preface(struct http2 *c);
 /* Feed what was read. False: the connection cannot go on. */
 bool http2_feed(struct http2 *c);
+/* RFC 9113 6.9.2: settings of the peer must not make a stream's window overflow. False: they did, the connection ends. */
+bool http2_check_windows(struct http2 *c, const nghttp2_settings *settings);
 
 /* ---- http2_in.c ---- */
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -264,6 +265,15 @@ def test_a_stream_that_is_reset_harms_no_other(door):
         assert c.wait(kept).json()["length"] == 5
         assert " 0 DC downstream_remote_disconnect " in door.line(f"/gone-{up}")
     c.close()
+
+
+def test_a_client_that_breaks_the_protocol_leaves_a_line(door):
+    sock = socket.create_connection(door.to, 10)
+    sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000" "000004080000000000" "00000000"))
+    while sock.recv(65536):  # until our GOAWAY and the end
+        pass
+    sock.close()
+    assert " 400 DPE http2.violation.of.messaging.rule " in door.line("http2.violation.of.messaging.rule")
 
 
 @pytest.fixture

@@ -143,10 +143,11 @@ static const struct {
     {"window 0 of the connection",    "W:0:0:*4", "conn:PROTOCOL_ERROR"},
     {"window 0 of a stream",          OPEN "W:0:1:*4", "stream:PROTOCOL_ERROR|conn:PROTOCOL_ERROR"},
     {"window of 3 bytes",             "W:0:0:#000001", "conn:FRAME_SIZE_ERROR"},
+    {"settings: a stream's window at most",   OPEN "W:0:1:#00000001; S:0:0:#00047ffffffe; D:1:1:; H:5:3:GET", "ok"},
     {"window over 2^31",              "W:0:0:#7fffffff; W:0:0:#7fffffff", "conn:FLOW_CONTROL_ERROR"},
     {"window of a stream over 2^31",  OPEN "W:0:1:#7fffffff; W:0:1:#7fffffff", "stream:FLOW_CONTROL_ERROR"},
     /* 6.9.2 wants the connection's end; the library resets the stream, which nobody is harmed by */
-    {"settings push it over 2^31",    OPEN "W:0:1:#7fff0000; S:0:0:#00047fffffff", "stream:FLOW_CONTROL_ERROR"},
+    {"settings push it over 2^31",    OPEN "W:0:1:#7fff0000; S:0:0:#00047fffffff", "conn:FLOW_CONTROL_ERROR"},
     /* 6.10 */
     {"continuation, then data",       "H:0:1:POST; C:0:1:~x: y; D:1:1:x", "conn:PROTOCOL_ERROR"},
     {"continuation of stream 0",      "H:1:1:GET; C:4:0:~x: y", "conn:PROTOCOL_ERROR"},
