@@ -371,7 +371,7 @@ static const struct codec_owner_ops codec_ops = {
 static void codec_begin(struct conn *c, struct codec *codec)
 {
     c->codec = codec;
-    codec->tunnels = true;
+    codec->tunnels = codec->connects = true;
     codec->server_name = c->kind == LISTENER_OUTBOUND ? STR("envoy") : STR("istio-envoy");
     if (c->worker->draining)
         codec_drain(codec);

@@ -13,6 +13,12 @@ static enum match_result match_header(const struct header_match *m, const struct
     return r == MATCH_YES ? MATCH_NO : MATCH_YES;
 }
 
+/* CONNECT would get past what a route is for, so only those that name the method take it. */
+static bool takes_method(const struct route_match *m, const struct http_head *h)
+{
+    return !http_is_connect(h) || (m->method.kind == MATCH_EXACT && str_eq(m->method.text, h->method));
+}
+
 static enum match_result match_parts(const struct route_match *m, const struct http_head *h)
 {
     const struct {
@@ -37,7 +43,7 @@ static enum match_result match_parts(const struct route_match *m, const struct h
 
 static enum match_result match_route(const struct route_match *m, const struct http_head *h)
 {
-    enum match_result r = match_parts(m, h);
+    enum match_result r = takes_method(m, h) ? match_parts(m, h) : MATCH_NO;
 
     for (size_t i = 0; r == MATCH_YES && i < m->header_count; i++)
         r = match_header(&m->headers[i], h);

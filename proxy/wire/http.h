@@ -16,7 +16,8 @@ enum http_framing {
     HTTP_BODY_CHUNKED,
     HTTP_BODY_CLOSE, /* response until the end of the connection */
     /* What `upgrade` names, both ways, once the answer was 101. In HTTP/2 it is an extended CONNECT (RFC 8441); its heads
-     * are told as HTTP/1.1 has them, so that nothing but the codec sees the version. */
+     * are told as HTTP/1.1 has them, so that nothing but the codec sees the version. Or, with the method CONNECT (RFC 9110
+     * 9.3.6) and no `upgrade`, bytes to `authority` once the answer was a 2xx; its path is told as "/". */
     HTTP_BODY_TUNNEL,
 };
 
@@ -67,6 +68,10 @@ static inline bool http_is_target_char(char c) /* of a request target */
 struct str http_version(const struct http_head *h); /* as received: "HTTP/1.1" */
 const char *http_reason(unsigned status);
 bool http_is_token(struct str s);
+static inline bool http_is_connect(const struct http_head *h)
+{
+    return str_eq(h->method, STR("CONNECT"));
+}
 #define HTTP_H2C_SETTINGS_MAX 192u
 /* The value of HTTP2-Settings (RFC 7540 3.2.1) as the payload of a SETTINGS frame. Bytes of `out`; 0 if it is none, or more than
  * anybody has to say. */

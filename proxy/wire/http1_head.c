@@ -122,10 +122,23 @@ static const char *parse_absolute(struct http_head *h, char *p, size_t n, size_t
     return NULL;
 }
 
+/* CONNECT authority (RFC 9112 3.2.3): where the tunnel goes, with a port. */
+static const char *parse_authority_form(struct http_head *h, char *p, size_t n)
+{
+    const char *why = http_check_authority(p, n, &h->authority);
+
+    h->path = STR("/");
+    if (!why && http_host_only(h->authority).n == h->authority.n)
+        why = "CONNECT without a port";
+    return why;
+}
+
 static const char *parse_target(struct http_head *h, char *p, size_t n)
 {
     struct str target = {p, n};
 
+    if (http_is_connect(h))
+        return parse_authority_form(h, p, n);
     if (n > 0 && p[0] == '/') {
         h->path = target;
         return NULL;
@@ -152,7 +165,7 @@ static const char *parse_request_line(struct cursor *c, struct http_head *h, uns
     h->method = since(from, c);
     if (h->method.n == 0 || !take(c, STR(" ")))
         return "malformed method";
-    if (h->method.n > LIMIT_METHOD_BYTES || str_eq(h->method, STR("CONNECT"))) {
+    if (h->method.n > LIMIT_METHOD_BYTES) {
         *status = 501;
         return "method not supported";
     }

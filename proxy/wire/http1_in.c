@@ -175,6 +175,20 @@ static bool asks_for_h2c(const struct http1 *c, const struct http_head *h)
            h->framing == HTTP_BODY_NONE && http_h2c_settings(h->http2_settings, settings) > 0;
 }
 
+/* It becomes a tunnel, or is answered and the last on its connection: what comes behind it may be meant for the tunnel. */
+static const char *settle_connect(struct http1 *c, struct http_head *h, unsigned *status)
+{
+    *status = c->codec.connects ? 400 : 501;
+    if (!c->codec.connects)
+        return "method not supported";
+    if (h->framing != HTTP_BODY_NONE)
+        return "a tunnel has no length";
+    h->framing = HTTP_BODY_TUNNEL;
+    h->upgrade = STR_NONE;
+    h->keep_alive = false;
+    return NULL;
+}
+
 #define HTTP2_HEAD "PRI * HTTP/2.0\r\n\r\n" /* RFC 9113 3.4: how HTTP/2 begins, as HTTP/1.1 reads it */
 
 /* Server: a request head, if it is whole. */
@@ -199,6 +213,8 @@ enum state http1_take_request(struct http1 *c)
     p = http1_pair_new(c);
     why =
         http1_parse_head(bytes_flat(&c->in, end).p, end, true, &p->s.arena, &p->s.in_head, &status);
+    if (!why && http_is_connect(&p->s.in_head))
+        why = settle_connect(c, &p->s.in_head, &status);
     if (why) {
         stream_free(&p->s);
         return http1_refuse(c, status, why);
@@ -240,19 +256,25 @@ static bool has_body(const struct pair *p, const struct http_head *h)
     return !p->is_head && h->status >= 200 && h->status != 204 && h->status != 304;
 }
 
+/* The answer says yes: from here on it is bytes. */
+static enum state open_tunnel(struct http1 *c, struct pair *p, const struct http_head *h)
+{
+    p->s.in_head = *h;
+    p->s.in_head.framing = HTTP_BODY_TUNNEL;
+    c->close_after = true;
+    head_done(c, &p->s.in_head);
+    stream_note(&p->s, STREAM_NOTE_ROOM);
+    return ST_EXCHANGE;
+}
+
 static enum state take_informational(struct http1 *c, struct pair *p, const struct http_head *h)
 {
     if (h->status == 101) {
         if (!p->wants_upgrade || (!p->s.out_ended && !c->codec.tunnels))
             return http1_refuse(c, 502, "upgrade that nobody asked for");
+        if (c->codec.tunnels)
+            return open_tunnel(c, p, h);
         p->s.in_head = *h;
-        if (c->codec.tunnels) {
-            p->s.in_head.framing = HTTP_BODY_TUNNEL;
-            c->close_after = true;
-            head_done(c, &p->s.in_head);
-            stream_note(&p->s, STREAM_NOTE_ROOM);
-            return ST_EXCHANGE;
-        }
         p->s.in_has_head = p->s.in_ended = true;
         c->upgraded = true;
         stream_note(&p->s, STREAM_NOTE_HEAD | STREAM_NOTE_END);
@@ -289,6 +311,8 @@ enum state http1_take_response(struct http1 *c, bool *more)
     *more = true;
     if (h.status < 200)
         return take_informational(c, p, &h);
+    if (p->is_connect && h.status < 300)
+        return open_tunnel(c, p, &h);
     p->s.in_head = h;
     if (c->out_framing == HTTP_BODY_TUNNEL && !p->s.out_ended) { /* it stays HTTP: our message was the head */
         c->out_framing = HTTP_BODY_NONE;

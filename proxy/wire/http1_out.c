@@ -12,7 +12,7 @@ struct pair *http1_pair_new(struct http1 *c)
 
     stream_init(&p->s, &c->codec);
     p->c = c;
-    p->is_head = p->wants_upgrade = false;
+    p->is_head = p->wants_upgrade = p->is_connect = false;
     return p;
 }
 
@@ -92,7 +92,7 @@ static char *put_start(char *at, const struct http_head *h, bool is_request)
     if (is_request) {
         at = put(at, h->method);
         *at++ = ' ';
-        at = put(at, h->path);
+        at = put(at, http_is_connect(h) ? h->authority : h->path);
         at = put(at, STR(" HTTP/1.1\r\nhost: "));
         at = put(at, h->authority);
         return put(at, STR("\r\n"));
@@ -133,7 +133,7 @@ static char *put_framing(char *at, const struct framing *f)
 /* The whole head in one run of memory. */
 static void write_head(struct http1 *c, const struct http_head *h, const struct framing *f)
 {
-    size_t max = h->method.n + h->path.n + h->authority.n + f->upgrade.n + HEAD_EXTRA +
+    size_t max = h->method.n + h->path.n + 2 * h->authority.n + f->upgrade.n + HEAD_EXTRA +
                  fields_size(h->fields, h->count);
     struct bytes out;
     size_t room;
@@ -162,7 +162,7 @@ static struct framing frame_request_out(struct http1 *c, struct pair *p, const s
     if (c->codec.tunnels && h->framing == HTTP_BODY_TUNNEL) {
         f.kind = HTTP_BODY_TUNNEL;
         f.upgrade = h->upgrade;
-        p->wants_upgrade = true;
+        p->wants_upgrade = !p->is_connect;
         return f;
     }
     if (end) {
@@ -235,7 +235,7 @@ static void op_send_head(struct stream *s, const struct http_head *h, bool end)
 
     if (s->out_head_sent || s->out_ended)
         return;
-    if (c->codec.is_server && h->status == 101 && c->parse == P_UPGRADE) {
+    if (c->codec.is_server && c->parse == P_UPGRADE && (h->status == 101 || h->framing == HTTP_BODY_TUNNEL)) {
         f = (struct framing){.kind = HTTP_BODY_TUNNEL, .upgrade = h->upgrade};
         write_head(c, h, &f);
         s->out_head_sent = true;
@@ -254,8 +254,10 @@ static void op_send_head(struct stream *s, const struct http_head *h, bool end)
     }
     if (c->parse == P_UPGRADE) /* it stays HTTP: the request was the head */
         http1_in_end(c);
-    if (!c->codec.is_server)
+    if (!c->codec.is_server) {
         p->is_head = str_eq(h->method, STR("HEAD"));
+        p->is_connect = http_is_connect(h);
+    }
     f = c->codec.is_server ? frame_response_out(c, p, h, end) : frame_request_out(c, p, h, end);
     if (c->codec.is_server && f.close)
         c->close_after = true;

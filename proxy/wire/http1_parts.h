@@ -42,6 +42,7 @@ struct pair {
     struct http1 *c;   /* NULL once the connection is gone or done with this pair */
     bool is_head;      /* of the request's method: the answer has no body */
     bool wants_upgrade;
+    bool is_connect;
 };
 
 static inline struct pair *http1_pair_of(struct stream *s)

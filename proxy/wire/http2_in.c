@@ -266,20 +266,32 @@ static void add_websocket_key(struct http2_stream *h)
     buf_done(&text);
 }
 
-/* An extended CONNECT is told as HTTP/1.1 has it. */
+static bool may_tunnel(const struct http2_stream *h)
+{
+    if (h->protocol.n == 0)
+        return h->c->codec.connects;
+    return h->c->codec.tunnels && http_is_token(h->protocol) && !str_starts_nocase(h->protocol, STR("h2c"));
+}
+
+/* A CONNECT stays one; an extended CONNECT is told as HTTP/1.1 has it. */
 static void settle_tunnel(struct http2_stream *h, bool ended)
 {
-    if (h->protocol.n == 0 || str_starts_nocase(h->protocol, STR("h2c")) || !h->c->codec.tunnels ||
-        !http_is_token(h->protocol)) {
+    if (!may_tunnel(h)) {
         is_bad(h, 501, "method not supported");
         return;
     }
     if (ended || h->head.framing == HTTP_BODY_LENGTH)
         is_bad(h, 400, "a tunnel has no length");
-    h->head.method = STR("GET");
-    h->head.upgrade = h->protocol;
     h->head.framing = HTTP_BODY_TUNNEL;
     h->is_tunnel = true;
+    if (h->protocol.n == 0) {
+        if (http_host_only(h->head.authority).n == h->head.authority.n)
+            is_bad(h, 400, "CONNECT without a port");
+        h->head.path = STR("/");
+        return;
+    }
+    h->head.method = STR("GET");
+    h->head.upgrade = h->protocol;
     if (str_eq_nocase(h->protocol, STR("websocket")))
         add_websocket_key(h);
 }
@@ -376,7 +388,8 @@ static void settle_tunnel_answer(struct http2_stream *h)
     struct http_head *head = &h->head;
 
     if (head->status >= 200 && head->status < 300) {
-        head->status = 101;
+        if (h->asked.n > 0)
+            head->status = 101;
         head->upgrade = h->asked;
         head->framing = HTTP_BODY_TUNNEL;
         if (h->accept.n > 0)

@@ -286,11 +286,11 @@ static void send_response_head(struct http2 *c, struct http2_stream *h, const st
     static const nghttp2_data_provider body = {.read_callback = read_body};
     char status[STR_UINT_MAX], length[STR_UINT_MAX];
     struct fields f = fields_new(head->count);
-    bool accepts = head->status == 101 && h->is_tunnel;
+    bool accepts = h->is_tunnel && (head->status == 101 || head->framing == HTTP_BODY_TUNNEL);
     int rc;
 
     end = end || h->is_head || head->status == 204 || head->status == 304;
-    put_pair(&f, STR(":status"), str_of_uint(accepts ? 200 : head->status, status));
+    put_pair(&f, STR(":status"), str_of_uint(head->status == 101 && accepts ? 200 : head->status, status));
     put_all(&f, head->fields, head->count, h->is_tunnel);
     if (head->status < 200 && !accepts) {
         rc = nghttp2_submit_headers(c->session, NGHTTP2_FLAG_NONE, h->id, NULL, f.at, f.count, NULL);
@@ -332,6 +332,25 @@ static bool takes_tunnels(const struct http2 *c)
            nghttp2_session_get_remote_settings(c->session, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
 }
 
+/* Of a request; a CONNECT has its method and authority alone (RFC 9113 8.5). */
+static void put_pseudo(struct fields *f, struct http2_stream *h, const struct http_head *head)
+{
+    bool is_connect = h->is_tunnel && head->upgrade.n == 0;
+
+    put_pair(f, STR(":method"), h->is_tunnel ? STR("CONNECT") : head->method);
+    if (!is_connect)
+        put_pair(f, STR(":scheme"), h->c->codec.io.tls ? STR("https") : STR("http"));
+    if (head->authority.n > 0) /* HTTP/1.0 may have none */
+        put_pair(f, STR(":authority"), head->authority);
+    if (!is_connect)
+        put_pair(f, STR(":path"), head->path);
+    if (!h->is_tunnel || is_connect)
+        return;
+    put_pair(f, STR(":protocol"), head->upgrade);
+    h->asked = arena_str(&h->s.arena, head->upgrade);
+    remember_websocket(h, head);
+}
+
 static void send_request_head(struct http2 *c, struct http2_stream *h, const struct http_head *head,
                               bool end)
 {
@@ -341,22 +360,13 @@ static void send_request_head(struct http2 *c, struct http2_stream *h, const str
 
     h->is_head = str_eq(head->method, STR("HEAD"));
     h->is_tunnel = head->framing == HTTP_BODY_TUNNEL;
-    if (h->is_tunnel && !takes_tunnels(c)) {
+    if (h->is_tunnel && head->upgrade.n > 0 && !takes_tunnels(c)) {
         c->codec.failure = "the peer takes no extended CONNECT";
         reset(h, NGHTTP2_CANCEL, STREAM_RESET_PROTOCOL);
         return;
     }
     f = fields_new(head->count);
-    put_pair(&f, STR(":method"), h->is_tunnel ? STR("CONNECT") : head->method);
-    put_pair(&f, STR(":scheme"), c->codec.io.tls ? STR("https") : STR("http"));
-    if (head->authority.n > 0) /* HTTP/1.0 may have none */
-        put_pair(&f, STR(":authority"), head->authority);
-    put_pair(&f, STR(":path"), head->path);
-    if (h->is_tunnel) {
-        put_pair(&f, STR(":protocol"), head->upgrade);
-        h->asked = arena_str(&h->s.arena, head->upgrade);
-        remember_websocket(h, head);
-    }
+    put_pseudo(&f, h, head);
     put_all(&f, head->fields, head->count, h->is_tunnel);
     if (!h->is_tunnel && !end)
         put_length(&f, head, length);

@@ -90,6 +90,7 @@ struct codec {
     int64_t idle_ms_max;     /* without a message pair; settable, default LIMIT_IDLE_MS */
     bool is_server, draining, ended;
     bool tunnels; /* settable: requests with `upgrade` become tunnels when the answer is 101 (HTTP_BODY_TUNNEL) */
+    bool connects; /* server, settable: so do those with CONNECT, which are refused with 501 otherwise */
 };
 
 struct stream {

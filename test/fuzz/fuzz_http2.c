@@ -94,13 +94,13 @@ static void check_head(const struct http_head *h)
         return;
     }
     must(h->count <= LIMIT_HEADERS + 1); /* a key may be made up */
-    must(http_is_token(h->method) && h->method.n <= LIMIT_METHOD_BYTES && !str_eq(h->method, STR("CONNECT")));
+    must(http_is_token(h->method) && h->method.n <= LIMIT_METHOD_BYTES);
     must(h->path.n > 0 && h->path.n <= LIMIT_TARGET_BYTES);
     must(h->path.p[0] == '/' || str_eq(h->path, STR("*")));
     for (size_t i = 0; i < h->path.n; i++)
         must(http_is_target_char(h->path.p[i]));
     must(!str_has(h->authority, '@') && !str_has(h->authority, '/') && !str_has(h->authority, ' '));
-    must((h->framing == HTTP_BODY_TUNNEL) == (h->upgrade.n > 0));
+    must((h->framing == HTTP_BODY_TUNNEL) == (h->upgrade.n > 0 || http_is_connect(h)));
 }
 
 static void check_stream(const struct stream *s)
@@ -436,7 +436,7 @@ static void side_begin(struct side *side, bool is_server, const struct http_head
     side->h2 = is_server ? http2_server_new(world.loop, &side->io, NULL, asked, &ops, side)
                          : http2_client_new(world.loop, &side->io, 0, &ops, side);
     side->codec = http2_codec(side->h2);
-    side->codec->tunnels = true;
+    side->codec->tunnels = side->codec->connects = true;
 }
 
 static void begin(unsigned mode)

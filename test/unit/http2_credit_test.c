@@ -120,8 +120,9 @@ TEST(a_refused_tunnel_is_plain_http)
 }
 
 #define CONNECT ":method: CONNECT|:scheme: http|:path: /|:authority: a|:protocol: "
+#define PLAIN   ":method: CONNECT|:authority: "
 
-TEST(extended_connect_by_hand)
+TEST(connect_by_hand)
 {
     static const struct {
         const char *fields;
@@ -136,6 +137,11 @@ TEST(extended_connect_by_hand)
         {CONNECT "a b",                          0,             501, false},
         {CONNECT "websocket|content-length: 3",  0,             400, false},
         {CONNECT "websocket",                    H2_END_STREAM, 400, false},
+        {PLAIN "a:443",                          0,             0,   false},
+        {PLAIN "a:443",                          0,             501, true },
+        {PLAIN "a",                              0,             400, false},
+        {PLAIN "a:443|content-length: 3",        0,             400, false},
+        {PLAIN "a:443",                          H2_END_STREAM, 400, false},
     };
     unsigned bad = 0;
 
@@ -144,7 +150,7 @@ TEST(extended_connect_by_hand)
         struct rig r;
 
         serving(&r);
-        r.server.codec->tunnels = !cases[i].off;
+        r.server.codec->tunnels = r.server.codec->connects = !cases[i].off;
         h2_head(&r.b, 1, cases[i].flags, cases[i].fields);
         say(&r);
         head = h2_seen(&r.raw, H2_HEADERS, 1, 0);

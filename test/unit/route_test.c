@@ -48,6 +48,24 @@ TEST(the_first_route_that_matches_wins_and_the_query_is_not_part_of_the_path)
     check_route(&w, "zero");
 }
 
+TEST(connect_goes_where_it_is_named_and_nowhere_else)
+{
+    static const struct {
+        enum match_kind kind;
+        const char *text, *want;
+    } cases[] = {
+        {MATCH_ANY, "", NULL}, {MATCH_PREFIX, "C", NULL}, {MATCH_EXACT, "CONNECT", "one"}, {MATCH_EXACT, "connect", NULL}};
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct world w;
+
+        world_init(&w, "CONNECT", "/");
+        w.routes[0].match.path = (struct match_string){.kind = MATCH_PREFIX, .text = STR("/")};
+        w.routes[1].match.method = (struct match_string){.kind = cases[i].kind, .text = str_from(cases[i].text)};
+        check_route(&w, cases[i].want);
+    }
+}
+
 TEST(no_match_is_no_route)
 {
     struct world w;
