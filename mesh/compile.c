@@ -73,9 +73,14 @@ bool compile_is_subscribed(const struct build *b, const struct service *s)
     return map_get(&b->c->subscribed, s->key) != NULL;
 }
 
+bool compile_is_grpc_web(struct str word)
+{
+    return str_eq_nocase(word, STR("GRPC-WEB"));
+}
+
 bool compile_is_http2(struct str word)
 {
-    return str_eq_nocase(word, STR("HTTP2")) || str_eq_nocase(word, STR("GRPC"));
+    return str_eq_nocase(word, STR("HTTP2")) || str_eq_nocase(word, STR("GRPC")) || compile_is_grpc_web(word);
 }
 
 enum app_protocol compile_protocol_of(struct str word)

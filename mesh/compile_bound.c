@@ -96,7 +96,7 @@ static void to_service(struct build *b, struct listener *l, const struct local_l
     if (!port)
         return;
     l->protocol = compile_protocol_of(port->protocol);
-    l->is_http2 = compile_is_http2(port->protocol);
+    compile_version(l, port->protocol);
     l->service = arena_str(&l->part.arena, s->key);
     l->is_pending = !compile_is_subscribed(b, s);
     if (l->protocol != APP_TCP)

@@ -435,7 +435,7 @@ static void open_gate(struct build *b, const struct local_service *s, struct gat
     switch (gate->kind) {
     case GATE_HTTP:
         for (size_t i = 0; i < gate->count; i++)
-            l->is_http2 |= compile_is_http2(gate->servers[i].server->port.protocol);
+            compile_version(l, gate->servers[i].server->port.protocol);
         gate_http(b, l, table_name(b, gate), gate, &p);
         break;
     case GATE_TCP:

@@ -23,6 +23,12 @@ struct listener *compile_new_listener(struct str name, enum listener_kind kind,
     return l;
 }
 
+void compile_version(struct listener *l, struct str word)
+{
+    l->is_http2 |= compile_is_http2(word);
+    l->is_grpc_web |= compile_is_grpc_web(word);
+}
+
 void compile_listener_who(struct listener *l, const struct who *who)
 {
     struct arena *a = &l->part.arena;
@@ -51,7 +57,7 @@ static void outbound_listener(struct build *b, const struct service *s,
     if (map_put(&b->listeners, name, b)) /* two services at one address: the first has it */
         return;
     l = compile_new_listener(name, LISTENER_OUTBOUND, compile_protocol_of(port->protocol), &at);
-    l->is_http2 = compile_is_http2(port->protocol);
+    compile_version(l, port->protocol);
     l->service = arena_str(&l->part.arena, s->key);
     l->identity = arena_str(&l->part.arena, b->identity);
     compile_listener_who(l, &b->who);
@@ -199,7 +205,7 @@ const char *compile_take_in(struct build *b, const struct inbound *in)
     }
     map_put(&b->listeners, name, b);
     l->is_bound = in->listen.family != 0;
-    l->is_http2 = compile_is_http2(in->protocol);
+    compile_version(l, in->protocol);
     l->cluster = arena_str(&l->part.arena, name);
     l->mtls = inbound_mode(b, in);
     inbound_who(b, l, in->service);

@@ -111,7 +111,9 @@ int64_t compile_ms_or(int64_t ns, int64_t unset_ms);
 
 bool compile_is_subscribed(const struct build *b, const struct service *s);
 enum app_protocol compile_protocol_of(struct str word);
-bool compile_is_http2(struct str word); /* HTTP2, GRPC */
+bool compile_is_http2(struct str word); /* HTTP2, GRPC, GRPC-WEB */
+bool compile_is_grpc_web(struct str word);
+void compile_version(struct listener *l, struct str word); /* what the listener has to know of its port's protocol */
 enum cluster_http compile_http_of(struct str word);
 void compile_who_is(struct arena *a, const struct labels *l, struct str workload, struct str ns,
                     struct who *out);

@@ -336,6 +336,7 @@ static void print_listener(struct buf *b, const struct listener *l)
     put_bool(b, "readsSni", l->reads_sni);
     put_bool(b, "chain", l->is_chain);
     put_bool(b, "isHttp2", l->is_http2);
+    put_bool(b, "isGrpcWeb", l->is_grpc_web);
     put_bool(b, "takesProxyHeader", l->takes_proxy_header);
     print_names(b, l->server_names, l->server_name_count);
     if (l->tls)

@@ -416,6 +416,7 @@ struct listener {
     bool is_bound;
     enum app_protocol protocol;
     bool is_http2; /* its port is declared to be: clients in the clear may come by Upgrade: h2c, too */
+    bool is_grpc_web; /* its port is declared to be: calls of browsers become gRPC */
     struct addr at; /* bound: address and port to listen on; else outbound: virtual address and port (IP 0: any
                        address with that port), inbound: port */
     struct route_table *http; /* a part; NULL: TCP only */

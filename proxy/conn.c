@@ -11,6 +11,7 @@
 #include "proxy/exchange.h"
 #include "proxy/origdst.h"
 #include "proxy/tunnel.h"
+#include "proxy/wire/grpc_web.h"
 #include "proxy/wire/proxy_header.h"
 #include "proxy/wire/tls.h"
 
@@ -341,7 +342,9 @@ static enum conn_state on_handshake(struct conn *c)
 
 static void on_stream(void *owner, struct stream *s)
 {
-    exchange_open(owner, s);
+    struct conn *c = owner;
+
+    exchange_open(c, c->listener->is_grpc_web ? grpc_web_wrap(s) : s);
 }
 
 static void on_idle(void *owner)

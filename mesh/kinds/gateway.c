@@ -11,7 +11,7 @@ static const struct field_value gateway_protocols[] = {
     {"HTTPS", 1, FIELD_BUILT, NULL, 0},
     {"HTTP2", 2, FIELD_BUILT, NULL, 0},
     {"GRPC", 3, FIELD_BUILT, NULL, 0},
-    {"GRPC-WEB", 4, FIELD_NOT_YET, NULL, 0},
+    {"GRPC-WEB", 4, FIELD_BUILT, NULL, 0},
     {"TLS", 5, FIELD_BUILT, NULL, 0},
     {"TCP", 6, FIELD_BUILT, NULL, 0},
     {"MONGO", 7, FIELD_BUILT, NULL, 0},

@@ -321,7 +321,7 @@ const struct field_value common_protocols[] = {
     {"MYSQL", 6, FIELD_BUILT, NULL, 0},
     {"HTTP2", 7, FIELD_BUILT, NULL, 0},
     {"GRPC", 8, FIELD_BUILT, NULL, 0},
-    {"GRPC-WEB", 9, FIELD_NOT_YET, NULL, 0},
+    {"GRPC-WEB", 9, FIELD_BUILT, NULL, 0},
     {"UDP", 10, FIELD_UNSUPPORTED,
      "the mesh carries TCP only; leave the port out, UDP passes by unchanged", 0},
     {.name = NULL},

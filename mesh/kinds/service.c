@@ -90,7 +90,6 @@ static const struct field port_fields[] = {
     {"protocol", FIELD_ENUM, SCHEMA_AT(service_document_port, transport),
      .values = transport_values, .meaning = "TCP."},
     {"appProtocol", FIELD_STRING, SCHEMA_AT(service_document_port, app_protocol),
-     .partly = "GRPC-WEB, here or in the name",
      .meaning = "What it speaks (http, tcp, ...); else the name says so, else the first bytes do."},
     {"port", FIELD_UINT32, SCHEMA_AT(service_document_port, port), SCHEMA_BOUNDS(1, 65535),
      .flags = FIELD_REQUIRED | FIELD_BOUNDED, .meaning = "Port that clients address."},
@@ -163,8 +162,6 @@ static void check_service_protocol(const struct check *c, const struct service_d
     if (p->app_protocol.n && !p->protocol.n)
         WARN(c, at, "appProtocol \"%.*s\" is not known: the first bytes will tell",
              STR_ARG(p->app_protocol));
-    if (v && v->status == FIELD_NOT_YET)
-        FAIL(c, at, FIND_NOT_YET, "protocol %s of a port is not supported yet", v->name);
     if (v && v->status == FIELD_UNSUPPORTED)
         FAIL(c, at, FIND_UNSUPPORTED, "protocol %s of a port is not supported: %s", v->name,
              v->reason);

@@ -89,7 +89,7 @@ static const struct field_value outbound_values[] = {
 
 static const struct field_value protocol_values[] = {
     SCHEMA_VALUE("HTTP", 0),   SCHEMA_VALUE("HTTPS", 1), SCHEMA_VALUE("HTTP2", 2),
-    SCHEMA_VALUE("GRPC", 3),   {"GRPC-WEB", 4, FIELD_NOT_YET, NULL, 0}, SCHEMA_VALUE("TCP", 5),
+    SCHEMA_VALUE("GRPC", 3),   SCHEMA_VALUE("GRPC-WEB", 4), SCHEMA_VALUE("TCP", 5),
     SCHEMA_VALUE("TLS", 6),    SCHEMA_VALUE("MONGO", 7), SCHEMA_VALUE("REDIS", 8),
     SCHEMA_VALUE("MYSQL", 9),  {"HTTP_PROXY", 10, FIELD_NOT_YET, NULL, 0},
     {.name = NULL},

@@ -116,7 +116,8 @@ TEST(a_core_service_gets_its_protocol_from_name_or_app_protocol)
     docs_parse(&d,
                STR(SVC("  selector: {app: x}\n  clusterIP: None\n"
                        "  ports:\n  - {name: http-web, port: 80, targetPort: 8080, protocol: TCP}\n"
-                       "  - {name: x, port: 81, appProtocol: tcp}\n  - {name: other, port: 82}\n")),
+                       "  - {name: x, port: 81, appProtocol: tcp}\n  - {name: other, port: 82}\n"
+                       "  - {name: grpc-web-x, port: 83}\n  - {name: w, port: 84, appProtocol: grpc-web}\n")),
                SYNTAX_YAML);
     CHECK_INT(d.result, 0);
     s = d.objects.items[0]->spec;
@@ -125,9 +126,10 @@ TEST(a_core_service_gets_its_protocol_from_name_or_app_protocol)
     CHECK_STR(s->ports[1].protocol, "TCP");
     CHECK_INT(s->ports[1].target_port, 81);
     CHECK_STR(s->ports[2].protocol, "");
+    CHECK_STR(s->ports[3].protocol, "GRPC-WEB");
+    CHECK_STR(s->ports[4].protocol, "GRPC-WEB");
     CHECK_INT(s->type, SERVICE_HEADLESS);
     docs_done(&d);
-    CHECK_REFUSED(SVC("  ports:\n  - {name: grpc-web, port: 80}\n"), FIND_NOT_YET, 8, "GRPC-WEB");
     CHECK_REFUSED(SVC("  ports:\n  - port: 80\n    nodePort: 30000\n"), FIND_UNSUPPORTED, 9,
                   "nodePort");
     CHECK_REFUSED(SVC("  type: LoadBalancer\n  ports: [{port: 80}]\n"), FIND_UNSUPPORTED, 7,
@@ -241,9 +243,6 @@ TEST(what_is_not_built_is_refused_with_its_place)
     CHECK_REFUSED(SE("  hosts: [a.b]\n  resolution: DNS\n"), FIND_NOT_YET, 8, "resolution: DNS");
     CHECK_REFUSED(WE("  address: 10.0.0.1\n  network: n\n"), FIND_NOT_YET, 8, "network");
     CHECK_REFUSED(WE("  address: example.com\n"), FIND_NOT_YET, 7, "host name");
-    CHECK_REFUSED(
-        GW("  servers:\n  - {port: {number: 80, name: a, protocol: GRPC-WEB}, hosts: ['*']}\n"),
-        FIND_NOT_YET, 8, "GRPC-WEB");
     CHECK_REFUSED(VS("  hosts: [a]\n  http:\n  - match: [{statPrefix: a}]\n    route: "
                      "[{destination: {host: a}}]\n"),
                   FIND_UNSUPPORTED, 9, "statPrefix");

@@ -287,10 +287,9 @@ TEST(every_mistake_names_its_file_and_line)
     check_refused("port = 1\n", FIND_PARSE, 1, "section");
 }
 
-TEST(a_protocol_that_nobody_knows_or_that_is_not_built_is_refused)
+TEST(a_protocol_that_nobody_knows_or_that_the_mesh_cannot_carry_is_refused)
 {
     check_refused("[service a]\nport = 1\nprotocol = htpp\n", FIND_VALUE, 3, "htpp");
-    check_refused("[service a]\nport = 1\nprotocol = grpc-web\n", FIND_NOT_YET, 3, "GRPC-WEB");
     check_refused("[service a]\nport = 1\nprotocol = udp\n", FIND_UNSUPPORTED, 3, "TCP only");
 }
 
