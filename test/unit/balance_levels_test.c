@@ -3,50 +3,17 @@
 
 #include "test/unit/proxy_world.h"
 
-#define MANY  10u
+#define MANY  CHOICES_MAX
 #define PICKS 20000
 
-struct world {
-    struct cluster_table table;
-    struct map views;
-    struct cluster *c;
-    struct cluster_view *v;
-    uint64_t rng;
-    size_t hits[MANY];
-};
-
-static void world_init(struct world *w, size_t count, const uint32_t *priorities)
+static void init_levels(struct choices *w, const uint32_t *priorities)
 {
-    uint16_t ports[MANY];
-
-    memset(w, 0, sizeof(*w));
+    choices_init(w, MANY);
     for (size_t i = 0; i < MANY; i++)
-        ports[i] = (uint16_t)(i + 1);
-    cluster_table_init(&w->table);
-    map_init(&w->views);
-    w->c = cluster_part("c", CLUSTER_ENDPOINTS);
-    cluster_endpoints(w->c, ports, count, NULL);
-    for (size_t i = 0; priorities && i < count; i++)
         w->c->endpoints->endpoints[i].priority = priorities[i];
-    w->v = cluster_view_get(&w->views, &w->table, w->c, 12345, 1);
-    w->rng = 42;
 }
 
-static void world_done(struct world *w)
-{
-    cluster_views_done(&w->views);
-    part_unref(w->c);
-    cluster_table_done(&w->table);
-}
-
-static void pick_many(struct world *w, unsigned kind)
-{
-    memset(w->hits, 0, sizeof(w->hits));
-    for (size_t i = 0; i < PICKS; i++)
-        w->hits[balance_pick(w->v, kind, &w->rng, NULL, NULL)]++;
-}
-
-static void set_out(struct world *w, size_t first, size_t last, bool is_out)
+static void set_out(struct choices *w, size_t first, size_t last, bool is_out)
 {
     for (size_t i = first; i <= last; i++)
         w->v->left_out[i] = is_out;
@@ -58,7 +25,7 @@ static bool is_about(size_t hits, double part)
     return hits > (part - 0.02) * PICKS && hits < (part + 0.02) * PICKS;
 }
 
-static size_t sum(const struct world *w, size_t first, size_t last)
+static size_t sum(const struct choices *w, size_t first, size_t last)
 {
     size_t n = 0;
 
@@ -80,71 +47,71 @@ TEST(the_first_priority_has_it_all_until_too_few_are_left)
     };
 
     for (unsigned kind = BALANCE_LEAST_REQUEST; kind <= BALANCE_RANDOM; kind++) {
-        struct world w;
+        struct choices w;
 
-        world_init(&w, MANY, two_levels);
+        init_levels(&w, two_levels);
         for (size_t i = 0; i < COUNT(rows); i++) {
             if (rows[i].out)
                 set_out(&w, 0, rows[i].out - 1, true);
-            pick_many(&w, kind);
+            pick_many(&w, kind, PICKS);
             CHECK(is_about(sum(&w, 0, 4), rows[i].first));
             for (size_t k = 0; k < rows[i].out; k++)
                 CHECK_INT(w.hits[k], 0);
         }
         set_out(&w, 0, 4, false); /* they are back */
-        pick_many(&w, kind);
+        pick_many(&w, kind, PICKS);
         CHECK_INT(sum(&w, 5, 9), 0);
-        world_done(&w);
+        choices_done(&w);
     }
 }
 
 TEST(priorities_that_cannot_take_it_all_share_it_as_they_can)
 {
-    struct world w;
+    struct choices w;
 
-    world_init(&w, MANY, two_levels);
+    init_levels(&w, two_levels);
     set_out(&w, 0, 3, true); /* 28 % */
     set_out(&w, 5, 8, true); /* 28 % */
-    pick_many(&w, BALANCE_RANDOM);
+    pick_many(&w, BALANCE_RANDOM, PICKS);
     CHECK(is_about(w.hits[4], 0.5));
     CHECK(is_about(w.hits[9], 0.5));
     set_out(&w, 0, 9, true);
     CHECK_INT(balance_pick(w.v, BALANCE_RANDOM, &w.rng, NULL, NULL), BALANCE_NONE);
-    world_done(&w);
+    choices_done(&w);
 }
 
 TEST(shares_hold_and_move_only_when_a_locality_is_short)
 {
     static const uint32_t shares[] = {80, 20};
-    struct world w;
+    struct choices w;
 
-    world_init(&w, MANY, NULL);
+    choices_init(&w, MANY);
     w.c->endpoints->shares = shares;
     w.c->endpoints->share_count = 2;
     for (size_t i = 0; i < MANY; i++)
         w.c->endpoints->endpoints[i].share = i < 5 ? 0 : 1;
     w.c->endpoints->endpoints[0].weight = 4;
     for (unsigned kind = BALANCE_LEAST_REQUEST; kind <= BALANCE_RANDOM; kind++) {
-        pick_many(&w, kind);
+        pick_many(&w, kind, PICKS);
         CHECK(is_about(sum(&w, 0, 4), 0.8));
         CHECK(is_about(w.hits[0], 0.4)); /* by weight within it */
         set_out(&w, 1, 1, true);         /* 1.4 x 4/5: still all of its share */
-        pick_many(&w, kind);
+        pick_many(&w, kind, PICKS);
         CHECK(is_about(sum(&w, 0, 4), 0.8));
         set_out(&w, 0, 4, true);
-        pick_many(&w, kind);
+        pick_many(&w, kind, PICKS);
         CHECK_INT(sum(&w, 5, 9), PICKS);
         set_out(&w, 0, 4, false);
     }
-    world_done(&w);
+    choices_done(&w);
 }
 
 TEST(a_key_keeps_to_its_priority_and_comes_back_to_its_endpoint)
 {
-    struct world w;
+    struct choices w;
     size_t before[200];
 
-    world_init(&w, MANY, two_levels);
+    init_levels(&w, two_levels);
     w.c->endpoints->ring_kind = RING_POINTS;
     w.c->endpoints->ring_size = 1024;
     endpoint_set_index(w.c->endpoints);
@@ -161,15 +128,15 @@ TEST(a_key_keeps_to_its_priority_and_comes_back_to_its_endpoint)
         }
         set_out(&w, 2, 2, round == 0);
     }
-    world_done(&w);
+    choices_done(&w);
 }
 
 TEST(retries_may_leave_the_priorities_they_have_tried)
 {
     struct balance_tried tried = {.goes_remote = true};
-    struct world w;
+    struct choices w;
 
-    world_init(&w, MANY, two_levels);
+    init_levels(&w, two_levels);
     for (size_t i = 0; i < 2; i++) {
         CHECK(balance_pick(w.v, BALANCE_RANDOM, &w.rng, NULL, &tried) < 5);
         balance_tried_add(&tried, &w.c->endpoints->endpoints[i].addr);
@@ -181,11 +148,11 @@ TEST(retries_may_leave_the_priorities_they_have_tried)
     tried.goes_remote = true;
     balance_tried_add(&tried, &w.c->endpoints->endpoints[7].addr); /* all were tried: as at first */
     CHECK(balance_pick(w.v, BALANCE_RANDOM, &w.rng, NULL, &tried) < 5);
-    world_done(&w);
+    choices_done(&w);
 }
 
 /* The same cluster with one more endpoint, seen at `now_ms`. */
-static void grow(struct world *w, struct warmup_rule rule, int64_t now_ms)
+static void grow(struct choices *w, struct warmup_rule rule, int64_t now_ms)
 {
     struct cluster *next = cluster_part("c", CLUSTER_ENDPOINTS);
     static const uint16_t ports[] = {1, 2};
@@ -216,27 +183,27 @@ TEST(a_new_endpoint_comes_to_its_weight_in_its_time)
 
     for (size_t i = 0; i < COUNT(rows); i++) {
         for (unsigned kind = BALANCE_LEAST_REQUEST; kind <= BALANCE_ROUND_ROBIN; kind++) {
-            struct world w;
+            struct choices w;
 
-            world_init(&w, 1, NULL); /* at 1 */
+            choices_init(&w, 1); /* at 1 */
             grow(&w, rows[i].rule, 1000000);
             (void)balance_pick(w.v, kind, &w.rng, NULL, NULL);
             (void)cluster_view_get(&w.views, &w.table, w.c, 1, 1000000 + rows[i].age_ms);
-            pick_many(&w, kind);
+            pick_many(&w, kind, PICKS);
             CHECK(is_about(w.hits[1], rows[i].factor / (1 + rows[i].factor)));
-            world_done(&w);
+            choices_done(&w);
         }
     }
 }
 
 TEST(endpoints_that_are_all_new_share_alike)
 {
-    struct world w;
+    struct choices w;
 
-    world_init(&w, 2, NULL);
+    choices_init(&w, 2);
     w.c->endpoints->warmup = (struct warmup_rule){10000, 0.1, 1};
-    pick_many(&w, BALANCE_ROUND_ROBIN);
+    pick_many(&w, BALANCE_ROUND_ROBIN, PICKS);
     CHECK_INT(w.hits[0], PICKS / 2);
     CHECK(!w.v->levels.items[0].is_weighted);
-    world_done(&w);
+    choices_done(&w);
 }

@@ -6,77 +6,53 @@
 #include "proxy/balance.h"
 #include "test/unit/proxy_world.h"
 
-#define MANY 10u
-
-struct world {
-    struct cluster_table table;
-    struct map views;
-    struct cluster *c;
-    struct cluster_view *v;
-    int64_t now;
-};
-
 /* `count` endpoints, and a policy that leaves any of them out after three errors for 1 s. */
-static void world_init(struct world *w, size_t count)
+static void world_init(struct choices *w, size_t count)
 {
-    static const uint16_t ports[MANY] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
-
-    memset(w, 0, sizeof(*w));
-    cluster_table_init(&w->table);
-    map_init(&w->views);
-    w->c = cluster_part("c", CLUSTER_ENDPOINTS);
+    choices_init(w, count);
     w->c->outlier = (struct outlier_policy){.is_on = true,
                                             .errors = 3,
                                             .interval_ms = 10000,
                                             .base_ms = 1000,
                                             .max_percent = 100};
-    cluster_endpoints(w->c, ports, count, NULL);
-    w->v = cluster_view_get(&w->views, &w->table, w->c, 1, 1);
-    w->now = 100000;
 }
 
-static void world_done(struct world *w)
-{
-    cluster_views_done(&w->views);
-    part_unref(w->c);
-    cluster_table_done(&w->table);
-}
-
-static void status(struct world *w, size_t i, unsigned code, unsigned times)
+static void status(struct choices *w, size_t i, unsigned code, unsigned times)
 {
     while (times-- > 0)
         outlier_report(w->v, w->c, w->v->blocks[i], OUTLIER_ANSWER, code, w->now);
 }
 
-static void local(struct world *w, size_t i, enum outlier_result result, unsigned times)
+static void local(struct choices *w, size_t i, enum outlier_result result, unsigned times)
 {
     while (times-- > 0)
         outlier_report(w->v, w->c, w->v->blocks[i], result, 0, w->now);
 }
 
-static size_t count_usable(const struct cluster_view *v)
+static size_t count_usable(struct cluster_view *v)
 {
+    const struct balance_levels *l = balance_levels_now(v);
     size_t n = 0;
 
-    for (size_t i = 0; i < v->set->count; i++)
-        n += !v->left_out[i];
+    for (size_t i = 0; i < l->count; i++)
+        n += l->items[i].count;
     return n;
 }
 
-static size_t usable(struct world *w)
+static size_t usable(struct choices *w)
 {
     outlier_refresh(w->v, w->c, w->now);
     return count_usable(w->v);
 }
 
-static bool is_out(const struct world *w, size_t i)
+static bool is_out(const struct choices *w, size_t i)
 {
     return outlier_is_out(w->v->blocks[i], w->now);
 }
 
 TEST(errors_in_a_row_leave_an_endpoint_out_for_a_while)
 {
-    struct world w;
+    struct choices w;
 
     world_init(&w, 3);
     CHECK_INT(usable(&w), 3);
@@ -94,12 +70,12 @@ TEST(errors_in_a_row_leave_an_endpoint_out_for_a_while)
     w.now += 1;
     CHECK_INT(usable(&w), 3);
     CHECK_INT(w.v->detector->ejections, 1);
-    world_done(&w);
+    choices_done(&w);
 }
 
 TEST(ejections_grow_and_are_forgiven)
 {
-    struct world w;
+    struct choices w;
 
     world_init(&w, 2);
     for (int64_t n = 1; n <= 3; n++) { /* 1 s, 2 s, 3 s */
@@ -121,12 +97,12 @@ TEST(ejections_grow_and_are_forgiven)
     CHECK(is_out(&w, 0));
     w.now += 1;
     CHECK(!is_out(&w, 0));
-    world_done(&w);
+    choices_done(&w);
 }
 
 TEST(gateway_errors_have_a_row_of_their_own)
 {
-    struct world w;
+    struct choices w;
 
     world_init(&w, 2);
     w.c->outlier.errors = 0;
@@ -139,12 +115,12 @@ TEST(gateway_errors_have_a_row_of_their_own)
     CHECK(!is_out(&w, 0));
     local(&w, 0, OUTLIER_LOCAL, 1); /* counts as one, too */
     CHECK(is_out(&w, 0));
-    world_done(&w);
+    choices_done(&w);
 }
 
 TEST(failed_connects_count_as_errors_unless_split)
 {
-    struct world w;
+    struct choices w;
 
     world_init(&w, 2);
     local(&w, 0, OUTLIER_LOCAL, 2);
@@ -165,13 +141,13 @@ TEST(failed_connects_count_as_errors_unless_split)
     CHECK(!is_out(&w, 1));
     local(&w, 1, OUTLIER_LOCAL, 1);
     CHECK(is_out(&w, 1));
-    world_done(&w);
+    choices_done(&w);
 }
 
 TEST(only_the_statuses_that_were_named_count)
 {
     static uint32_t statuses[] = {429, 500};
-    struct world w;
+    struct choices w;
 
     world_init(&w, 1);
     w.c->outlier.statuses = statuses;
@@ -181,13 +157,13 @@ TEST(only_the_statuses_that_were_named_count)
     status(&w, 0, 429, 2);
     status(&w, 0, 500, 1);
     CHECK(is_out(&w, 0));
-    world_done(&w);
+    choices_done(&w);
 }
 
 TEST(a_gateway_error_that_was_not_named_is_a_success)
 {
     static uint32_t statuses[] = {502};
-    struct world w;
+    struct choices w;
 
     world_init(&w, 2);
     w.c->outlier.errors = 0;
@@ -201,12 +177,12 @@ TEST(a_gateway_error_that_was_not_named_is_a_success)
     CHECK(!is_out(&w, 0));
     status(&w, 0, 502, 1);
     CHECK(is_out(&w, 0));
-    world_done(&w);
+    choices_done(&w);
 }
 
 TEST(who_is_back_begins_anew_whatever_was_under_way)
 {
-    struct world w;
+    struct choices w;
 
     world_init(&w, 2);
     w.c->outlier.gateway_errors = 3;
@@ -220,12 +196,12 @@ TEST(who_is_back_begins_anew_whatever_was_under_way)
     status(&w, 0, 502, 1);
     CHECK(is_out(&w, 0));
     CHECK_INT(w.v->detector->ejections, 2);
-    world_done(&w);
+    choices_done(&w);
 }
 
 TEST(forgiveness_takes_no_longer_than_the_greatest_ejection_asked_for)
 {
-    struct world w;
+    struct choices w;
 
     world_init(&w, 2);
     w.c->outlier.base_ms = 100000;
@@ -240,12 +216,12 @@ TEST(forgiveness_takes_no_longer_than_the_greatest_ejection_asked_for)
     CHECK(is_out(&w, 0));
     w.now += 1;
     CHECK(!is_out(&w, 0));
-    world_done(&w);
+    choices_done(&w);
 }
 
 TEST(no_more_are_out_than_may_be)
 {
-    struct world w;
+    struct choices w;
 
     world_init(&w, 10);
     w.c->outlier.max_percent = 10;
@@ -256,18 +232,18 @@ TEST(no_more_are_out_than_may_be)
     w.now += 1000;
     status(&w, 1, 500, 3);
     CHECK(is_out(&w, 1));
-    world_done(&w);
+    choices_done(&w);
 
     world_init(&w, 2); /* C13: one of two would be half */
     w.c->outlier.max_percent = 10;
     status(&w, 0, 500, 9);
     CHECK_INT(usable(&w), 2);
-    world_done(&w);
+    choices_done(&w);
 }
 
 TEST(without_enough_healthy_ones_all_are_used)
 {
-    struct world w;
+    struct choices w;
 
     world_init(&w, 4);
     w.c->outlier.min_health_percent = 50;
@@ -280,12 +256,12 @@ TEST(without_enough_healthy_ones_all_are_used)
     status(&w, 3, 500, 3);
     CHECK_INT(usable(&w), 0);
     CHECK_INT(balance_pick(w.v, BALANCE_RANDOM, &(uint64_t){1}, NULL, NULL), BALANCE_NONE);
-    world_done(&w);
+    choices_done(&w);
 }
 
 TEST(weights_are_those_of_who_is_left)
 {
-    struct world w;
+    struct choices w;
     size_t hits[3] = {0};
     uint64_t rng = 7;
 
@@ -301,12 +277,12 @@ TEST(weights_are_those_of_who_is_left)
         hits[balance_pick(w.v, BALANCE_ROUND_ROBIN, &rng, NULL, NULL)]++;
     CHECK_INT(hits[0], 100);
     CHECK_INT(hits[1], 100);
-    world_done(&w);
+    choices_done(&w);
 }
 
 TEST(a_policy_that_goes_lets_all_come_back)
 {
-    struct world w;
+    struct choices w;
 
     world_init(&w, 2);
     status(&w, 0, 500, 3);
@@ -315,7 +291,7 @@ TEST(a_policy_that_goes_lets_all_come_back)
     CHECK_INT(usable(&w), 2);
     status(&w, 1, 500, 9);
     CHECK_INT(usable(&w), 2);
-    world_done(&w);
+    choices_done(&w);
 }
 
 /* ---- several workers ---- */
@@ -351,7 +327,7 @@ static void *report_errors(void *arg)
 TEST(four_workers_count_one_row_and_eject_once)
 {
     struct shared s;
-    struct world w;
+    struct choices w;
     pthread_t threads[WORKERS];
 
     world_init(&w, 2);
@@ -367,5 +343,5 @@ TEST(four_workers_count_one_row_and_eject_once)
     CHECK_INT(w.v->detector->ejections, 1); /* by the very last */
     CHECK(is_out(&w, 0));
     CHECK_INT(usable(&w), 1);
-    world_done(&w);
+    choices_done(&w);
 }

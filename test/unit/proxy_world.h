@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "mesh/base/loop.h"
+#include "proxy/balance.h"
 #include "proxy/proxy.h"
 #include "test/unit/snapshot_world.h"
 
@@ -527,4 +528,47 @@ UNUSED static char *node_log(struct node *n, char *text, size_t max)
     got = read(n->log[0], text, max - 1);
     text[got > 0 ? got : 0] = 0;
     return text;
+}
+
+/* ---- choices: one worker's view of one cluster, without a proxy ---- */
+
+#define CHOICES_MAX 10u
+
+struct choices {
+    struct cluster_table table;
+    struct map views;
+    struct cluster *c;
+    struct cluster_view *v;
+    uint64_t rng;
+    int64_t now; /* for what takes the time */
+    size_t hits[CHOICES_MAX];
+};
+
+/* Endpoints at the ports 1 to `count`, alike. Weights, priorities and shares may be set until the first choice. */
+UNUSED static void choices_init(struct choices *w, size_t count)
+{
+    static const uint16_t ports[CHOICES_MAX] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+
+    memset(w, 0, sizeof(*w));
+    cluster_table_init(&w->table);
+    map_init(&w->views);
+    w->c = cluster_part("c", CLUSTER_ENDPOINTS);
+    cluster_endpoints(w->c, ports, count, NULL);
+    w->v = cluster_view_get(&w->views, &w->table, w->c, 12345, 1);
+    w->rng = 42;
+    w->now = 100000;
+}
+
+UNUSED static void choices_done(struct choices *w)
+{
+    cluster_views_done(&w->views);
+    part_unref(w->c);
+    cluster_table_done(&w->table);
+}
+
+UNUSED static void pick_many(struct choices *w, unsigned kind, size_t times)
+{
+    memset(w->hits, 0, sizeof(w->hits));
+    for (size_t i = 0; i < times; i++)
+        w->hits[balance_pick(w->v, kind, &w->rng, NULL, NULL)]++;
 }
