@@ -105,10 +105,10 @@ bool balance_hash_request(const struct cluster *c, const struct http_head *h, co
 
 static bool is_usable(const struct cluster_view *v, const struct balance_level *at, size_t i)
 {
-    return v->set->endpoints[i].priority == (size_t)(at - v->levels.items) && !v->left_out[i];
+    return v->set->endpoints[i].priority == (size_t)(at - v->levels.items) && balance_level_uses(v, at, i);
 }
 
-/* The ring is of all endpoints: those of other levels and those that are out are passed over, which is the ring of the
+/* The ring is of all endpoints: those of other levels and those that must not be used are passed over, which is the ring of the
  * rest. */
 size_t balance_hash_pick(const struct cluster_view *v, const struct balance_level *at, uint64_t hash,
                          const struct balance_tried *tried)

@@ -70,93 +70,158 @@ static double part_that_is_taken(size_t usable, size_t count)
     return count ? MIN(1.0, OVERPROVISIONING * (double)usable / (double)count) : 0;
 }
 
-static uint64_t weight_of(const struct cluster_view *v, const struct locality *localities, size_t i)
+static uint64_t weight_of(const struct cluster_view *v, const struct locality *localities,
+                          const struct balance_level *level, size_t i)
 {
     const struct endpoint *e = &v->set->endpoints[i];
     const struct locality *at;
     double weight = e->weight;
+    bool is_shared = v->set->share_count > 0 && !level->is_in_panic;
 
-    if (v->set->share_count == 0 && v->levels.good_ms == INT64_MAX)
+    if (!is_shared && v->levels.good_ms == INT64_MAX)
         return e->weight;
     weight *= warmth(v, i);
     at = &localities[e->share];
-    if (v->set->share_count > 0)
+    if (is_shared)
         weight *= v->set->shares[e->share] * part_that_is_taken(at->usable, at->count) / at->weight;
     return MAX((uint64_t)llround(weight * WEIGHT_SCALE), (uint64_t)1);
 }
 
-/* ---- levels ---- */
+/* ---- health ---- */
 
-/* Those of one priority that may be used stand next to each other. Returns how many it has in all. */
-static size_t fill_level(struct balance_levels *l, const struct cluster_view *v, const struct locality *localities,
-                         struct balance_level *at)
+/* What there is of one priority. */
+struct stock {
+    size_t all, usable;
+    unsigned health; /* what it could take, in per cent of all choices */
+};
+
+static struct stock *count_stocks(const struct cluster_view *v, size_t count)
 {
-    const struct endpoint_set *set = v->set;
-    uint32_t priority = (uint32_t)(at - l->items);
-    uint64_t first = 0;
-    size_t all = 0;
+    struct stock *all = mem_array(count, sizeof(*all));
 
-    for (size_t i = 0; i < set->count; i++) {
-        uint64_t weight;
+    for (size_t i = 0; i < v->set->count; i++) {
+        struct stock *at = &all[v->set->endpoints[i].priority];
 
-        if (set->endpoints[i].priority != priority)
-            continue;
-        all++;
-        if (v->left_out[i])
-            continue;
-        weight = weight_of(v, localities, i);
-        first = at->count ? first : weight;
-        at->is_weighted = at->is_weighted || weight != first;
-        at->weight += weight;
-        l->order[at->first + at->count] = (uint32_t)i;
-        l->upto[at->first + at->count++] = at->weight;
+        at->all++;
+        at->usable += !v->left_out[i];
+    }
+    for (size_t i = 0; i < count; i++) {
+        all[i].health = (unsigned)(part_that_is_taken(all[i].usable, all[i].all) * PER_CENT);
+        if (all[i].usable > 0)
+            all[i].health = MAX(all[i].health, 1u);
     }
     return all;
 }
 
-/* `health` is what each could take, in per cent of all. Where all together cannot take it, they share it alike. */
-static void share_load(struct balance_levels *l, const unsigned *health)
+static unsigned total_health(const struct stock *stocks, size_t count)
 {
-    unsigned total = 0, left = PER_CENT;
+    unsigned total = 0;
+
+    for (size_t i = 0; i < count; i++)
+        total = MIN(total + stocks[i].health, PER_CENT);
+    return total;
+}
+
+/* While all together can take it, nobody panics. True: all levels do. */
+static bool find_panic(struct balance_levels *l, const struct cluster_view *v, const struct stock *stocks)
+{
+    bool everywhere = v->min_health_percent > 0;
+
+    for (size_t i = 0; i < l->count && total_health(stocks, l->count) < PER_CENT; i++) {
+        const struct stock *s = &stocks[i];
+
+        l->items[i].is_in_panic = s->usable * PER_CENT < (size_t)v->min_health_percent * s->all;
+        everywhere = everywhere && (l->items[i].is_in_panic || s->all == 0);
+    }
+    return everywhere && total_health(stocks, l->count) < PER_CENT;
+}
+
+/* ---- loads ---- */
+
+/* By what each could take. Where all together cannot take it, they share it alike. */
+static void share_by_health(struct balance_levels *l, const struct stock *stocks)
+{
+    unsigned total = total_health(stocks, l->count), left = PER_CENT;
     struct balance_level *first = NULL;
 
-    for (size_t i = 0; i < l->count; i++)
-        total = MIN(total + health[i], PER_CENT);
     for (size_t i = 0; i < l->count && total > 0; i++) {
-        l->items[i].load = MIN(left, health[i] * PER_CENT / total);
+        l->items[i].load = MIN(left, stocks[i].health * PER_CENT / total);
         left -= l->items[i].load;
-        if (!first && health[i] > 0)
+        if (!first && stocks[i].health > 0)
             first = &l->items[i];
     }
     if (first)
         first->load += left; /* of roundings */
 }
 
+/* By the endpoints that each has, whatever their health. */
+static void share_by_size(struct balance_levels *l, const struct stock *stocks, size_t all)
+{
+    unsigned left = PER_CENT;
+    struct balance_level *first = NULL;
+
+    for (size_t i = 0; i < l->count; i++) {
+        l->items[i].load = (unsigned)(stocks[i].all * PER_CENT / all);
+        left -= l->items[i].load;
+        if (!first && stocks[i].all > 0)
+            first = &l->items[i];
+    }
+    if (first)
+        first->load += left; /* of roundings */
+}
+
+/* ---- levels ---- */
+
+/* Those of one priority that may be used stand next to each other. */
+static void fill_level(struct balance_levels *l, const struct cluster_view *v, const struct locality *localities,
+                       struct balance_level *at)
+{
+    const struct endpoint_set *set = v->set;
+    uint32_t priority = (uint32_t)(at - l->items);
+    uint64_t first = 0;
+
+    for (size_t i = 0; i < set->count; i++) {
+        uint64_t weight;
+
+        if (set->endpoints[i].priority != priority || !balance_level_uses(v, at, i))
+            continue;
+        weight = weight_of(v, localities, at, i);
+        first = at->count ? first : weight;
+        at->is_weighted = at->is_weighted || weight != first;
+        at->weight += weight;
+        l->order[at->first + at->count] = (uint32_t)i;
+        l->upto[at->first + at->count++] = at->weight;
+    }
+}
+
 static void make(struct balance_levels *l, const struct cluster_view *v)
 {
     const struct endpoint_set *set = v->set;
     struct locality *localities = count_localities(v);
-    unsigned *health;
+    struct stock *stocks;
 
     for (size_t i = 0; i < set->count; i++)
         l->count = MAX(l->count, set->endpoints[i].priority + (size_t)1);
     l->items = mem_array(l->count, sizeof(*l->items));
     l->order = mem_array(set->count, sizeof(*l->order));
     l->upto = mem_array(set->count, sizeof(*l->upto));
-    health = mem_array(l->count, sizeof(*health));
+    stocks = count_stocks(v, l->count);
+    if (find_panic(l, v, stocks))
+        share_by_size(l, stocks, set->count);
+    else
+        share_by_health(l, stocks);
     for (size_t i = 0, at = 0; i < l->count; i++) {
-        size_t all;
-
         l->items[i].first = at;
-        all = fill_level(l, v, localities, &l->items[i]);
+        fill_level(l, v, localities, &l->items[i]);
         at += l->items[i].count;
-        health[i] = (unsigned)(part_that_is_taken(l->items[i].count, all) * PER_CENT);
-        if (l->items[i].count > 0)
-            health[i] = MAX(health[i], 1u);
     }
-    share_load(l, health);
-    mem_free(health);
+    mem_free(stocks);
     mem_free(localities);
+}
+
+bool balance_level_uses(const struct cluster_view *v, const struct balance_level *at, size_t i)
+{
+    return at->is_in_panic || !v->left_out[i];
 }
 
 const struct balance_levels *balance_levels_now(struct cluster_view *v)

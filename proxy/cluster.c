@@ -247,6 +247,19 @@ void cluster_views_trim(struct map *views, const struct snapshot *s)
     }
 }
 
+void cluster_views_look(struct map *views, const struct snapshot *s, int64_t now_ms)
+{
+    struct map_entry *e;
+
+    for (size_t i = 0; (e = map_each(views, &i));) {
+        struct cluster_view *v = e->value;
+        const struct cluster *c = snapshot_cluster(s, v->breaker->name);
+
+        if (c)
+            outlier_refresh(v, c, now_ms);
+    }
+}
+
 void cluster_views_done(struct map *views)
 {
     struct map_entry *e;

@@ -33,6 +33,7 @@ struct endpoint_block {
     atomic_llong since_ms; /* when a view first showed it; 0: none has */
     /* outlier.c's */
     atomic_llong out_until_ms;                      /* on the loops' clock; 0: it never was */
+    atomic_llong out_since_ms;                      /* until its return was told; 0: it is not out */
     atomic_uint run_errors, run_gateway, run_local; /* failures in a row */
     unsigned times_out;                             /* under the detector's lock */
 };
@@ -49,7 +50,8 @@ struct cluster_view {
     struct endpoint_set *set;       /* referenced; NULL until first used, or if it has none */
     struct endpoint_block **blocks; /* one per endpoint of `set` */
     struct detector *detector;      /* referenced */
-    bool *left_out;                 /* for each endpoint */
+    bool *left_out;                 /* for each endpoint; in a panic it is used all the same */
+    unsigned min_health_percent;    /* below that part of usable ones a priority panics */
     unsigned generation;            /* of the detector, when that was found out */
     int64_t refresh_ms;             /* when the next one comes back */
     bool left_out_is_known, shows_outliers;
@@ -91,6 +93,8 @@ struct endpoint_block *cluster_view_here(struct cluster_view *v, struct cluster_
                                          const struct cluster *c);
 /* After a swap: drop views of clusters that are gone and that nobody uses. */
 void cluster_views_trim(struct map *views, const struct snapshot *s);
+/* Whose endpoints are back? Asked now and then, since there may be no choices that ask. */
+void cluster_views_look(struct map *views, const struct snapshot *s, int64_t now_ms);
 void cluster_views_done(struct map *views);
 
 /* {"clusters":[{"name":...,"endpoints":[...]}]} */

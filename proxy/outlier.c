@@ -76,6 +76,20 @@ static void tell(const struct cluster_view *v, const struct endpoint *ep, const 
              addr_format(&ep->addr, addr), why, for_ms);
 }
 
+/* Under the lock, so that it is told once. */
+static void tell_return(const struct cluster_view *v, const struct endpoint *ep, struct endpoint_block *block,
+                        int64_t now_ms)
+{
+    char addr[ADDR_TEXT_MAX];
+    int64_t since = atomic_load_explicit(&block->out_since_ms, memory_order_relaxed);
+
+    if (since == 0 || outlier_is_out(block, now_ms))
+        return;
+    atomic_store_explicit(&block->out_since_ms, 0, memory_order_relaxed);
+    log_info("endpoint is back cluster=%.*s endpoint=%s out_ms=%" PRId64, STR_ARG(v->detector->name),
+             addr_format(&ep->addr, addr), (int64_t)atomic_load(&block->out_until_ms) - since);
+}
+
 static void end_runs(struct endpoint_block *block)
 {
     atomic_store_explicit(&block->run_errors, 0, memory_order_relaxed);
@@ -93,6 +107,7 @@ static void eject(struct cluster_view *v, const struct outlier_policy *p, struct
 
     if (!ep || outlier_is_out(block, now_ms))
         return;
+    tell_return(v, ep, block, now_ms); /* of the last time, if nobody has looked since */
     if ((count_out(v, now_ms) + 1) * 100 > (size_t)p->max_percent * v->set->count) {
         atomic_fetch_add_explicit(&v->detector->overflows, 1, memory_order_relaxed);
         return;
@@ -103,6 +118,7 @@ static void eject(struct cluster_view *v, const struct outlier_policy *p, struct
     block->times_out = times;
     for_ms = MIN(p->base_ms * times, most_ms);
     end_runs(block);
+    atomic_store_explicit(&block->out_since_ms, now_ms, memory_order_relaxed);
     atomic_store_explicit(&block->out_until_ms, now_ms + for_ms, memory_order_release);
     atomic_fetch_add_explicit(&v->detector->ejections, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&v->detector->generation, 1, memory_order_release);
@@ -176,20 +192,36 @@ void outlier_show_all(struct cluster_view *v)
     v->left_out_is_known = false;
 }
 
-static void leave_out(struct cluster_view *v, const struct outlier_policy *p, int64_t now_ms)
+/* Under the lock: without a policy the time of everyone ends now. */
+static void end_time(struct endpoint_block *block, int64_t now_ms)
 {
-    size_t usable = 0;
+    if (outlier_is_out(block, now_ms))
+        atomic_store_explicit(&block->out_until_ms, now_ms, memory_order_release);
+}
 
+/* Those whose time is over. */
+static void take_back(struct cluster_view *v, const struct cluster *c, int64_t now_ms)
+{
+    for (size_t i = 0; i < v->set->count; i++) {
+        if (atomic_load_explicit(&v->blocks[i]->out_since_ms, memory_order_relaxed) == 0)
+            continue;
+        pthread_mutex_lock(&v->detector->lock);
+        if (!c->outlier.is_on)
+            end_time(v->blocks[i], now_ms);
+        tell_return(v, &v->set->endpoints[i], v->blocks[i], now_ms);
+        pthread_mutex_unlock(&v->detector->lock);
+    }
+}
+
+static void leave_out(struct cluster_view *v, int64_t now_ms)
+{
     for (size_t i = 0; i < v->set->count; i++) {
         int64_t until = atomic_load_explicit(&v->blocks[i]->out_until_ms, memory_order_acquire);
 
         v->left_out[i] = until > now_ms;
-        usable += !v->left_out[i];
         if (v->left_out[i])
             v->refresh_ms = MIN(v->refresh_ms, until);
     }
-    if (usable * 100 < (size_t)p->min_health_percent * v->set->count)
-        use_all(v); /* below minHealthPercent nobody is left out: better a bad endpoint than none */
 }
 
 void outlier_refresh(struct cluster_view *v, const struct cluster *c, int64_t now_ms)
@@ -199,14 +231,16 @@ void outlier_refresh(struct cluster_view *v, const struct cluster *c, int64_t no
     if (!v->set)
         return;
     if (v->left_out_is_known && generation == v->generation && now_ms < v->refresh_ms &&
-        v->shows_outliers == c->outlier.is_on)
+        v->shows_outliers == c->outlier.is_on && v->min_health_percent == c->outlier.min_health_percent)
         return;
     v->left_out_is_known = true;
     v->generation = generation;
     v->shows_outliers = c->outlier.is_on;
+    v->min_health_percent = c->outlier.min_health_percent;
     v->refresh_ms = INT64_MAX;
+    take_back(v, c, now_ms);
     if (c->outlier.is_on)
-        leave_out(v, &c->outlier, now_ms);
+        leave_out(v, now_ms);
     else
         use_all(v);
     balance_levels_done(&v->levels);

@@ -3,7 +3,8 @@
  * Flow:      attempt.c and tunnel.c report how each try ended; the run of failures of an endpoint is counted in its block,
  *            by all workers together. Whoever makes a run full decides at once, under the detector's lock. Views look at
  *            the detector's generation, and at the clock, before they choose (outlier_refresh).
- * Return:    nobody has to come by: an endpoint is out until a moment, and the next choice after it sees that.
+ * Return:    nobody has to come by: an endpoint is out until a moment, and the next choice after it sees that. Workers
+ *            look every few seconds as well, so that the log tells of a return where there are no choices.
  * Ownership: one detector per cluster, refcounted; it outlives snapshots, as blocks do.
  * Threads:   any worker's; all that is shared is atomic, or under the detector's lock.
  * Source:    DestinationRule outlierDetection; Envoy's outlier detection. An endpoint is out for baseEjectionTime times the

@@ -17,7 +17,7 @@
 
 enum { N_REPORT = 1, N_STOP = 2, N_SERVE = 4 };
 
-#define REPORT_MS 5000 /* TCP bytes of open tunnels */
+#define REPORT_MS 5000 /* TCP bytes of open tunnels, endpoints that are back */
 
 /* Source: fields.md 4.8. */
 static const char *const server_alpn[] = {"istio-h2", "istio-http/1.1", "istio-peer-exchange", "istio",
@@ -284,6 +284,8 @@ static void report(struct worker *w)
 {
     for (struct link *at = w->tunnels.next; at != &w->tunnels; at = at->next)
         tunnel_report(CONTAINER(at, struct tunnel, link));
+    if (w->snap)
+        cluster_views_look(&w->views, w->snap->root, loop_now_ms(w->loop));
     timer_in(&w->report, REPORT_MS);
 }
 

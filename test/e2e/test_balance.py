@@ -92,7 +92,7 @@ def test_localities_of_hosts_get_the_shares_of_a_distribution(far):
 def test_requests_stay_near_while_endpoints_there_are_well(far):
     client = far["client"]
     far.apply(LOCALITY.format(setting="{enabled: true}").rstrip() + """
-    outlierDetection: {consecutive5xxErrors: 2, interval: 60s, baseEjectionTime: 60s, maxEjectionPercent: 100}
+    outlierDetection: {consecutive5xxErrors: 2, interval: 60s, baseEjectionTime: 60s, maxEjectionPercent: 100, minHealthPercent: 50}
 """)
     assert {who(a) for a in client.many("http://web:8080/", 40)} == {"near"}
     for _ in range(2):
@@ -100,5 +100,8 @@ def test_requests_stay_near_while_endpoints_there_are_well(far):
     assert {who(a) for a in client.many("http://web:8080/", 40)} == {"next"}  # of the same region
     for _ in range(2):
         assert client.http("http://web:8080/status/500").status == 500
-    assert {who(a) for a in client.many("http://web:8080/", 40)} == {"away"}
+    assert {who(a) for a in client.many("http://web:8080/", 40)} == {"away"}  # who can take it all: no panic, though most are out
+    for _ in range(2):
+        assert client.http("http://web:8080/status/500").status == 500
+    assert {who(a) for a in client.many("http://web:8080/", 100)} == {"near", "next", "away"}  # nobody is left: all are asked
     far.clear()

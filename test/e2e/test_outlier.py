@@ -118,6 +118,18 @@ def endpoint(e, port):
     return next(x for c in clusters for x in c["endpoints"] if x["address"] == f"127.0.0.1:{port}")
 
 
+def told(e, what, port):
+    return sum(what in line and f"endpoint=127.0.0.1:{port} " in line for line in e.log.read_text().splitlines())
+
+
+def test_a_return_is_told_without_requests_too(world):
+    e, (killed, _, _) = world
+    killed.kill()
+    ask(e, 60)
+    assert told(e, "endpoint left out", killed.port) == 1
+    wait_until("its return is told", lambda: told(e, "endpoint is back", killed.port) == 1, 15)
+
+
 def test_a_fault_story(world):
     e, (killed, flaky, good) = world
     assert ask(e, 300) == 0
@@ -136,6 +148,9 @@ def test_a_fault_story(world):
     seen = killed.seen, flaky.seen
     wait_until("both are asked again", lambda: ask(e, 20) == 0 and killed.seen > seen[0] + 5 and flaky.seen > seen[1] + 5, 30)
     wait_until("nobody is out", lambda: ask(e, 20) == 0 and metric(e, "envoy_cluster_outlier_detection_ejections_active") == 0, 30)
+    for i in (killed, flaky):  # each return is told once, however many threads see it
+        gone, back = (told(e, f"endpoint {what} cluster=", i.port) for what in ("left out", "is back"))
+        assert gone == back >= 1, e.log.read_text()
 
 
 def test_when_all_are_out_nobody_is_asked(world):

@@ -80,6 +80,77 @@ TEST(priorities_that_cannot_take_it_all_share_it_as_they_can)
     choices_done(&w);
 }
 
+TEST(a_priority_panics_by_itself_and_only_while_all_together_are_short)
+{
+    static const uint32_t seven_and_three[MANY] = {0, 0, 0, 0, 0, 0, 0, 1, 1, 1};
+    static const struct {
+        const uint32_t *priorities;
+        unsigned percent;
+        size_t out_first, out_second;
+        double first;          /* its part of the choices */
+        size_t used[2];        /* endpoints that get some */
+    } rows[] = {
+        {two_levels, 50, 4, 0, 0.28, {1, 5}}, /* the second can take the rest: no panic at 20 % */
+        {two_levels, 99, 5, 1, 0, {0, 4}},
+        {two_levels, 50, 3, 3, 0.56, {2, 2}}, /* 56 and 56 is enough, */
+        {two_levels, 40, 4, 3, 0.33, {5, 2}}, /* 28 and 56 is not: 20 % are too few, 40 % are not */
+        {two_levels, 41, 4, 3, 0.5, {5, 5}}, /* all panic */
+        {two_levels, 20, 4, 3, 0.33, {1, 2}},
+        {two_levels, 0, 4, 3, 0.33, {1, 2}},
+        {two_levels, 40, 5, 3, 0, {0, 2}}, /* nobody is asked who panics and can take nothing */
+        {two_levels, 1, 5, 5, 0.5, {5, 5}},
+        {seven_and_three, 50, 6, 2, 0.7, {7, 3}}, /* by size */
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        size_t first_count = rows[i].priorities == two_levels ? 5 : 7;
+        struct choices w;
+
+        init_levels(&w, rows[i].priorities);
+        w.v->min_health_percent = rows[i].percent;
+        set_out(&w, 0, rows[i].out_first - 1, true);
+        if (rows[i].out_second)
+            set_out(&w, first_count, first_count + rows[i].out_second - 1, true);
+        for (unsigned kind = BALANCE_LEAST_REQUEST; kind <= BALANCE_RANDOM; kind++) {
+            size_t used[2] = {0};
+
+            pick_many(&w, kind, PICKS);
+            CHECK(is_about(sum(&w, 0, first_count - 1), rows[i].first));
+            for (size_t k = 0; k < MANY; k++)
+                used[k < first_count ? 0 : 1] += w.hits[k] > 0;
+            CHECK_INT(used[0], rows[i].used[0]);
+            CHECK_INT(used[1], rows[i].used[1]);
+        }
+        choices_done(&w);
+    }
+}
+
+TEST(in_a_panic_keys_and_weights_count_and_shares_do_not)
+{
+    static const uint32_t shares[] = {80, 20};
+    size_t hits[4] = {0};
+    struct choices w;
+
+    choices_init(&w, 4);
+    w.c->endpoints->shares = shares;
+    w.c->endpoints->share_count = 2;
+    w.c->endpoints->endpoints[3].share = 1;
+    w.c->endpoints->endpoints[3].weight = 3;
+    w.v->min_health_percent = 50;
+    set_out(&w, 0, 2, true);
+    pick_many(&w, BALANCE_RANDOM, PICKS);
+    for (size_t i = 0; i < 4; i++)
+        CHECK(is_about(w.hits[i], i < 3 ? 1 / 6.0 : 0.5));
+    w.c->endpoints->ring_kind = RING_POINTS;
+    w.c->endpoints->ring_size = 1024;
+    endpoint_set_index(w.c->endpoints);
+    for (uint64_t i = 0; i < 200; i++)
+        hits[balance_pick(w.v, BALANCE_HASH, &w.rng, &(uint64_t){i * 0x9e3779b97f4a7c15u}, NULL)]++;
+    for (size_t i = 0; i < 4; i++)
+        CHECK(hits[i] > 10);
+    choices_done(&w);
+}
+
 TEST(shares_hold_and_move_only_when_a_locality_is_short)
 {
     static const uint32_t shares[] = {80, 20};

@@ -259,6 +259,81 @@ TEST(without_enough_healthy_ones_all_are_used)
     choices_done(&w);
 }
 
+TEST(every_priority_is_judged_for_itself)
+{
+    struct choices w;
+
+    world_init(&w, 4);
+    for (size_t i = 1; i < 4; i++)
+        w.c->endpoints->endpoints[i].priority = (uint32_t)i;
+    w.c->outlier.min_health_percent = 50;
+    for (size_t i = 0; i < 3; i++)
+        status(&w, i, 500, 3);
+    CHECK_INT(usable(&w), 1); /* who can take it all */
+    status(&w, 3, 500, 3);
+    CHECK_INT(usable(&w), 4);
+    w.c->outlier.min_health_percent = 0; /* a changed rule counts at once */
+    CHECK_INT(usable(&w), 0);
+    choices_done(&w);
+}
+
+/* What was logged since the last time. */
+static size_t count_lines(FILE *log, const char *what)
+{
+    char line[512];
+    size_t n = 0;
+
+    rewind(log);
+    while (fgets(line, sizeof(line), log))
+        n += strstr(line, what) != NULL;
+    rewind(log);
+    CHECK_INT(ftruncate(fileno(log), 0), 0);
+    return n;
+}
+
+TEST(a_return_is_told_once_with_how_long_it_took)
+{
+    int saved = dup(STDERR_FILENO);
+    FILE *log = tmpfile();
+    struct cluster_view *other;
+    struct map views;
+    struct choices w;
+    size_t told[5];
+
+    world_init(&w, 2);
+    map_init(&views); /* another worker's */
+    other = cluster_view_get(&views, &w.table, w.c, 1, 1);
+    dup2(fileno(log), STDERR_FILENO);
+    status(&w, 1, 500, 3);
+    (void)usable(&w);
+    w.now += 999;
+    (void)usable(&w);
+    told[0] = count_lines(log, "endpoint is back");
+    w.now += 1;
+    outlier_refresh(other, w.c, w.now);
+    (void)usable(&w);
+    told[1] = count_lines(log, "endpoint is back cluster=c endpoint=127.0.0.1:2 out_ms=1000\n");
+    status(&w, 1, 500, 3);
+    w.now += 2000;
+    status(&w, 1, 500, 3); /* nobody has looked between */
+    told[2] = count_lines(log, "endpoint is back cluster=c endpoint=127.0.0.1:2 out_ms=2000\n");
+    w.now += 500;
+    w.c->outlier.is_on = false; /* before its time */
+    (void)usable(&w);
+    outlier_refresh(other, w.c, w.now);
+    told[3] = count_lines(log, "endpoint is back cluster=c endpoint=127.0.0.1:2 out_ms=500\n");
+    w.now += 9000;
+    (void)usable(&w);
+    told[4] = count_lines(log, "endpoint");
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    fclose(log);
+    for (size_t i = 0; i < COUNT(told); i++)
+        CHECK_INT(told[i], i > 0 && i < 4);
+    cluster_views_done(&views);
+    choices_done(&w);
+}
+
 TEST(weights_are_those_of_who_is_left)
 {
     struct choices w;
