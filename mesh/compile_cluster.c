@@ -365,8 +365,10 @@ static void apply_blocks(struct build *b, struct cluster *c, const struct blocks
     apply_outlier(c, p->outlier);
     if (p->proxy)
         c->proxy_header = p->proxy->version == PROXY_PROTOCOL_V2 ? CLUSTER_HEADER_BINARY : CLUSTER_HEADER_TEXT;
-    if (p->tunnel)
+    if (p->tunnel) {
         c->forward_to = arena_printf(&c->part.arena, "%.*s:%u", STR_ARG(p->tunnel->target_host), p->tunnel->target_port);
+        c->forwards_by_post = str_eq(p->tunnel->protocol, STR("POST"));
+    }
 }
 
 static void fill_endpoint(const struct build *b, struct arena *a, const struct workload *w,

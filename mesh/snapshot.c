@@ -241,6 +241,7 @@ static void print_cluster(struct buf *b, const struct cluster *c)
     put_text(b, "sans", c->sans);
     put_cstr(b, "proxyHeader", headers[c->proxy_header]);
     put_text(b, "forwardTo", c->forward_to);
+    put_bool(b, "forwardsByPost", c->forwards_by_post);
     if (c->origination)
         print_origination(b, c->origination);
     if (c->kind == CLUSTER_LOCAL)

@@ -175,6 +175,7 @@ struct cluster {
     struct origination *origination; /* CLUSTER_TLS_WEB */
     enum cluster_header proxy_header; /* PROXY protocol, said first: where the client came from */
     struct str forward_to; /* TCP: "host:port" that a forward proxy, the endpoint, is asked for; empty: it is no such proxy */
+    bool forwards_by_post; /* that is asked by POST, not by CONNECT */
     struct str sans;      /* accepted peer identities, space-separated; empty: each endpoint's own identity */
     struct addr local;    /* CLUSTER_LOCAL */
     struct str service_fqdn, service_name, service_ns; /* metric labels */

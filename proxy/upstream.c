@@ -10,13 +10,11 @@
 #include "proxy/conn.h"
 #include "proxy/wire/tls.h"
 
-enum { N_TIMER = 1 << IO_NOTE_BITS, N_CODEC = 2 << IO_NOTE_BITS };
-
 #define RETIRE_POLL_MS 1
 
 typedef enum upstream_state step_fn(struct upstream *u);
 
-static step_fn on_connect, on_handshake, on_ask, on_ready, on_closed;
+static step_fn on_connect, on_handshake, on_ask, on_ready, on_carry, on_closed;
 
 #define TO(state) BIT(UPSTREAM_##state)
 
@@ -30,7 +28,8 @@ static const struct {
     [UPSTREAM_CONNECT]   = {"connect",   on_connect,   TO(HANDSHAKE) | TO(ASK) | TO(READY) | TO(CLOSED)},
     [UPSTREAM_HANDSHAKE] = {"handshake", on_handshake, TO(ASK) | TO(READY) | TO(CLOSED)},
     [UPSTREAM_ASK]       = {"ask",       on_ask,       TO(READY) | TO(CLOSED)},
-    [UPSTREAM_READY]     = {"ready",     on_ready,     TO(CLOSED)},
+    [UPSTREAM_READY]     = {"ready",     on_ready,     TO(CARRY) | TO(CLOSED)},
+    [UPSTREAM_CARRY]     = {"carry",     on_carry,     TO(CLOSED)},
     [UPSTREAM_CLOSED]    = {"closed",    on_closed,    0},
 };
 /* clang-format on */
@@ -106,6 +105,7 @@ void upstream_close(struct upstream *u)
         pool_leave(u);
         u->pool->count--;
     }
+    post_end(u);
     if (u->codec)
         codec_close(u->codec);
     io_close(&u->io);
@@ -189,7 +189,7 @@ static void on_end(void *owner)
     struct upstream *u = owner;
 
     pool_leave(u);
-    task_note(&u->task, N_CODEC);
+    task_note(&u->task, UPSTREAM_NOTE_CODEC);
 }
 
 static void on_stream(void *owner, struct stream *s)
@@ -208,7 +208,7 @@ static enum upstream_state established(struct upstream *u)
     timer_stop(&u->timer);
     if (u->pool && u->age_ms_max > 0)
         timer_in(&u->timer, u->age_ms_max);
-    if (!io_local_addr(&u->io, &u->local))
+    if (!io_local_addr(u->codec ? &u->codec->io : &u->io, &u->local))
         u->local = (struct addr){0};
     return UPSTREAM_READY;
 }
@@ -217,7 +217,7 @@ static enum upstream_state secured(struct upstream *u)
 {
     if (u->asks.n == 0)
         return established(u);
-    prelude_ask(u, u->asks);
+    (u->asks_by_post ? post_ask : prelude_ask)(u, u->asks);
     return UPSTREAM_ASK;
 }
 
@@ -225,7 +225,7 @@ static enum upstream_state on_ask(struct upstream *u)
 {
     char why[100];
 
-    switch (prelude_answered(u, why, sizeof(why))) {
+    switch ((u->carry ? post_answered : prelude_answered)(u, why, sizeof(why))) {
     case IO_AGAIN:
         return u->timed_out ? fail(u, OUTCOME_CONNECT_TIMEOUT, STR("the forward proxy does not answer"))
                             : UPSTREAM_ASK;
@@ -280,6 +280,11 @@ static enum upstream_state on_ready(struct upstream *u)
     return UPSTREAM_READY;
 }
 
+static enum upstream_state on_carry(struct upstream *u)
+{
+    return post_carry(u);
+}
+
 static enum upstream_state on_closed(struct upstream *u)
 {
     (void)u; /* nothing is left */
@@ -326,7 +331,7 @@ static void run(struct task *t, unsigned notes)
     struct upstream *u = CONTAINER(t, struct upstream, task);
     enum upstream_state next;
 
-    u->timed_out |= (notes & N_TIMER) != 0;
+    u->timed_out |= (notes & UPSTREAM_NOTE_TIMER) != 0;
     next = steps[u->state].step(u);
     while (next != u->state) {
         enter(u, next);
@@ -387,9 +392,10 @@ static struct upstream *upstream_new(struct upstream_wait *wait, struct pool *po
     u->view = wait->view;
     if (u->protocol == UPSTREAM_TCP)
         u->asks = str_copy(c->forward_to);
+    u->asks_by_post = c->forwards_by_post;
     bytes_init(&u->early);
     task_init(&u->task, w->loop, run);
-    timer_init(&u->timer, &u->task, N_TIMER);
+    timer_init(&u->timer, &u->task, UPSTREAM_NOTE_TIMER);
     link_init(&u->waits);
     link_init(&u->idle_link);
     link_init(&u->view_link);
@@ -451,7 +457,7 @@ void upstream_cancel(struct upstream_wait *wait)
     part(u, wait);
     if (u->state == UPSTREAM_READY && u->codec && upstream_has_room(u))
         on_idle(u);
-    else if (u->waiting == 0 && (!u->codec || u->codec->streams == 0))
+    else if (u->waiting == 0 && (!u->codec || u->carry || u->codec->streams == 0))
         upstream_close(u);
 }
 
@@ -499,6 +505,11 @@ struct cluster_view *upstream_take(struct upstream_wait *wait, struct io *to, st
     part(u, wait);
     wait->pending = wait->done = false;
     u->view = NULL;
+    if (u->carry) {
+        post_take(u, to, task, note_shift);
+        enter(u, UPSTREAM_CARRY);
+        return v;
+    }
     io_move(to, &u->io, task, note_shift);
     bytes_move(early, &u->early, u->early.n);
     upstream_close(u);

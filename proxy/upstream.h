@@ -22,6 +22,7 @@ enum upstream_state {
     UPSTREAM_HANDSHAKE,
     UPSTREAM_ASK, /* a forward proxy, for a way to the target */
     UPSTREAM_READY,
+    UPSTREAM_CARRY, /* bytes between who took it and the forward proxy, by POST */
     UPSTREAM_CLOSED,
     UPSTREAM_STATES
 };
@@ -83,6 +84,8 @@ struct upstream {
     int64_t idle_ms;     /* in the pool */
     struct str peer_uri; /* owned */
     struct str asks;     /* owned: whom the forward proxy shall connect us with; empty: there is none */
+    bool asks_by_post;
+    struct carry *carry; /* upstream_post.c's, once it has asked; else NULL */
     struct bytes early;  /* what came behind its answer */
 };
 

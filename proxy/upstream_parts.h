@@ -2,13 +2,19 @@
  *
  * Flow:      upstream.c dials and steps; upstream_pool.c keeps idle connections; upstream_queue.c
  *            counts connections and lets requests wait where a limit is reached; upstream_way.c
- *            decides on TLS and names.
+ *            decides on TLS and names; upstream_prelude.c and upstream_post.c ask forward proxies.
  */
 #pragma once
 
 #include "proxy/upstream.h"
 
 /* ---- upstream.c ---- */
+
+enum {
+    UPSTREAM_NOTE_TIMER = 1 << IO_NOTE_BITS,
+    UPSTREAM_NOTE_CODEC = 2 << IO_NOTE_BITS,
+    UPSTREAM_NOTE_BITS = IO_NOTE_BITS + 2
+};
 
 /* The one close path. */
 void upstream_close(struct upstream *u);
@@ -51,6 +57,18 @@ struct str prelude_proxy_header(const struct upstream_target *t, char *out);
 void prelude_ask(struct upstream *u, struct str authority);
 /* IO_OK: the way is there, u->early holds what came behind the answer. IO_FAILED: `why` says it. */
 enum io_step prelude_answered(struct upstream *u, char *why, size_t max);
+
+/* ---- upstream_post.c ---- */
+
+struct carry;
+
+/* The same by POST; u->carry is there from then on, and the io is the codec's. */
+void post_ask(struct upstream *u, struct str authority);
+enum io_step post_answered(struct upstream *u, char *why, size_t max);
+/* `to` becomes the way to the target; the upstream stays, to carry. */
+void post_take(struct upstream *u, struct io *to, struct task *task, unsigned note_shift);
+enum upstream_state post_carry(struct upstream *u); /* its step, in that state */
+void post_end(struct upstream *u); /* harmless without one */
 
 /* ---- upstream_pool.c ---- */
 

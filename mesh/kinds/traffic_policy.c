@@ -337,7 +337,7 @@ static SCHEMA(port_policy_schema, "PortTrafficPolicy", port_traffic_policy, port
 
 static const struct field_value tunnel_values[] = {
     {"CONNECT", 0, FIELD_BUILT, NULL, 0},
-    {"POST", 1, FIELD_NOT_YET, NULL, 0},
+    {"POST", 1, FIELD_BUILT, NULL, 0},
     {.name = NULL},
 };
 

@@ -1,4 +1,4 @@
-"""What is said before the bytes: the PROXY protocol, from a balancer and to an endpoint, and CONNECT to a forward proxy."""
+"""What is said before the bytes: the PROXY protocol, from a balancer and to an endpoint, and CONNECT or POST to a forward proxy."""
 
 import socket
 import socketserver
@@ -83,12 +83,89 @@ class Target(socketserver.ThreadingTCPServer):
                 buffer += more
 
 
+class PostProxy(socketserver.ThreadingTCPServer):
+    """A forward proxy that is asked by POST: decodes the request's chunks for the target, and frames what that says."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self):
+        self.heads, self.status, self.length, self.done = [], b"200 fine", None, []
+        self.target = socket.create_server(("127.0.0.1", 0))
+        super().__init__(("127.0.0.1", 0), None)
+        self.port = self.server_address[1]
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_target, daemon=True).start()
+
+    def serve_target(self):
+        while True:
+            c, _ = self.target.accept()
+            threading.Thread(target=self.echo, args=(c,), daemon=True).start()
+
+    def echo(self, c):
+        """Speaks first; every byte comes back; says how many there were when the other side has ended."""
+        with c:
+            c.sendall(b"hello ")
+            n = 0
+            while more := c.recv(65536):
+                n += len(more)
+                c.sendall(more)
+            c.sendall(b" %d bytes" % n)
+
+    def finish_request(self, request, client_address):
+        stream = request.makefile("rb")
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            line = stream.readline()
+            if not line:
+                return
+            head += line
+        self.heads.append(head)
+        if not self.status.startswith(b"2"):
+            request.sendall(b"HTTP/1.1 " + self.status + b"\r\ncontent-length: 5\r\n\r\nsorry")
+            return
+        framing = b"transfer-encoding: chunked" if self.length is None else b"content-length: %d" % self.length
+        request.sendall(b"HTTP/1.1 " + self.status + b"\r\n" + framing + b"\r\n\r\n")
+        with socket.create_connection(self.target.getsockname()) as target:
+            back = threading.Thread(target=self.carry_back, args=(target, request), daemon=True)
+            back.start()
+            try:
+                while size := int(stream.readline().strip() or b"-1", 16):
+                    if size < 0:
+                        break
+                    target.sendall(stream.read(size))
+                    assert stream.readline() == b"\r\n"
+                if size == 0:
+                    assert stream.readline() == b"\r\n"
+                    self.done.append("end")
+                else:
+                    self.done.append("cut")
+            except OSError:
+                self.done.append("cut")
+            target.shutdown(socket.SHUT_WR)
+            back.join()
+
+    def carry_back(self, target, request):
+        try:
+            while more := target.recv(65536):
+                request.sendall(more if self.length is not None else b"%x\r\n%b\r\n" % (len(more), more))
+            if self.length is None:
+                request.sendall(b"0\r\n\r\n")
+        except OSError:
+            pass  # the caller is gone
+
+    def server_close(self):
+        super().server_close()
+        self.target.close()
+
+
 @pytest.fixture
 def world(tmp_path):
     started = []
 
-    def start(policy, settings=""):
-        t, e = Target(), Edge(tmp_path)
+    def start(policy, settings="", target=Target):
+        t, e = target(), Edge(tmp_path, f"access_log = {tmp_path}/access\n")
+        e.access = tmp_path / "access"
         e.http, e.tcp = free_port(), free_port()
         e.write("services.d/edge.ini", f"[gateway edge]\nlabel.edge = here\n{settings}")
         e.write("all.yaml", DOCUMENTS.format(http=e.http, tcp=e.tcp, target=t.port, policy=policy))
@@ -169,4 +246,79 @@ def test_a_forward_proxy_that_refuses_ends_the_connection(world):
             assert s.recv(100) == b""
         except ConnectionResetError:
             pass
-    wait_until("it is told", lambda: "the forward proxy answered 403" in e.log.read_text() or t.heard)
+    assert t.heard
+    wait_until("it is told", lambda: "the forward proxy answered 403" in e.access.read_text())
+
+
+POST = "{tunnel: {protocol: POST, targetHost: far.test, targetPort: 5432}}"
+
+
+def read_all(s):
+    got = bytearray()
+    while more := s.recv(1 << 16):
+        got += more
+    return bytes(got)
+
+
+def test_tcp_goes_through_a_forward_proxy_by_post(world):
+    t, e = world(POST, target=PostProxy)
+    with socket.create_connection(("127.0.0.1", e.tcp), 5) as s:
+        assert s.recv(100) == b"hello "  # nothing has to be sent before
+        s.sendall(b"abc")
+        assert s.recv(100) == b"abc"
+        s.sendall(b"def")
+        s.shutdown(socket.SHUT_WR)  # the end of the request's body
+        assert read_all(s) == b"def 6 bytes"
+    assert t.done == ["end"]
+    assert len(t.heads) == 1
+    lines = t.heads[0].lower().split(b"\r\n")
+    assert lines[0] == b"post / http/1.1" and set(lines[1:]) == {b"host: far.test:5432", b"transfer-encoding: chunked", b""}
+    wait_until("nothing is left", lambda: all(f"\n{name} 0\n" in e.page("/metrics")[1] for name in ("weft_upstream_connections", "weft_tunnels")))
+
+
+def test_much_goes_both_ways_by_post(world):
+    t, e = world(POST, target=PostProxy)
+    data = bytes(i * 7 % 251 for i in range(6_000_000))
+    with socket.create_connection(("127.0.0.1", e.tcp), 5) as s:
+        sender = threading.Thread(target=lambda: (s.sendall(data), s.shutdown(socket.SHUT_WR)))
+        sender.start()
+        got = read_all(s)
+        sender.join()
+    assert got == b"hello " + data + b" %d bytes" % len(data)
+
+
+def test_a_cut_is_no_end_by_post(world):
+    t, e = world(POST, target=PostProxy)
+    s = socket.create_connection(("127.0.0.1", e.tcp), 5)
+    assert s.recv(100) == b"hello "
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    s.close()  # with a reset
+    wait_until("the proxy sees it", lambda: t.done)
+    assert t.done == ["cut"]
+    t.length = 1000  # more than will come
+    with socket.create_connection(("127.0.0.1", e.tcp), 5) as s:
+        assert s.recv(100) == b"hello "
+        s.shutdown(socket.SHUT_WR)
+        with pytest.raises(ConnectionResetError):
+            read_all(s)
+    wait_until("nothing is left", lambda: "\nweft_upstream_connections 0\n" in e.page("/metrics")[1])
+
+
+def test_a_forward_proxy_that_refuses_a_post_ends_the_connection(world):
+    t, e = world(POST, target=PostProxy)
+    t.status = b"407 no"
+    with socket.create_connection(("127.0.0.1", e.tcp), 5) as s:
+        s.sendall(b"abc")
+        try:
+            assert s.recv(100) == b""
+        except ConnectionResetError:
+            pass
+    wait_until("it is told", lambda: "the forward proxy answered 407" in e.access.read_text())
+
+
+def test_an_agent_that_stops_leaves_no_post_behind(world):
+    t, e = world(POST, target=PostProxy)
+    with socket.create_connection(("127.0.0.1", e.tcp), 5) as s:
+        assert s.recv(100) == b"hello "
+        e.stop()
+        wait_until("the proxy sees it", lambda: t.done)
