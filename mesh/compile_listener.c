@@ -142,7 +142,7 @@ void compile_outbound(struct build *b)
 
 /* ---- inbound ---- */
 
-/* No retries and no timeout: those are the caller's business. */
+/* No timeout, and nothing is done twice: those are the caller's business. */
 static void inbound_table(struct build *b, struct listener *l, struct str name, struct str cluster,
                           uint16_t port)
 {
@@ -160,6 +160,7 @@ static void inbound_table(struct build *b, struct listener *l, struct str name, 
     r->clusters[0].weight = 1;
     r->cluster_count = 1;
     r->weight_total = 1;
+    compile_inbound_retry(&r->retry);
     compile_vhost_end(&v, t);
     l->http = part_ref(t->made);
 }

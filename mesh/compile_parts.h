@@ -180,6 +180,8 @@ struct route *compile_new_route(struct filling *v);
 void compile_match(struct filling *v, const struct object *o, const struct match_string *from,
                    struct match_string *to);
 void compile_add_routes(struct filling *v, const struct rules *rules, const struct place *p);
+/* Of a request to the host's own application: tried again only where it never began. */
+void compile_inbound_retry(struct retry_policy *out);
 void compile_add_default_route(struct filling *v, const struct service *s, uint16_t port);
 void compile_add_pending_route(struct filling *v, const struct service *s);
 bool compile_is_catch_all(const struct route *r);

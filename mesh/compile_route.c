@@ -181,6 +181,13 @@ static void fill_retry(const struct build *b, struct arena *a, const struct http
         fill_retry_on(a, from->retry_on, out);
 }
 
+void compile_inbound_retry(struct retry_policy *out)
+{
+    *out = (struct retry_policy){.attempts = RETRY_ATTEMPTS,
+                                 .on = RETRY_RESET_BEFORE_REQUEST,
+                                 .backoff_base_ms = RETRY_BACKOFF_MS};
+}
+
 struct route *compile_new_route(struct filling *v)
 {
     v->routes = compile_room(&v->b->tmp, v->routes, v->count, &v->cap, sizeof(struct route));

@@ -982,7 +982,7 @@ TEST(of_one_host_in_several_namespaces_the_callers_own_is_taken)
 
 /* ---- inbound and identity ---- */
 
-TEST(a_local_service_has_an_inbound_listener_without_retries)
+TEST(a_local_service_has_an_inbound_listener_that_repeats_only_what_never_began)
 {
     struct world w;
     const struct listener *l;
@@ -1001,7 +1001,8 @@ TEST(a_local_service_has_an_inbound_listener_without_retries)
     CHECK_STR(l->service_fqdn, "x.default.svc.cluster.local");
     CHECK_STR(l->version, "v3");
     r = &route_table_find(l->http, STR("whatever"))->routes[0];
-    CHECK_INT(r->retry.attempts, 0);
+    CHECK_INT(r->retry.attempts, 2);
+    CHECK_INT(r->retry.on, RETRY_RESET_BEFORE_REQUEST);
     CHECK_INT(r->timeout_ms, 0);
     CHECK_STR(r->clusters[0].cluster, "inbound|9000||");
     c = snapshot_cluster(w.s, STR("inbound|9000||"));
