@@ -190,7 +190,6 @@ struct locality_lb {
     struct str *failover_priority;
     size_t failover_priority_count;
     bool has_enabled, enabled;
-    uint64_t min_cluster_size; /* of zoneAwareLbSetting only */
 };
 
 struct warmup {
@@ -205,7 +204,6 @@ struct load_balancer {
     enum load_balancer_simple simple;
     struct consistent_hash *consistent_hash; /* NULL: by `simple` */
     struct locality_lb *locality;            /* NULL: the mesh's */
-    struct locality_lb *zone_aware;          /* not yet; without `distribute` */
     struct warmup *warmup;                   /* NULL: by the next one */
     int64_t warmup_duration_ns;              /* deprecated; DURATION_UNSET: at once */
 };

@@ -138,17 +138,6 @@ static const struct field locality_fields[] = {
 };
 SCHEMA(locality_lb_schema, "LocalityLoadBalancerSetting", locality_lb, locality_fields);
 
-static const struct field zone_aware_fields[] = {
-    {"enabled", FIELD_BOOL, SCHEMA_HAS(locality_lb, enabled), .def = 1, .meaning = "Switch."},
-    {"failover", FIELD_MESSAGES, SCHEMA_LIST(locality_lb, failover), .message = &failover_schema,
-     .meaning = "Which region takes over for which."},
-    {"failoverPriority", FIELD_STRINGS, SCHEMA_LIST(locality_lb, failover_priority),
-     .meaning = "Labels that rank endpoints, other than region, zone and subzone."},
-    {"minClusterSize", FIELD_UINT64, SCHEMA_AT(locality_lb, min_cluster_size), .def = 6,
-     .meaning = "With fewer endpoints nearby, zones are not looked at."},
-};
-static SCHEMA(zone_aware_schema, "ZoneAwareLoadBalancerSetting", locality_lb, zone_aware_fields);
-
 static const struct field warmup_fields[] = {
     {"duration", FIELD_DURATION, SCHEMA_AT(warmup, duration_ns), .flags = FIELD_REQUIRED,
      .meaning = "How long a new endpoint takes to its full share."},
@@ -169,8 +158,9 @@ static const struct field load_balancer_fields[] = {
      .message = &locality_lb_schema, .oneof = "locality", .meaning = "Prefer near endpoints."},
     {"warmup", FIELD_MESSAGE, SCHEMA_AT(load_balancer, warmup), .message = &warmup_schema,
      .oneof = "warming", .meaning = "Raise the share of a new endpoint slowly."},
-    {"zoneAwareLbSetting", FIELD_MESSAGE, SCHEMA_AT(load_balancer, zone_aware),
-     .message = &zone_aware_schema, .oneof = "locality", SCHEMA_NOT_YET,
+    {"zoneAwareLbSetting", FIELD_ANY,
+     SCHEMA_UNSUPPORTED("a host does not know how the callers are spread over zones; use `localityLbSetting`, which "
+                        "prefers near endpoints"),
      .meaning = "Balance between zones by their sizes."},
     {"warmupDurationSecs", FIELD_DURATION, SCHEMA_AT(load_balancer, warmup_duration_ns),
      .status = FIELD_DEPRECATED, .reason = "use warmup.duration", .oneof = "warming",

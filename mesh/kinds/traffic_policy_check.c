@@ -165,13 +165,7 @@ static void check_blocks(const struct check *c, const struct load_balancer *lb,
         check_warmup(c, lb);
     if (lb && lb->locality)
         check_locality(c, lb->locality);
-    if (lb && lb->zone_aware) {
-        check_locality(c, lb->zone_aware);
-        if (!lb->zone_aware->failover_count)
-            check_failover_labels(c, lb->zone_aware);
-    }
     warn_failover(c, lb ? lb->locality : NULL, outlier);
-    warn_failover(c, lb ? lb->zone_aware : NULL, outlier);
     if (pool)
         check_pool(c, pool);
     if (outlier)

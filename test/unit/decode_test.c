@@ -237,15 +237,14 @@ TEST(what_is_not_built_is_refused_with_its_place)
         FIND_NOT_YET, 10, "claims");
     CHECK_REFUSED(DR("  host: a\n  trafficPolicy: {tls: {mode: SIMPLE, caCrl: /c}}\n"),
                   FIND_NOT_YET, 8, "caCrl");
-    CHECK_REFUSED(
-        DR("  host: a\n  trafficPolicy: {loadBalancer: {zoneAwareLbSetting: {enabled: true}}}\n"),
-        FIND_NOT_YET, 8, "zoneAwareLbSetting");
     CHECK_REFUSED(SE("  hosts: [a.b]\n  resolution: DNS\n"), FIND_NOT_YET, 8, "resolution: DNS");
     CHECK_REFUSED(WE("  address: 10.0.0.1\n  network: n\n"), FIND_NOT_YET, 8, "network");
     CHECK_REFUSED(WE("  address: example.com\n"), FIND_NOT_YET, 7, "host name");
     CHECK_REFUSED(VS("  hosts: [a]\n  http:\n  - match: [{statPrefix: a}]\n    route: "
                      "[{destination: {host: a}}]\n"),
-                  FIND_UNSUPPORTED, 9, "statPrefix");
+                  FIND_UNSUPPORTED, 9, "statPrefix is not supported: it names statistics of Envoy");
+    CHECK_REFUSED(DR("  host: a\n  trafficPolicy: {loadBalancer: {zoneAwareLbSetting: {enabled: true}}}\n"),
+                  FIND_UNSUPPORTED, 8, "zoneAwareLbSetting is not supported: a host does not know");
 }
 
 TEST(every_problem_is_reported_not_only_the_first)
