@@ -125,6 +125,13 @@ static enum conn_state park(struct conn *c, struct str service)
 
 static enum conn_state start_tls(struct conn *c);
 
+/* Once its address is known, the PROXY protocol's where there is one. */
+static bool is_let_in(struct conn *c)
+{
+    c->is_admitted = c->is_admitted || admission_enter(&c->worker->proxy->admission, &c->remote);
+    return c->is_admitted;
+}
+
 static enum conn_state on_accept(struct conn *c)
 {
     if (c->original.family == 0 && !find_original(c))
@@ -138,6 +145,8 @@ static enum conn_state on_accept(struct conn *c)
     c->kind = c->listener->kind;
     if (c->listener->takes_proxy_header && !c->has_header)
         return CONN_HEADER;
+    if (c->kind == LISTENER_GATEWAY && !is_let_in(c))
+        return refuse(c, OUTCOME_SOURCE_FULL);
     if (c->listener->is_pending)
         return park(c, c->listener->service);
     if (c->by_name) /* back from waiting for rules */
@@ -375,6 +384,7 @@ static void codec_begin(struct conn *c, struct codec *codec)
 {
     c->codec = codec;
     codec->tunnels = codec->connects = true;
+    codec->refuses_slow = c->kind == LISTENER_GATEWAY;
     codec->server_name = c->kind == LISTENER_OUTBOUND ? STR("envoy") : STR("istio-envoy");
     if (c->worker->draining)
         codec_drain(codec);
@@ -471,6 +481,8 @@ static void close_conn(struct conn *c)
     link_del(&c->link);
     snap_unref(c->snap);
     str_free(c->peer_uri);
+    if (c->is_admitted)
+        admission_leave(&w->proxy->admission, &c->remote);
     live_sub(&w->live.conns, 1);
     atomic_fetch_sub_explicit(&w->load, 1, memory_order_relaxed);
     loop_reap(w->loop, &c->reap, free_conn);
@@ -578,6 +590,30 @@ void conn_abort(struct conn *c, enum outcome why)
         live_add(&c->worker->live.strict_refused, 1);
     c->aborted = true;
     task_note(&c->task, N_GO);
+}
+
+static bool is_idle(const struct conn *c)
+{
+    return c->state == CONN_HTTP && !c->aborted && !c->is_pair && c->codec->streams == 0;
+}
+
+#define EVICTED_AT_ONCE 64u
+
+unsigned conn_evict(struct worker *w)
+{
+    unsigned count = 0;
+
+    for (struct link *at = w->conns.next; at != &w->conns && count < EVICTED_AT_ONCE; at = at->next) {
+        struct conn *c = CONTAINER(at, struct conn, link);
+
+        if (!is_idle(c))
+            continue;
+        conn_abort(c, OUTCOME_EVICTED);
+        count++;
+    }
+    if (count > 0)
+        log_debug("no room: closing %u idle connections", count);
+    return count;
 }
 
 void conn_drain(struct conn *c)

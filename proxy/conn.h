@@ -56,6 +56,7 @@ struct conn {
     bool speaks_http2; /* its preface has come */
     bool aborted;
     bool has_header; /* the PROXY protocol's, and it was read */
+    bool is_admitted; /* it counts for its address */
     bool by_name; /* its listener is a chain, found by `sni` */
     struct codec *codec; /* of the two below, or NULL */
     struct http1 http1;
@@ -78,5 +79,7 @@ const struct listener *conn_listener(const struct conn *c, const struct snapshot
  * call again for ever. */
 const struct addr *conn_destination(const struct conn *c);
 enum outcome conn_broken_protocol(const struct conn *c); /* of a client that breaks that of its version */
+/* There is no room: the idle connections that are here longest are closed, some at a time. How many. */
+unsigned conn_evict(struct worker *w);
 void conn_abort(struct conn *c, enum outcome why); /* at its next turn */
 void conn_drain(struct conn *c);

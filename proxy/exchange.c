@@ -569,6 +569,10 @@ static enum exchange_state down_reset(struct exchange *x)
         x->status = x->conn->codec->failure_status; /* the codec answered */
         return end(x, conn_broken_protocol(x->conn));
     }
+    if (x->down->reset == STREAM_RESET_TIMEOUT && !x->responded && x->conn->codec->failure_status == 408) {
+        x->status = 408; /* likewise */
+        return end(x, OUTCOME_SLOW_BODY);
+    }
     return end(x, OUTCOME_CLIENT_GONE);
 }
 

@@ -12,6 +12,7 @@ enum { N_ACCEPT = 1, N_PAUSE = 2 };
 
 #define ACCEPTS_PER_TURN 64
 #define PAUSE_MS         100
+#define ROOM_MS          1 /* until those that were closed are gone */
 #define BACKLOG          1024
 
 /* An accepted descriptor on its way to another worker. */
@@ -69,10 +70,15 @@ static void dispatch(struct listener_socket *l, int fd)
     loop_post(to->loop, &h->post);
 }
 
-static void pause_accept(struct listener_socket *l)
+static bool is_full(const struct worker *w)
+{
+    return atomic_load_explicit(&w->load, memory_order_relaxed) >= w->proxy->admission.per_worker;
+}
+
+static void pause_accept(struct listener_socket *l, int64_t ms)
 {
     watch_want(&l->watch, false, false);
-    timer_in(&l->pause, PAUSE_MS);
+    timer_in(&l->pause, ms);
 }
 
 static void run(struct task *t, unsigned notes)
@@ -84,15 +90,15 @@ static void run(struct task *t, unsigned notes)
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         int fd;
 
-        if (atomic_load_explicit(&l->worker->load, memory_order_relaxed) >= LIMIT_CONNECTIONS) {
-            pause_accept(l);
+        if (is_full(l->worker)) {
+            pause_accept(l, conn_evict(l->worker) ? ROOM_MS : PAUSE_MS);
             return;
         }
         fd = accept4(l->watch.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             dispatch(l, fd);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            pause_accept(l);
+            pause_accept(l, conn_evict(l->worker) ? ROOM_MS : PAUSE_MS);
             return;
         } else if (errno == EAGAIN) {
             return;

@@ -224,6 +224,7 @@ struct proxy *proxy_new(const struct proxy_options *o, struct err *err)
     p->started_wall_s = (int64_t)time(NULL);
     link_init(&p->bound);
     map_init(&p->identities);
+    admission_init(&p->admission, o->workers, o->connections_per_source);
     cluster_table_init(&p->clusters);
     limiter_table_init(&p->limiters);
     p->workers = mem_array(o->workers, sizeof(*p->workers));
@@ -279,6 +280,7 @@ void proxy_free(struct proxy *p)
     }
     free_tickets(p);
     snapshot_unref(p->snapshot);
+    admission_done(&p->admission);
     cluster_table_done(&p->clusters);
     limiter_table_done(&p->limiters);
     mem_free(p->workers);

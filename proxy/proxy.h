@@ -25,6 +25,7 @@ struct proxy_options {
     struct addr outbound4, outbound6; /* capture sockets (15001), family 0: none */
     struct addr inbound4, inbound6;   /* 15006, wildcard address */
     uint32_t mark;                    /* SO_MARK of own sockets, 0: none */
+    unsigned connections_per_source;  /* at gateways, from one address; 0: half of what there is room for */
     bool mesh_tls13; /* mutual TLS is 1.3 alone; else 1.2, which resumes cheaply, and 1.3 from clients that speak no 1.2 */
     int access_log_fd; /* -1: no access log; the caller's, open until proxy_free. dup3 over it rotates */
     bool trust_local_addr; /* tests of the capture sockets: a connection that was not redirected wanted

@@ -15,6 +15,7 @@
 #include "mesh/base/map.h"
 #include "mesh/snapshot.h"
 #include "proxy/access.h"
+#include "proxy/admission.h"
 #include "proxy/cluster.h"
 #include "proxy/link.h"
 #include "proxy/metrics.h"
@@ -135,6 +136,7 @@ void worker_unpark(struct park *p); /* harmless when not parked */
 
 struct proxy {
     struct proxy_options options;
+    struct admission admission;
     struct worker *workers;
     size_t worker_count;
     struct cluster_table clusters;

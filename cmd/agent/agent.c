@@ -393,6 +393,7 @@ static int open_proxy(struct agent *a, struct err *err)
                               .workers = a->settings.workers,
                               .crypto_threads = CRYPTO_THREADS,
                               .mark = a->settings.capture ? CAPTURE_MARK : 0,
+                              .connections_per_source = a->settings.connections_per_source,
                               .mesh_tls13 = a->settings.mesh_tls13,
                               .need = need,
                               .need_arg = a};

@@ -44,7 +44,7 @@ struct agent_settings {
     const char *access_log, *resolv_conf;
     struct addr address; /* of this host towards the others; family 0: found by asking the kernel */
     struct str locality; /* region/zone/subzone, or empty */
-    uint32_t workers;
+    uint32_t workers, connections_per_source;
     enum capture_mode capture;
     bool dns, has_capture, has_dns;
     int mesh_tls13; /* mutual TLS is 1.3 alone */

@@ -35,6 +35,8 @@ static const struct field rows[] = {
      .meaning = "Where this host stands, region/zone/subzone, for localityLbSetting."},
     {"workers", FIELD_UINT32, SCHEMA_AT(agent_settings, workers), .flags = FIELD_BOUNDED, .def = 2,
      SCHEMA_BOUNDS(1, LIMIT_WORKERS), .meaning = "Threads of the proxy."},
+    {"connections_per_source", FIELD_UINT32, SCHEMA_AT(agent_settings, connections_per_source),
+     .meaning = "How many connections to its gateways one address (of IPv6 a /64) may have; 0 is half of what there is room for."},
     {"capture", FIELD_ENUM, SCHEMA_HAS(agent_settings, capture), .values = capture_modes,
      .def = CAPTURE_AUTO,
      .meaning = "What redirects connections; auto takes nftables where the kernel can, else iptables."},

@@ -31,6 +31,8 @@
 #define LIMIT_REPORT_MS      5000    /* between counts of a long call's messages */
 #define LIMIT_INFORMATIONAL  10u     /* 1xx answers before the final one: 502 */
 #define LIMIT_HEAD_MS        10000   /* whole request head from its first byte: 408, close */
+#define LIMIT_BODY_MS        10000   /* of a request to a gateway: at its end LIMIT_BODY_BYTES_PER_S must have come: 408, close */
+#define LIMIT_BODY_BYTES_PER_S 240
 #define LIMIT_IDLE_MS        3600000 /* idle keep-alive connection: closed */
 #define LIMIT_DRAIN_IDLE_MS  200     /* idle one while draining: closed; answered if it asks */
 #define LIMIT_WRITE_STALL_MS 300000  /* no byte accepted by a peer with output waiting: closed */
@@ -62,7 +64,7 @@
 #define LIMIT_RING_POINTS  (1u << 20) /* of one set of endpoints: ringHash.minimumRingSize above it is refused */
 #define LIMIT_MAGLEV_SLOTS 5000011u   /* maglev.tableSize is below it, as Istio has it */
 #define LIMIT_WORKERS      64u
-#define LIMIT_CONNECTIONS  65536u /* downstream connections per worker: accept pauses */
+#define LIMIT_CONNECTIONS  65536u /* downstream connections per worker: idle ones are closed, else accept pauses */
 #define LIMIT_POOL_IDLE    256u   /* idle upstream connections per cluster and worker */
 
 /* control plane */

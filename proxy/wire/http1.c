@@ -385,6 +385,11 @@ static enum state on_timer(struct http1 *c)
             detach_reset(c, STREAM_RESET_TIMEOUT);
             return ST_OVER;
         }
+        if (c->codec.refuses_slow && c->stream && c->parse == P_LENGTH) {
+            if (!pace_keep(&c->pace, c->stream, now))
+                return http1_refuse(c, 408, "the request body comes too slowly");
+            due = MIN(due, pace_due_ms(&c->pace));
+        }
         break;
     case ST_LINGER:
         if (c->codec.io.eof_in && io_is_shut(&c->codec.io))

@@ -46,6 +46,7 @@ struct http1 {
     int64_t head_ms, idle_ms,
         stall_ms;        /* first byte of the head (0: none yet); idle since; stall_mark taken at */
     size_t linger_bytes; /* dropped after our last answer */
+    struct pace pace;
     uint8_t blank_lines; /* skipped before a request line */
 };
 

@@ -197,6 +197,24 @@ static void due(int64_t *next, int64_t at)
     *next = MIN(*next, at);
 }
 
+/* False: the body came too slowly, the stream is over. */
+static bool check_pace(struct http2 *c, struct http2_stream *h, int64_t now, int64_t *next)
+{
+    if (h->pace.since_ms == 0 || h->s.in_ended || h->released)
+        return true;
+    if (!pace_keep(&h->pace, &h->s, now)) {
+        if (h->s.out_head_sent) {
+            (void)nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, h->id, NGHTTP2_CANCEL);
+            http2_detach(h, STREAM_RESET_TIMEOUT);
+        } else {
+            http2_refuse(c, h, 408, STREAM_RESET_TIMEOUT);
+        }
+        return false;
+    }
+    due(next, pace_due_ms(&h->pace));
+    return true;
+}
+
 /* The peer takes nothing: of a stream that has bytes waiting, or of the whole connection. */
 static void check_stalls(struct http2 *c, int64_t now, int64_t *next)
 {
@@ -213,7 +231,7 @@ static void check_stalls(struct http2 *c, int64_t now, int64_t *next)
     }
     for (; h; h = after) {
         after = h->next;
-        if (h->out.n == 0)
+        if (!check_pace(c, h, now, next) || h->out.n == 0)
             continue;
         if (now >= h->moved_ms + LIMIT_WRITE_STALL_MS) {
             (void)nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, h->id, NGHTTP2_CANCEL);

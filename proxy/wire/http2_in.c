@@ -304,13 +304,12 @@ void http2_end_in(struct http2_stream *h)
     stream_note(&h->s, STREAM_NOTE_END);
 }
 
-static void refuse(struct http2 *c, struct http2_stream *h)
+void http2_refuse(struct http2 *c, struct http2_stream *h, unsigned status, enum stream_reset why)
 {
     int32_t id = h->id;
-    unsigned status = h->bad_status;
 
     c->codec.failure_status = status;
-    http2_detach(h, STREAM_RESET_LOCAL);
+    http2_detach(h, why);
     http2_answer(c, id, status);
 }
 
@@ -329,7 +328,7 @@ static void request_done(struct http2 *c, struct http2_stream *h, bool ended)
     if (h->bad.n == 0)
         check_path(h);
     if (h->bad.n > 0) {
-        refuse(c, h);
+        http2_refuse(c, h, h->bad_status, STREAM_RESET_LOCAL);
         return;
     }
     join_cookies(head);
@@ -339,6 +338,10 @@ static void request_done(struct http2 *c, struct http2_stream *h, bool ended)
     h->s.in_has_head = true;
     http2_reward(&c->frames, WINDOW_WORTH);
     stream_note(&h->s, STREAM_NOTE_HEAD);
+    if (c->codec.refuses_slow && head->framing == HTTP_BODY_LENGTH && !ended) {
+        h->pace.since_ms = http2_now_ms(c);
+        http2_wake_by(c, pace_due_ms(&h->pace));
+    }
     if (ended)
         http2_end_in(h);
     c->codec.to->on_stream(c->codec.owner, &h->s);

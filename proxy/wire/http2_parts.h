@@ -42,6 +42,7 @@ struct http2_stream {
     struct str accept;       /* client: proof of the WebSocket that was asked for */
     size_t head_bytes, field_count, fields_seen;
     size_t held;             /* bytes of s.in whose credit was not given back */
+    struct pace pace;
     int64_t moved_ms;        /* when `out` last moved, or began to wait */
     uint8_t informational;
     bool is_head;            /* of the request's method: the answer has no body */
@@ -126,6 +127,8 @@ void http2_set_callbacks_in(nghttp2_session_callbacks *cb);
 /* Server: the request that came with Upgrade is stream 1; http2_tell_asked tells the owner. */
 void http2_take_asked(struct http2 *c, const struct http_head *asked);
 void http2_tell_asked(struct http2 *c);
+/* An answer of ours in place of the owner's; the stream is over. */
+void http2_refuse(struct http2 *c, struct http2_stream *h, unsigned status, enum stream_reset why);
 
 /* ---- http2_out.c ---- */
 

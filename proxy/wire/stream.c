@@ -39,6 +39,27 @@ void stream_free(struct stream *s)
     mem_free(s);
 }
 
+/* ---- slow bodies ---- */
+
+#define PACE_BYTES ((uint64_t)LIMIT_BODY_BYTES_PER_S * LIMIT_BODY_MS / 1000)
+
+int64_t pace_due_ms(const struct pace *p)
+{
+    return p->since_ms + LIMIT_BODY_MS;
+}
+
+bool pace_keep(struct pace *p, const struct stream *s, int64_t now_ms)
+{
+    bool waits = s->in.n > 0 || (s->in_head.expect_continue && s->in_body_bytes == 0);
+
+    if (now_ms < pace_due_ms(p))
+        return true;
+    if (!waits && s->in_body_bytes - p->bytes < PACE_BYTES)
+        return false;
+    *p = (struct pace){now_ms, s->in_body_bytes};
+    return true;
+}
+
 /* ---- after the connection ---- */
 
 static void dead_send_head(struct stream *s, const struct http_head *h, bool end)

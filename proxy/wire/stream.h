@@ -90,6 +90,7 @@ struct codec {
     int64_t idle_ms_max;     /* without a message pair; settable, default LIMIT_IDLE_MS */
     bool is_server, draining, ended;
     bool tunnels; /* settable: requests with `upgrade` become tunnels when the answer is 101 (HTTP_BODY_TUNNEL) */
+    bool refuses_slow; /* server, settable: a body of known length comes at LIMIT_BODY_BYTES_PER_S, or the answer is 408 */
     bool connects; /* server, settable: so do those with CONNECT, which are refused with 501 otherwise */
 };
 
@@ -177,6 +178,16 @@ static inline void codec_close(struct codec *c)
 }
 
 /* ---- for codecs ---- */
+
+/* How fast a body of known length comes, looked at every LIMIT_BODY_MS. All zero: nobody looks. */
+struct pace {
+    int64_t since_ms;
+    uint64_t bytes; /* that had come then */
+};
+
+/* False: too few have come. A reader that waits for us, or for a 100 that was not sent, is not slow. */
+bool pace_keep(struct pace *p, const struct stream *s, int64_t now_ms);
+int64_t pace_due_ms(const struct pace *p);
 
 /* What a stream belongs to once its connection has no more to do with it: calls are harmless. */
 extern struct codec codec_dead;

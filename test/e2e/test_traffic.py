@@ -82,7 +82,7 @@ def test_a_crowd_meets_the_limits_of_the_service(m, clean):
     m.apply(web_policy("{connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1, maxRequestsPerConnection: 1}}}"))
     answers = m["client"].many("http://web:8080/delay/0.2", 24, threads=6)
     refused = [a for a in answers if a.status == 503]
-    assert len(refused) >= 6 and len(answers) - len(refused) >= 2 and {a.status for a in answers} == {200, 503}
+    assert len(refused) >= 6 and len(answers) > len(refused) and {a.status for a in answers} == {200, 503}
     assert all(a.headers.get("x-envoy-overloaded") == "true" for a in refused)
     assert m["client"].metric("istio_requests_total", reporter="source", response_flags="UO") >= len(refused)
     assert all(a.status == 200 for a in m["client"].many("http://web:8080/", 10, threads=1))
