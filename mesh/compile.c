@@ -413,7 +413,7 @@ static void build_init(struct build *b, const struct catalog *c, const struct se
     map_init(&b->policies_by_host);
     map_init(&b->tables);
     map_init(&b->listeners);
-    b->mesh = mesh_config_find(c->objects, c->object_count, c->root_namespace);
+    b->mesh = catalog_mesh_config(c);
     find_caller(b);
     find_services(b);
 }

@@ -249,19 +249,11 @@ static void inherit_rest(const struct http_rule *root, struct http_rule *leaf)
 static const struct object *find_delegate(const struct build *b, const struct object *root,
                                           const struct http_delegate *d)
 {
-    struct str ns = d->ns.n ? d->ns : root->meta.ns;
+    const struct object *o =
+        catalog_object(b->c, KIND_VIRTUAL_SERVICE, d->ns.n ? d->ns : root->meta.ns, d->name);
+    const struct virtual_service *vs = o ? o->spec : NULL;
 
-    for (size_t i = 0; i < b->c->object_count; i++) {
-        const struct object *o = b->c->objects[i];
-        const struct virtual_service *vs = o->spec;
-
-        if (o->meta.kind->id == KIND_VIRTUAL_SERVICE && str_eq(o->meta.ns, ns) &&
-            str_eq(o->meta.name, d->name) && vs->hosts_count == 0)
-            return compile_visibility(b, o, root->meta.ns) >= 0
-                       ? o
-                       : NULL;
-    }
-    return NULL;
+    return vs && vs->hosts_count == 0 && compile_visibility(b, o, root->meta.ns) >= 0 ? o : NULL;
 }
 
 static void add(struct build *b, struct rules *r, const struct http_rule *rule,

@@ -53,13 +53,9 @@ void compile_material_key(struct arena *a, struct tls_material *m, const char *p
 
 static const struct credential *find_credential(const struct build *b, struct str ns, struct str name)
 {
-    for (size_t i = 0; i < b->c->object_count; i++) {
-        const struct object *o = b->c->objects[i];
+    const struct object *o = catalog_object(b->c, KIND_CREDENTIAL, ns, name);
 
-        if (o->meta.kind->id == KIND_CREDENTIAL && str_eq(o->meta.name, name) && str_eq(o->meta.ns, ns))
-            return o->spec;
-    }
-    return NULL;
+    return o ? o->spec : NULL;
 }
 
 static void credential_key(struct arena *a, struct str ns, struct str name, struct tls_material *m)

@@ -134,6 +134,7 @@ struct catalog {
     struct object **objects; /* VirtualService, DestinationRule, Gateway, PeerAuthentication that
                                 this agent may see */
     size_t object_count;
+    struct map objects_by_name; /* see catalog_object */
     /* By catalog_build, else empty: the VirtualServices and DestinationRules among the objects by
      * their completed hosts, wildcards apart. */
     struct map rules_by_host; /* host -> struct host_rules * */
@@ -143,6 +144,18 @@ struct catalog {
     struct map
         subscribed; /* key -> non-NULL: rules and endpoints of this service are complete here */
 };
+
+/* ---- catalog_index.c ---- */
+
+struct mesh_config;
+
+/* One more of the objects, for which there must be room. The first of a kind and name is the one that is found. */
+void catalog_add_object(struct catalog *c, struct object *o);
+/* The document of that kind (enum kind_id), namespace and name, or NULL. */
+const struct object *catalog_object(const struct catalog *c, unsigned kind, struct str ns, struct str name);
+const struct mesh_config *catalog_mesh_config(const struct catalog *c); /* the one that counts, or NULL */
+
+/* ---- model.c ---- */
 
 /* Do namespaces `ns` see the service, by its exportTo? */
 bool service_is_exported(const struct service *s, struct str ns);

@@ -302,6 +302,7 @@ void catalog_init(struct catalog *c)
     *c = (struct catalog){0};
     arena_init(&c->arena);
     map_init(&c->by_service);
+    map_init(&c->objects_by_name);
     map_init(&c->subscribed);
     map_init(&c->rules_by_host);
     map_init(&c->services_by_fqdn);
@@ -310,6 +311,7 @@ void catalog_init(struct catalog *c)
 void catalog_done(struct catalog *c)
 {
     map_done(&c->by_service);
+    map_done(&c->objects_by_name);
     map_done(&c->subscribed);
     map_done(&c->rules_by_host);
     map_done(&c->services_by_fqdn);
@@ -442,7 +444,7 @@ static bool read_object(struct catalog *c, struct str json, struct str key, stru
         return false;
     if (list.count != 1)
         return false;
-    c->objects[c->object_count++] = list.items[0];
+    catalog_add_object(c, list.items[0]);
     return true;
 }
 

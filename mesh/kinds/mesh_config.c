@@ -190,8 +190,8 @@ void mesh_config_validate(const struct check *c, const void *spec)
 
     if (m->locality)
         check_locality(c, m->locality);
-    if (!str_eq(c->m->name, STR("default")))
-        FAIL(c, NULL, FIND_ENVELOPE, "the MeshConfig is named default, not \"%.*s\"",
+    if (!str_eq(c->m->name, STR(MESH_CONFIG_NAME)))
+        FAIL(c, NULL, FIND_ENVELOPE, "the MeshConfig is named " MESH_CONFIG_NAME ", not \"%.*s\"",
              STR_ARG(c->m->name));
     for (size_t i = 0; i < m->providers_count; i++) {
         extension_provider_check(c, &m->providers[i]);
@@ -206,15 +206,6 @@ void mesh_config_validate(const struct check *c, const void *spec)
 }
 
 /* ---- what it says for documents that say nothing ---- */
-
-const struct mesh_config *mesh_config_find(struct object *const *objects, size_t count, struct str root_namespace)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (objects[i]->meta.kind->id == KIND_MESH_CONFIG && str_eq(objects[i]->meta.ns, root_namespace))
-            return objects[i]->spec;
-    }
-    return NULL;
-}
 
 static struct exports own_exports(const struct object *o)
 {

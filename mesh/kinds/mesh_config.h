@@ -149,8 +149,7 @@ struct mesh_config {
     struct proxy_defaults *proxy;
 };
 
-/* The one that counts, or NULL. */
-const struct mesh_config *mesh_config_find(struct object *const *objects, size_t count, struct str root_namespace);
+#define MESH_CONFIG_NAME "default" /* there is one, in the root namespace */
 
 /* Namespaces that a document is exported to; none: all. */
 struct exports {

@@ -496,6 +496,37 @@ TEST(a_gateway_brings_the_rules_bound_to_it_and_their_destinations)
     world_done(&w);
 }
 
+TEST(a_credential_goes_to_whom_a_rule_of_their_namespace_selects)
+{
+#define SECRET(ns) "---\napiVersion: weft/v1\nkind: Credential\nmetadata: {name: c, namespace: " ns "}\nspec:\n  caCertificates: |\n    -----BEGIN CERTIFICATE-----\n    aaaa\n    -----END CERTIFICATE-----\n"
+    static const char docs[] = NOTHING SECRET("shop") SECRET("edge") RULE(
+        "DestinationRule", "r", "shop",
+        "{host: reviews, exportTo: [.], workloadSelector: {matchLabels: {app: ratings}}, trafficPolicy: {tls: {mode: SIMPLE, "
+        "credentialName: c}}}");
+    static const struct {
+        const char *ns, *labels, *credentials;
+    } rows[] = {
+        {"shop", "app=ratings", " object/Credential/shop/c"},
+        {"shop", "app=other", ""},
+        {"edge", "app=ratings", ""}, /* the rule is of another namespace */
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct world w;
+        char want[256];
+
+        world_init(&w, docs);
+        two_services(&w);
+        w.viewer.ns = STR("shop"); /* that sees the rule */
+        w.own[w.viewer.service_count++] =
+            (struct local_service){.ns = str_from(rows[i].ns), .labels = labels_of(&w, rows[i].labels)};
+        subscribe(&w, REVIEWS);
+        snprintf(want, sizeof(want), "endpoints/" REVIEWS "%s object/DestinationRule/shop/r", rows[i].credentials);
+        CHECK_TEXT(seen(&w), want);
+        world_done(&w);
+    }
+}
+
 TEST(policies_come_only_for_own_workloads)
 {
     static const char docs[] =

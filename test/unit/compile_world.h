@@ -171,7 +171,7 @@ static inline void world_apply(struct world *w, const char *yaml)
         fail_msg("%.*s", STR_ARG(buf_str(&b)));
     }
     for (size_t i = 0; i < list.count; i++)
-        w->c.objects[w->c.object_count++] = list.items[i];
+        catalog_add_object(&w->c, list.items[i]);
     buf_done(&b);
 }
 
