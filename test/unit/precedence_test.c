@@ -1,5 +1,5 @@
 /* Whose word counts, where several documents speak of one thing: names, namespaces, visibility, age.
- * Source: fields.md 4.6 and 4.7; more of it in compile_test.c, catalog_test.c, service_entry_test.c. Unless said
+ * Source: fields.md 4.6 and 4.7; more of it in compile_rule_test.c, compile_policy_test.c, catalog_test.c, service_entry_test.c. Unless said
  * otherwise: service b in default on 10.1.0.1:80 HTTP, one workload, and a caller in default. */
 #include "test/unit/compile_world.h"
 
