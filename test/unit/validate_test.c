@@ -408,7 +408,8 @@ TEST(what_is_right_and_surely_not_meant_is_warned_about)
 
 /* ---- Istio's cases ---- */
 
-/* A finding "not supported yet" alone is no refusal: the document is one that Istio takes. */
+/* A finding "not supported yet" alone is no refusal: the document is one that Istio takes. What is not supported at all, with a
+ * reason, is refused by intent: that is not too strict, and what is in it is not looked at. */
 struct score {
     size_t cases, too_strict, too_lax, unwarned;
 };
@@ -438,13 +439,20 @@ static struct str expand(struct arena *a, struct str yaml, const struct node *ho
 
 static void judge(const struct node *c, struct arena *a, struct score *s)
 {
-    bool valid = node_is_true(c, "valid"), refused = false;
+    bool valid = node_is_true(c, "valid"), refused = false, unsupported = false;
     struct docs d;
 
     docs_parse(&d, expand(a, node_text(c, "yaml"), node_get(c, STR("expand"))), SYNTAX_YAML);
-    for (const struct finding *x = d.findings.first; x; x = x->next)
+    for (const struct finding *x = d.findings.first; x; x = x->next) {
+        unsupported = unsupported || x->code == FIND_UNSUPPORTED;
         refused = refused || (x->severity == SEVERITY_ERROR && x->code != FIND_NOT_YET);
+    }
     s->cases++;
+    if (unsupported) {
+        CHECK(refused);
+        docs_done(&d);
+        return;
+    }
     s->too_strict += refused && valid;
     s->too_lax += !refused && !valid;
     s->unwarned += node_is_true(c, "warn") && valid && d.findings.warnings == 0;
