@@ -102,18 +102,36 @@ static bool by_nft(void)
     return flavour->mode == CAPTURE_NFTABLES;
 }
 
+static char folder[] = "/tmp/weft-xtables-XXXXXX"; /* for the programs of a flavour, by these names */
+static const char *const names[] = {"iptables",  "iptables-save",  "iptables-restore",
+                                    "ip6tables", "ip6tables-save", "ip6tables-restore"};
+static pid_t folder_owner; /* children that end leave it alone */
+
+static void remove_folder(void)
+{
+    char path[256];
+
+    if (getpid() != folder_owner)
+        return;
+    for (size_t i = 0; i < COUNT(names); i++) {
+        snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
+        unlink(path);
+    }
+    rmdir(folder);
+}
+
 /* The iptables of that flavour come first in PATH, for us and for the keeper. */
 static void use(const struct flavour *f)
 {
-    static char before[4096], folder[] = "/tmp/weft-xtables-XXXXXX";
-    static const char *const names[] = {"iptables",  "iptables-save",  "iptables-restore",
-                                        "ip6tables", "ip6tables-save", "ip6tables-restore"};
+    static char before[4096];
     char path[8192];
 
     flavour = f;
     if (!before[0]) {
         snprintf(before, sizeof(before), "%s", getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin");
         CHECK(mkdtemp(folder) != NULL);
+        folder_owner = getpid();
+        atexit(remove_folder);
     }
     for (size_t i = 0; f->program && i < COUNT(names); i++) {
         char target[256];
