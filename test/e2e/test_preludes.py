@@ -320,5 +320,5 @@ def test_an_agent_that_stops_leaves_no_post_behind(world):
     t, e = world(POST, target=PostProxy)
     with socket.create_connection(("127.0.0.1", e.tcp), 5) as s:
         assert s.recv(100) == b"hello "
-        e.stop()
+        assert e.stop() == 0
         wait_until("the proxy sees it", lambda: t.done)
