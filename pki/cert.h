@@ -1,6 +1,6 @@
 /* X.509 certificates: parse, verify a chain and whom it names, check a request.
  *
- * Flow:      creds.c and tls.c verify peers here; server/enrol.c takes requests here.
+ * Flow:      creds.c and proxy/wire/tls_judge.c verify peers here; server/enrol.c takes requests here.
  * Ownership: cert_parse gives a chain with one owner until cert_free; it is immutable.
  *            cert_info is a value.
  * Errors:    for people, through struct err; they say which certificate and what is wrong.
@@ -75,7 +75,7 @@ int cert_csr_key(struct str pem_or_der, struct key_pub *out, struct err *err);
 /* The public key of the first certificate; fails if it is not P-256. */
 int cert_public(const struct cert_chain *c, struct key_pub *out, struct err *err);
 
-/* For pki and proxy/wire/tls.c only. */
+/* For pki and proxy/wire/tls_*.c only. */
 struct mbedtls_x509_crt *cert_mbedtls(const struct cert_chain *c);
 /* Does one of its subject alternative names say `name`: a DNS name (RFC 6125: "*." stands for one label), a URI or an IP
  * address? */

@@ -31,7 +31,7 @@ uint64_t creds_generation(const struct creds *c); /* unique per creds_new in thi
 struct str creds_chain_pem(const struct creds *c);
 struct str creds_roots_pem(const struct creds *c);
 
-/* For proxy/wire/tls.c: the parts, owned by the creds; NULL where a text was empty. */
+/* For proxy/wire/tls_context.c: the parts, owned by the creds; NULL where a text was empty. */
 struct cert_chain *creds_chain(const struct creds *c);
 struct cert_chain *creds_roots(const struct creds *c);
 struct key *creds_key(const struct creds *c);

@@ -45,7 +45,7 @@ int key_csr(const struct key *k, struct buf *out, struct err *err);
 
 void key_wipe(void *p, size_t n); /* clears, and the compiler may not leave it out */
 
-/* For pki and proxy/wire/tls.c only. key_random is mbedTLS's random callback, on getrandom(2): it
+/* For pki and proxy/wire/tls_*.c only. key_random is mbedTLS's random callback, on getrandom(2): it
  * has no state, so it needs no seed and no lock, and survives fork. */
 struct mbedtls_pk_context *key_mbedtls(const struct key *k);
 bool key_public_of(const struct mbedtls_pk_context *pk, struct key_pub *out) MUST_USE; /* P-256? */

@@ -1,4 +1,4 @@
-/* For pki and proxy/wire/tls.c: mbedTLS's codes as errors for people. */
+/* For pki and proxy/wire/tls_*.c: mbedTLS's codes as errors for people. */
 #pragma once
 
 #include <mbedtls/error.h>

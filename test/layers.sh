@@ -29,7 +29,7 @@ BEGIN {
     library["^event2/|^event[.]h$"] = "^mesh/base/loop[.]c$"
     library["^yaml[.]h$"] = "^mesh/base/yaml[.]c$"
     library["^ini[.]h$"] = "^mesh/base/ini[.]c$"
-    library["^mbedtls/|^psa/"] = "^pki/|^proxy/wire/tls(_lean)?[.]c$|^mesh/base/hash[.]c$"
+    library["^mbedtls/|^psa/"] = "^pki/|^proxy/wire/tls_(parts[.]h|lean[.]c)$|^mesh/base/hash[.]c$"
     library["^sqlite3[.]h$"] = "^store/sqlite(_[a-z]+)?[.][ch]$"
     library["^nghttp2/"] = "^proxy/wire/http2_parts[.]h$"
     library["^pcre2"] = "^mesh/match[.]c$"
