@@ -27,6 +27,7 @@ struct cert_chain;
 #define CERT_CSR_MAX    (16u << 10)
 #define CERT_URI_MAX    2049 /* SPIFFE's 2048 and the NUL */
 #define CERT_NAME_MAX   256
+#define CERT_FORWARD_MAX (40u << 10)
 #define CERT_SERIAL_MAX 41 /* 20 bytes in hex and the NUL */
 
 /* What a leaf is used for: its extended key usage must allow it, if it has one. */
@@ -86,6 +87,9 @@ int cert_check_leaf(const struct mbedtls_x509_crt *x, const struct cert_info *in
 const char *cert_flags_text(uint32_t flags); /* mbedTLS's verification flags as a sentence */
 const struct mbedtls_x509_crt_profile *cert_profile(void); /* algorithms that we accept */
 int cert_describe_x509(const struct mbedtls_x509_crt *x, struct cert_info *out, struct err *err);
+/* The element of x-forwarded-client-cert about a certificate: "Hash=...;Subject=...;URI=...", with Cert on demand. The hash
+ * alone, if the rest takes more than CERT_FORWARD_MAX bytes. */
+void cert_forward(const struct mbedtls_x509_crt *x, const uint8_t hash[HASH_BYTES], bool with_cert, struct buf *out);
 struct cert_chain *cert_find_pin_x509(const struct mbedtls_x509_crt *chain,
                                       const uint8_t pin[HASH_BYTES], struct err *err);
 /* cert_verify on mbedTLS's own list. */

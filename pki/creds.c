@@ -129,6 +129,12 @@ struct str creds_serial(const struct creds *c)
     return str_from(c->leaf.serial);
 }
 
+void creds_tell(const struct creds *c, struct buf *out)
+{
+    if (c->chain)
+        cert_forward(cert_mbedtls(c->chain), c->leaf.fingerprint, false, out);
+}
+
 int64_t creds_not_before_ms(const struct creds *c)
 {
     return c->leaf.not_before_ms;

@@ -10,6 +10,7 @@
 #include "mesh/base/err.h"
 #include "mesh/base/str.h"
 
+struct buf;
 struct creds;
 struct key;
 struct cert_chain;
@@ -28,6 +29,7 @@ struct str creds_serial(const struct creds *c);      /* hex */
 int64_t creds_not_before_ms(const struct creds *c);  /* since 1970; 0 without a leaf */
 int64_t creds_not_after_ms(const struct creds *c);
 uint64_t creds_generation(const struct creds *c); /* unique per creds_new in this process, from 1 */
+void creds_tell(const struct creds *c, struct buf *out); /* the leaf as x-forwarded-client-cert tells it: cert_forward */
 struct str creds_chain_pem(const struct creds *c);
 struct str creds_roots_pem(const struct creds *c);
 

@@ -123,6 +123,7 @@ static enum conn_state park(struct conn *c, struct str service)
     return CONN_PARK;
 }
 
+
 static enum conn_state start_tls(struct conn *c);
 
 /* Once its address is known, the PROXY protocol's where there is one. */
@@ -130,6 +131,14 @@ static bool is_let_in(struct conn *c)
 {
     c->is_admitted = c->is_admitted || admission_enter(&c->worker->proxy->admission, &c->remote);
     return c->is_admitted;
+}
+
+/* Who calls does not count where the workload wants no mutual TLS. */
+static void forget_peer(struct conn *c)
+{
+    c->is_mutual = false;
+    str_free(c->client_cert);
+    c->client_cert = STR_NONE;
 }
 
 static enum conn_state on_accept(struct conn *c)
@@ -153,7 +162,7 @@ static enum conn_state on_accept(struct conn *c)
         return c->listener->tls ? start_tls(c) : CONN_TUNNEL;
     if (c->is_pair) {
         if (c->listener->mtls == MTLS_DISABLE)
-            c->is_mutual = false;
+            forget_peer(c);
         if (c->listener->tls || (c->listener->mtls == MTLS_STRICT && !c->is_mutual))
             return refuse(c, OUTCOME_STRICT_PLAINTEXT); /* there is no TLS but the mesh's in a pair */
         return c->pair_http ? CONN_HTTP : CONN_TUNNEL;
@@ -234,6 +243,7 @@ static enum conn_state start_tls(struct conn *c)
     }
     if (end)
         tls_expect(tls, end->client_names);
+    tls_tell(tls, c->kind == LISTENER_GATEWAY ? TLS_TELL_CERT : TLS_TELL_NAMES);
     c->is_tls = true;
     io_start_tls(&c->io, tls, &c->first);
     return CONN_HANDSHAKE;
@@ -300,14 +310,13 @@ static enum conn_state on_sniff(struct conn *c)
 
 static void keep_peer(struct conn *c)
 {
-    struct str uri = tls_peer_uri(c->io.tls), hash = tls_peer_fingerprint(c->io.tls),
-               sni = tls_sni(c->io.tls);
+    struct str uri = tls_peer_uri(c->io.tls), sni = tls_sni(c->io.tls);
 
     if (is_mesh_tls(c)) { /* what other authorities sign is no identity of the mesh */
         c->peer_uri = str_copy(uri);
         c->is_mutual = uri.n > 0;
     }
-    memcpy(c->peer_hash, hash.p, MIN(hash.n, sizeof(c->peer_hash) - 1));
+    c->client_cert = tls_take_peer(c->io.tls);
     if (!c->by_name && sni.n < sizeof(c->sni)) {
         memcpy(c->sni, sni.p, sni.n);
         c->sni[sni.n] = 0;
@@ -483,6 +492,7 @@ static void close_conn(struct conn *c)
     str_free(c->peer_uri);
     if (c->is_admitted)
         admission_leave(&w->proxy->admission, &c->remote);
+    str_free(c->client_cert);
     live_sub(&w->live.conns, 1);
     atomic_fetch_sub_explicit(&w->load, 1, memory_order_relaxed);
     loop_reap(w->loop, &c->reap, free_conn);
@@ -565,7 +575,7 @@ void conn_open(struct worker *w, int fd, enum socket_kind socket, const struct a
 }
 
 void conn_open_pair(struct worker *w, struct io *io, struct task *task, unsigned note_shift,
-                    const struct addr *to, struct str identity, struct str fingerprint,
+                    const struct addr *to, struct str identity, struct str client_cert,
                     bool is_http)
 {
     struct conn *c = conn_new(w, SOCKET_INBOUND);
@@ -578,8 +588,7 @@ void conn_open_pair(struct worker *w, struct io *io, struct task *task, unsigned
     c->remote.port = 0;
     c->is_mutual = identity.n > 0;
     c->peer_uri = (struct str){str_dup(identity), identity.n};
-    memcpy(c->peer_hash, fingerprint.n ? fingerprint.p : "",
-           MIN(fingerprint.n, sizeof(c->peer_hash) - 1));
+    c->client_cert = str_copy(client_cert);
 }
 
 void conn_abort(struct conn *c, enum outcome why)

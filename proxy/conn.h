@@ -48,7 +48,7 @@ struct conn {
     struct io io;
     struct bytes first;  /* read while sniffing */
     struct str peer_uri; /* owned; who the client proved to be, empty if nobody */
-    char peer_hash[65];  /* SHA-256 of its certificate */
+    struct str client_cert; /* owned; what x-forwarded-client-cert says about it, empty if no certificate came */
     char sni[SNIFF_NAME_MAX + 1];
     bool is_mutual, is_tls;  /* identity proven; a TLS session of ours */
     bool is_pair, pair_http; /* from this very worker's upstream; it speaks HTTP */
@@ -69,9 +69,9 @@ struct conn {
 /* Takes the descriptor; worker->load was raised for it. */
 void conn_open(struct worker *w, int fd, enum socket_kind socket, const struct addr *socket_at);
 /* The other end of `io` becomes an inbound connection to `to` of this host, by a caller who is
- * `identity` (empty: unknown, as over plaintext). */
+ * `identity` (empty: unknown, as over plaintext), and whose certificate `client_cert` tells. */
 void conn_open_pair(struct worker *w, struct io *io, struct task *task, unsigned note_shift,
-                    const struct addr *to, struct str identity, struct str fingerprint,
+                    const struct addr *to, struct str identity, struct str client_cert,
                     bool is_http);
 /* The listener of this connection in a snapshot; NULL for none. */
 const struct listener *conn_listener(const struct conn *c, const struct snapshot *s);

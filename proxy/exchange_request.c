@@ -25,17 +25,36 @@ static void new_request_id(struct exchange *x)
     http_set(&x->request, STR("x-request-id"), (struct str){text, sizeof(text)});
 }
 
-/* Whoever called proves it by TLS; what the caller writes about itself proves nothing. */
+#define CLIENT_CERT "x-forwarded-client-cert"
+
+/* All fields of the name, as one list. */
+static struct str told_before(struct exchange *x)
+{
+    struct str all = STR_NONE;
+
+    for (size_t i = 0; i < x->request.count; i++) {
+        const struct http_field *f = &x->request.fields[i];
+
+        if (str_eq(f->name, STR(CLIENT_CERT)) && f->value.n > 0)
+            all = all.n > 0 ? arena_printf(&x->arena, "%.*s,%.*s", STR_ARG(all), STR_ARG(f->value)) : f->value;
+    }
+    return all;
+}
+
+/* Whoever called proves it by TLS; what a caller writes about itself proves nothing. Of whom a peer of the mesh was called
+ * is kept, for its own proxy has cleaned that; the peer comes last. */
 static void set_client_cert(struct exchange *x)
 {
     const struct conn *c = x->conn;
+    struct str value = c->client_cert, before = STR_NONE;
 
-    http_remove(&x->request, STR("x-forwarded-client-cert"));
-    if (c->kind != LISTENER_INBOUND || !c->is_mutual)
-        return;
-    http_add(&x->request, STR("x-forwarded-client-cert"),
-             arena_printf(&x->arena, "By=%.*s;Hash=%s;Subject=\"\";URI=%.*s",
-                          STR_ARG(x->listener->identity), c->peer_hash, STR_ARG(c->peer_uri)));
+    if (c->kind == LISTENER_INBOUND && c->is_mutual)
+        before = told_before(x);
+    http_remove(&x->request, STR(CLIENT_CERT));
+    if (before.n > 0)
+        value = arena_printf(&x->arena, "%.*s,%.*s", STR_ARG(before), STR_ARG(value));
+    if (value.n > 0)
+        http_add(&x->request, STR(CLIENT_CERT), value);
 }
 
 /* At the edge what a client says of itself is not believed: the scheme is ours, and its address comes last. */

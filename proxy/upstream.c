@@ -11,6 +11,7 @@
 #include "proxy/wire/tls.h"
 
 #define RETIRE_POLL_MS 1
+#define PAIR_TOLD_MAX  (64u << 10)
 
 typedef enum upstream_state step_fn(struct upstream *u);
 
@@ -343,6 +344,26 @@ static void run(struct task *t, unsigned notes)
 
 /* ---- dialling ---- */
 
+/* As if the two had met over TLS. */
+static void open_pair(struct upstream *u, const struct upstream_target *t)
+{
+    struct worker_identity *id = worker_identity(u->worker, t->identity);
+    struct str who = t->cluster->tls != CLUSTER_TLS_OFF ? t->identity : STR_NONE;
+    struct buf told;
+
+    buf_init(&told, PAIR_TOLD_MAX);
+    if (who.n > 0)
+        buf_printf(&told, "By=%.*s;", STR_ARG(t->endpoint->identity));
+    if (who.n > 0 && id)
+        creds_tell(id->creds, &told);
+    else if (who.n > 0)
+        buf_printf(&told, "URI=%.*s", STR_ARG(who)); /* its certificate has not come yet */
+    conn_open_pair(u->worker, &u->io, &u->task, 0, &t->addr, who, buf_str(&told), t->protocol != UPSTREAM_TCP);
+    buf_done(&told);
+    if (who.n > 0)
+        u->peer_uri = str_copy(t->endpoint->identity);
+}
+
 static void dial(struct upstream *u, const struct upstream_target *t)
 {
     struct worker *w = u->worker;
@@ -351,14 +372,7 @@ static void dial(struct upstream *u, const struct upstream_target *t)
 
     live_add(&w->live.connects, 1);
     if (way_is_local(t)) {
-        struct worker_identity *id = worker_identity(w, t->identity);
-        struct str who = t->cluster->tls != CLUSTER_TLS_OFF ? t->identity : STR_NONE;
-
-        conn_open_pair(w, &u->io, &u->task, 0, &t->addr, who,
-                       id ? creds_fingerprint(id->creds) : STR_NONE,
-                       t->protocol != UPSTREAM_TCP);
-        if (who.n > 0)
-            u->peer_uri = str_copy(t->endpoint->identity);
+        open_pair(u, t);
     } else {
         char text[PRELUDE_MAX];
 

@@ -10,6 +10,7 @@
 #include "mesh/base/mem.h"
 #include "mesh/base/text.h"
 #include "pki/cert.h"
+#include "pki/creds.h"
 #include "pki/mbed.h"
 #include "proxy/wire/tls_parts.h"
 
@@ -91,6 +92,7 @@ void tls_free(struct tls *t)
     mem_free(t->expect);
     mem_free(t->session_key);
     mem_free(t->peer_uri);
+    str_free(t->told);
     mem_free(t);
 }
 
@@ -99,6 +101,11 @@ void tls_expect(struct tls *t, struct str uris)
     mem_free(t->expect);
     /* A list that does not fit must not become a shorter, or empty, one: expect nobody. */
     t->expect = str_dup(uris.n <= EXPECT_MAX ? uris : STR("-"));
+}
+
+void tls_tell(struct tls *t, enum tls_tell what)
+{
+    t->tell = what;
 }
 
 void tls_set_sink(struct tls *t, tls_sink_fn *sink, void *arg)
@@ -176,9 +183,25 @@ static enum tls_step refuse(struct tls *t, const char *text)
 
 /* --- handshake --- */
 
-static void note_peer(struct tls *t, const struct cert_info *info)
+static void tell_peer(struct tls *t, const mbedtls_x509_crt *x, const struct cert_info *info)
+{
+    struct str own = creds_uri(t->context->creds);
+    struct buf text;
+
+    buf_init(&text, CERT_URI_MAX + 2 * CERT_FORWARD_MAX);
+    if (own.n > 0)
+        buf_printf(&text, "By=%.*s;", STR_ARG(own));
+    cert_forward(x, info->fingerprint, t->tell == TLS_TELL_CERT, &text);
+    t->told = str_copy(buf_str(&text));
+    buf_done(&text);
+}
+
+static void note_peer(struct tls *t, const mbedtls_x509_crt *x, const struct cert_info *info)
 {
     struct buf hex;
+
+    if (t->tell != TLS_TELL_NOTHING)
+        tell_peer(t, x, info);
 
     buf_init(&hex, 2 * TLS_FINGERPRINT_MAX);
     text_hex(&hex, info->fingerprint, sizeof(info->fingerprint));
@@ -206,7 +229,7 @@ static enum tls_step finish(struct tls *t)
             return refuse(t, "the peer's certificate was not verified");
         if (tls_judge_leaf(t, x, &info, &err) != 0)
             return refuse(t, err.text);
-        note_peer(t, &info);
+        note_peer(t, x, &info);
     }
     t->established = true;
     tls_keep_session(t);
@@ -328,6 +351,14 @@ struct str tls_peer_uri(const struct tls *t)
 struct str tls_peer_fingerprint(const struct tls *t)
 {
     return str_from(t->peer_fingerprint);
+}
+
+struct str tls_take_peer(struct tls *t)
+{
+    struct str told = t->told;
+
+    t->told = STR_NONE;
+    return told;
 }
 
 int64_t tls_peer_not_after_ms(const struct tls *t)

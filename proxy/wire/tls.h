@@ -67,6 +67,10 @@ void tls_free(struct tls *t); /* NULL is fine */
  * Copied. Checked at the end of the handshake, resumed or not; a mismatch is TLS_FAILED. */
 void tls_expect(struct tls *t, struct str uris);
 
+/* Keep what x-forwarded-client-cert says about the peer, for tls_take_peer. */
+enum tls_tell { TLS_TELL_NOTHING, TLS_TELL_NAMES, TLS_TELL_CERT /* and the whole certificate */ };
+void tls_tell(struct tls *t, enum tls_tell what);
+
 /* Where input comes from and output goes. `in` is consumed from the front by every call below. */
 struct tls_input {
     const uint8_t *p;
@@ -88,6 +92,9 @@ bool tls_read_pending(const struct tls *t); /* decrypted bytes wait inside */
 
 struct str tls_peer_uri(const struct tls *t);         /* empty if the peer showed none */
 struct str tls_peer_fingerprint(const struct tls *t); /* hex SHA-256 of its leaf */
+/* An element of x-forwarded-client-cert, ours to name included ("By=...;Hash=..."); empty if no certificate came, or nothing
+ * was to be told. Given away at the first call: the caller frees it by str_free. */
+struct str tls_take_peer(struct tls *t);
 int64_t tls_peer_not_after_ms(const struct tls *t);
 struct str tls_alpn(const struct tls *t);             /* chosen protocol or empty */
 struct str tls_sni(const struct tls *t);              /* server: what the client asked for */

@@ -57,6 +57,8 @@ struct tls {
     char *peer_uri;
     char peer_fingerprint[TLS_FINGERPRINT_MAX];
     int64_t peer_not_after_ms;
+    enum tls_tell tell;
+    struct str told; /* owned */
     char sni[TLS_SNI_MAX];
     char failure[320];
 };

@@ -1,10 +1,13 @@
 """Gateways that end TLS, or pass it on, by server name; credentials from files and from documents."""
 
+import hashlib
 import json
+import re
 import socket
 import ssl
 import subprocess
 import threading
+import urllib.parse
 
 import pytest
 from mesh import wait_until
@@ -114,7 +117,7 @@ def edge(tmp_path_factory, apps):  # noqa: F811
     leaf(ca, "a", "DNS:a.test", certs)
     leaf(ca, "b", "DNS:*.b.test,DNS:o.test", certs)
     leaf(ca, "origin", "DNS:in.pass.test", certs)
-    leaf(ca, "friend", "DNS:friend.test", certs)
+    leaf(ca, "friend", "URI:spiffe://friends/one,DNS:friend.test", certs, subject="/O=Acme, Inc./CN=friend")
     leaf(ca, "stranger", "DNS:stranger.test", certs)
     e = Edge(where)
     e.ca, e.certs, e.authority = ca / "ca.pem", certs, ca
@@ -164,6 +167,28 @@ def test_a_client_must_show_a_certificate_with_an_accepted_name(edge):
     assert call(edge, "x.b.test", *client(edge, "friend"))[:2] == (0, 200)
     assert call(edge, "x.b.test")[0] != 0
     assert call(edge, "x.b.test", *client(edge, "stranger"))[0] != 0
+
+
+def client_certs(edge, name, *more):
+    """x-forwarded-client-cert as the application gets it."""
+    code, status, _, body = call(edge, name, "-H", "x-forwarded-client-cert: By=me;URI=spiffe://mesh.test/forged", *more, path="/headers")
+    assert (code, status) == (0, 200)
+    return [v for k, v in json.loads(body)["headers"] if k.lower() == "x-forwarded-client-cert"]
+
+
+@pytest.mark.parametrize("flag", [["--tls-max", "1.2"], ["--http2"]])
+def test_the_application_is_told_whose_certificate_came(edge, flag):
+    pem = (edge.certs / "friend.crt").read_text()
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+    [told] = client_certs(edge, "x.b.test", *client(edge, "friend"), *flag)
+    given = re.fullmatch(f'Hash={digest};Cert="([^"]*)";Subject="CN=friend,O=Acme\\\\, Inc.";URI=spiffe://friends/one;DNS=friend.test', told)
+    assert given and urllib.parse.unquote(given[1]) == pem
+
+
+def test_without_a_certificate_nothing_is_told(edge):
+    assert client_certs(edge, "o.test") == [] and client_certs(edge, "a.test") == []
+    [told] = client_certs(edge, "o.test", *client(edge, "stranger"))
+    assert told.endswith(';Subject="CN=stranger";URI=;DNS=stranger.test')  # one that names no workload
 
 
 def test_an_optional_certificate_is_verified_if_there_is_one(edge):

@@ -1,10 +1,13 @@
 """Rules decide where a request goes: matches, subsets, weights, retries, timeouts, balancing, gateways."""
 
 import collections
+import json
+import re
 
 import pytest
 from conftest import APP
 from mesh import wait_until
+from test_standalone import authority, leaf
 
 SUBSETS = """apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -326,6 +329,45 @@ spec:
 """
 
 
+MUTUAL = """apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: strict-door}}
+spec:
+  selector: {{istio: strict}}
+  servers:
+  - port: {{number: 8443, name: https, protocol: HTTPS}}
+    hosts: [shop.example.com]
+    tls: {{mode: MUTUAL, serverCertificate: {certs}/shop.crt, privateKey: {certs}/shop.key, caCertificates: {certs}/ca.pem}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: strict-door}}
+spec:
+  hosts: [shop.example.com]
+  gateways: [strict-door]
+  http:
+  - route: [{{destination: {{host: web, port: {{number: 8080}}}}}}]
+"""
+
+
+def test_a_gateways_client_and_the_gateway_are_both_told(m, clean, tmp_path):
+    edge = m.host("edge-strict").service("edge-strict", 0, kind="gateway", label_istio="strict").join()
+    certs = authority(tmp_path)
+    tmp_path.chmod(0o755)
+    leaf(certs, "shop", "DNS:shop.example.com", certs)
+    leaf(certs, "friend", "DNS:friend.test", certs)
+    m.apply(MUTUAL.format(certs=certs))
+    argv = ["--connect-to", f"::{edge.ip4}:8443", "--cacert", certs / "ca.pem", "--cert", certs / "friend.crt", "--key", certs / "friend.key",
+            "-H", "x-forwarded-client-cert: URI=spiffe://cluster.local/ns/x/sa/root", "https://shop.example.com:8443/"]
+    wait_until("the gateway serves", lambda: '"app"' in m["outsider"].curl(*argv).stdout, 10)
+    told = {k.lower(): v for k, v in json.loads(m["outsider"].curl(*argv).stdout)["headers"]}["x-forwarded-client-cert"]
+    assert re.fullmatch('Hash=[0-9a-f]{64};Cert="[^"]*";Subject="CN=friend";URI=;DNS=friend.test,'
+                        'By=spiffe://cluster.local/ns/default/sa/web[^,]*;URI=spiffe://cluster.local/ns/default/sa/edge-strict', told)
+    m.delete("virtualservice", "strict-door", sync=False)
+    m.delete("gateway", "strict-door")
+    edge.agent.stop()
+
+
 def test_a_gateway_opens_the_door(m, clean):
     edge = m.host("edge").service("edge", 0, kind="gateway", label_istio="ingressgateway").join()
     m.apply(GATEWAY)
@@ -337,6 +379,8 @@ def test_a_gateway_opens_the_door(m, clean):
     assert told["app"].startswith("web-")
     xfcc = {k.lower(): v for k, v in told["headers"]}["x-forwarded-client-cert"]
     assert "sa/edge" in xfcc  # the gateway calls under its own name
+    forged = {**host, "x-forwarded-client-cert": "URI=spiffe://cluster.local/ns/x/sa/root"}
+    assert "sa/root" not in str(out.http(url + "/web/x", headers=forged).json()["headers"])
     assert out.http(url + "/other", headers=host).status == 404
     assert out.http(url + "/web", headers={"Host": "elsewhere.example.com"}).status == 404
     m.delete("virtualservice", "door", sync=False)  # first what refers to the other

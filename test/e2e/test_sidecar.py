@@ -181,8 +181,10 @@ def test_tls_of_ingress_is_not_the_meshs(m, clean, tmp_path):
     assert '"app": "reviews"' in call(9443)[1] and '"x-forwarded-proto", "https"' in call(9443)[1]
     assert o.http(f"http://{b.ip4}:9443/", timeout=5).status == 0  # no plaintext
     assert call(9444)[0] != 0  # no certificate
-    code, body = call(9444, "--cert", f"{certs}/friend.crt", "--key", f"{certs}/friend.key")
-    assert code == 0 and '"app": "reviews"' in body and "forwarded-client-cert" not in body
+    code, body = call(9444, "--cert", f"{certs}/friend.crt", "--key", f"{certs}/friend.key", "-H", "x-forwarded-client-cert: uri=forged")
+    assert code == 0 and '"app": "reviews"' in body and "forged" not in body
+    assert ';subject=\\"cn=friend\\";uri=;dns=friend.test"]' in body
+    assert "forwarded-client-cert" not in call(9443, "-H", "x-forwarded-client-cert: uri=forged")[1]
     # The mesh's own TLS is not taken there, and a caller of the same host has no way around the client's certificate.
     for caller in (m["front"], b):
         assert caller.http("http://reviews.shop:9443/").status == 503

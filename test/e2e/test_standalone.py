@@ -50,11 +50,11 @@ def authority(where, name="ca"):
     return where
 
 
-def leaf(ca, name, sans, out, authority_name="ca"):
+def leaf(ca, name, sans, out, authority_name="ca", subject=None):
     """NAME.crt and NAME.key in `out`, each put in place whole."""
     (ca / f"{name}.ext").write_text(f"basicConstraints=CA:FALSE\nkeyUsage=critical,digitalSignature\nsubjectAltName={sans}\n")
     openssl(ca, "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr",
-            "-subj", f"/CN={name}")
+            "-subj", subject or f"/CN={name}")
     openssl(ca, "x509", "-req", "-in", f"{name}.csr", "-CA", f"{authority_name}.pem", "-CAkey", f"{authority_name}.key",
             "-CAcreateserial", "-days", "1", "-extfile", f"{name}.ext", "-out", f"{name}.crt")
     out.mkdir(exist_ok=True)

@@ -29,7 +29,7 @@ static void odd_sign(const char *subject, const struct key *key, const char *iss
     mbedtls_x509write_cert w;
     mbedtls_x509_san_list names[4];
     mbedtls_asn1_sequence eku = {.buf = {.tag = MBEDTLS_ASN1_OID}};
-    unsigned char serial[] = {0x12, 0x34}, text[8192];
+    unsigned char serial[] = {0x12, 0x34}, text[32768];
     char oid[16] = "";
     size_t n = 0;
 
@@ -438,4 +438,78 @@ TEST(a_request_has_a_size)
     CHECK_INT(err.code, ERR_LIMIT);
     CHECK_INT(cert_csr_key(STR_NONE, &got, &err), -1);
     CHECK_INT(cert_csr_key(STR("-----BEGIN CERTIFICATE REQUEST-----\n"), &got, &err), -1);
+}
+
+/* --- x-forwarded-client-cert --- */
+
+static struct str told_of(const char *subject, const struct odd *o, bool with_cert, struct buf *out)
+{
+    struct key *key = key_new();
+    struct buf pem;
+    struct cert_chain *chain;
+    struct cert_info info;
+    struct err err;
+
+    buf_init(&pem, 1 << 16);
+    buf_init(out, 1 << 16);
+    odd_sign(subject, key, "CN=issuer", key, o, &pem);
+    chain = cert_parse(buf_str(&pem), &err);
+    CHECK(chain != NULL);
+    CHECK_INT(cert_describe(chain, 0, &info, &err), 0);
+    cert_forward(cert_mbedtls(chain), info.fingerprint, with_cert, out);
+    cert_free(chain);
+    buf_done(&pem);
+    key_free(key);
+    CHECK(str_starts(buf_str(out), STR("Hash=")));
+    return str_sub(buf_str(out), 5 + 2 * HASH_BYTES, buf_str(out).n);
+}
+
+TEST(a_certificate_is_told_in_a_header)
+{
+    static const struct {
+        const char *subject;
+        struct odd leaf;
+        const char *told;
+    } rows[] = {
+        {"C=DE,O=Weft,CN=friend", {.names = {"DNS:a.test", "URI:" WEB_URI, "DNS:*.b.test"}},
+         ";Subject=\"CN=friend,O=Weft,C=DE\";URI=" WEB_URI ";DNS=*.b.test;DNS=a.test"}, /* mbedTLS writes them from the end */
+        {"CN=friend", {.names = {NULL}}, ";Subject=\"CN=friend\";URI="}, /* URI is always there, as Subject is */
+        {"CN=x", {.names = {"URI:a:b", "URI:c:d"}}, ";Subject=\"CN=x\";URI=c:d;URI=a:b"},
+        /* what has a meaning in the header is in quotes, or escaped as RFC 2253 does */
+        {"O=A\\, B\\\"C,CN= x", {.names = {"URI:a:b,By=c", "DNS:a\"b"}},
+         ";Subject=\"CN=\\ x,O=A\\, B\\\"C\";URI=\"a:b,By=c\";DNS=\"a\\\"b\""},
+        {"CN=x", {.names = {"DNS:a b", "URI:a:b\r\nHost: c"}}, ";Subject=\"CN=x\";URI="}, /* no ASCII word: left out */
+        {"CN=\xc3\xa4\n", {.names = {NULL}}, ";Subject=\"CN=\\C3\\A4\\0A\";URI="},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct buf text;
+
+        CHECK_STR(told_of(rows[i].subject, &rows[i].leaf, false, &text), rows[i].told);
+        buf_done(&text);
+    }
+}
+
+TEST(the_whole_certificate_is_told_on_demand)
+{
+    const struct odd leaf = {.names = {"URI:" WEB_URI}};
+    struct buf text;
+    struct str told = told_of("CN=x", &leaf, true, &text);
+
+    CHECK(str_starts(told, STR(";Cert=\"-----BEGIN%20CERTIFICATE-----%0AMII")));
+    CHECK(strstr(told.p, "%0A-----END%20CERTIFICATE-----%0A\";Subject=\"CN=x\";URI=" WEB_URI) != NULL);
+    CHECK(!memchr(told.p, ' ', told.n) && !memchr(told.p, '\n', told.n) && !memchr(told.p, '+', told.n));
+    buf_done(&text);
+}
+
+TEST(a_certificate_too_large_to_tell_is_told_by_its_hash)
+{
+    static char name[15000];
+    struct odd leaf = {.names = {name}};
+    struct buf text;
+
+    snprintf(name, sizeof(name), "DNS:");
+    memset(name + 4, '"', 14000); /* twice as long, in quotes, and so in PEM */
+    CHECK_STR(told_of("CN=x", &leaf, true, &text), "");
+    buf_done(&text);
 }

@@ -543,7 +543,7 @@ TEST(two_proxies_speak_mutual_tls_and_tell_the_app_who_called)
     CHECK_INT(get_once(w.client.outbound, "/headers", &m), 200);
     CHECK(has(m.text, "server: envoy\r\n"));
     CHECK(has(m.body, "x-forwarded-client-cert: By=" WEB_URI ";Hash="));
-    CHECK(has(m.body, ";Subject=\"\";URI=" DB_URI "\r\n"));
+    CHECK(has(m.body, ";Subject=\"O=weft\";URI=" DB_URI ";DNS=server.test\r\n"));
     message_free(&m);
     CHECK_INT(proxy_live(w.server.proxy, "weft_handshakes_full_total"), 1);
     node_log(&w.server, log, sizeof(log));
