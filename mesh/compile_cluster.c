@@ -279,23 +279,14 @@ static void fill_material(struct build *b, struct cluster *c, const struct clien
 {
     struct arena *a = &c->part.arena;
     struct tls_material *m = &c->origination->material;
-    bool mutual = t->mode == CLIENT_TLS_MUTUAL;
 
-    if (t->credential_name.n) {
-        if (!compile_client_credential(b, a, b->ns, t->credential_name, mutual, m))
-            findings_add(b->f, FIND_REFERENCE, SEVERITY_WARNING,
-                         "%.*s cannot be called: credentialName %.*s is no Credential of namespace %.*s with what the mode "
-                         "needs, or not given to this host, which is neither a gateway nor selected by the rule",
-                         STR_ARG(c->name), STR_ARG(t->credential_name), STR_ARG(b->ns));
-        return;
-    }
-    m->ca_file = arena_str(a, t->ca_certificates);
-    m->system_authorities = !m->ca_file.n && !c->origination->skip_verify;
-    if (mutual) {
-        m->cert_file = arena_str(a, t->client_certificate);
-        m->key_file = arena_str(a, t->private_key);
-    }
-    compile_material_key(a, m, c->origination->skip_verify ? "files:any" : "files:web");
+    if (!t->credential_name.n)
+        compile_client_files(a, t, m);
+    else if (!compile_client_credential(b, a, b->ns, t, m))
+        findings_add(b->f, FIND_REFERENCE, SEVERITY_WARNING,
+                     "%.*s cannot be called: credentialName %.*s is no Credential of namespace %.*s with what the mode "
+                     "needs, or not given to this host, which is neither a gateway nor selected by the rule",
+                     STR_ARG(c->name), STR_ARG(t->credential_name), STR_ARG(b->ns));
 }
 
 static void originate(struct build *b, struct cluster *c, const struct client_tls *t)

@@ -257,12 +257,10 @@ void compile_locality(struct build *b, struct endpoint_set *set, const struct la
 /* ---- compile_tls.c: certificates that are not the mesh's ---- */
 
 struct str compile_words(struct arena *a, const struct str *list, size_t count); /* "one two" */
-void compile_material_key(struct arena *a, struct tls_material *m, const char *prefix);
-/* False: there is no such Credential, or it lacks what is wanted. */
-bool compile_credential(struct build *b, struct arena *a, struct str ns, struct str name, bool wants_ca,
-                        struct tls_material *m);
-/* The same for a client: authorities, and with `mutual` a certificate. False: `m` stays empty, and leads nowhere. */
-bool compile_client_credential(struct build *b, struct arena *a, struct str ns, struct str name, bool mutual,
+/* Of a client: the files that it names, or its Credential. False: there is no such Credential, or it lacks what the mode
+ * needs; then `m` stays empty, and leads nowhere. */
+void compile_client_files(struct arena *a, const struct client_tls *t, struct tls_material *m);
+bool compile_client_credential(struct build *b, struct arena *a, struct str ns, const struct client_tls *t,
                                struct tls_material *m);
 /* NULL, or why the server cannot be opened. */
 const char *compile_tls_end(struct build *b, struct arena *a, const struct server_tls *t, struct str ns,

@@ -13,7 +13,7 @@
 #include "mesh/kinds/tls_settings.h"
 
 #define TEXT_BYTES (64u << 10)
-#define HASH_SHOWN 16u /* of a Credential's texts, in its key */
+#define HASH_SHOWN 16u /* bytes, of a text of a Credential, in the key of its material */
 
 struct str compile_words(struct arena *a, const struct str *list, size_t count)
 {
@@ -31,19 +31,41 @@ struct str compile_words(struct arena *a, const struct str *list, size_t count)
     return words;
 }
 
-/* Other files, another key: a ':' within a path is not one between two. */
-void compile_material_key(struct arena *a, struct tls_material *m, const char *prefix)
+static void put_file(struct buf *text, struct str file)
 {
-    const struct str files[] = {m->ca_file, m->cert_file, m->key_file};
+    buf_addc(text, '=');
+    for (size_t i = 0; i < file.n; i++)
+        buf_printf(text, strchr(" %", file.p[i]) ? "%%%02X" : "%c", (unsigned char)file.p[i]);
+}
+
+static void put_digest(struct buf *text, struct str pem)
+{
+    uint8_t digest[HASH_BYTES];
+
+    hash_sha256(pem, digest);
+    buf_addc(text, '#');
+    text_hex(text, digest, HASH_SHOWN);
+}
+
+/* Other files or other texts, another key. */
+static void put_key(struct arena *a, struct tls_material *m, struct str prefix)
+{
+    static const char *const names[TLS_TEXTS] = {
+        [TLS_TEXT_CA] = " ca", [TLS_TEXT_CRL] = " crl", [TLS_TEXT_CERT] = " cert", [TLS_TEXT_KEY] = " key"};
     struct buf text;
 
     buf_init(&text, TEXT_BYTES);
-    buf_adds(&text, prefix);
-    for (size_t i = 0; i < COUNT(files); i++) {
-        buf_addc(&text, ':');
-        for (size_t k = 0; k < files[i].n; k++)
-            buf_printf(&text, strchr(":%", files[i].p[k]) ? "%%%02X" : "%c",
-                       (unsigned char)files[i].p[k]);
+    buf_add(&text, prefix);
+    for (size_t i = 0; i < TLS_TEXTS; i++) {
+        const struct tls_text *t = &m->texts[i];
+
+        if (t->file.n == 0 && t->pem.n == 0)
+            continue;
+        buf_adds(&text, names[i]);
+        if (t->pem.n > 0)
+            put_digest(&text, t->pem);
+        else
+            put_file(&text, t->file);
     }
     m->creds = arena_str(a, buf_str(&text));
     buf_done(&text);
@@ -58,60 +80,63 @@ static const struct credential *find_credential(const struct build *b, struct st
     return o ? o->spec : NULL;
 }
 
-static void credential_key(struct arena *a, struct str ns, struct str name, struct tls_material *m)
+static void take_text(struct arena *a, struct tls_material *m, enum tls_text_kind kind, struct str pem)
 {
-    const struct str texts[] = {m->ca, m->cert, m->key};
-    uint8_t digest[HASH_BYTES] = {0};
-    struct buf hex;
-
-    for (size_t i = 0; i < COUNT(texts); i++) {
-        uint8_t one[HASH_BYTES];
-
-        hash_sha256(texts[i], one);
-        hash_sha256_2((struct str){(const char *)digest, sizeof(digest)},
-                      (struct str){(const char *)one, sizeof(one)}, digest);
-    }
-    buf_init(&hex, 2 * HASH_BYTES + 1);
-    text_hex(&hex, digest, sizeof(digest));
-    m->creds = arena_printf(a, "credential:%.*s/%.*s:%.*s", STR_ARG(ns), STR_ARG(name), (int)HASH_SHOWN,
-                            buf_str(&hex).p);
-    buf_done(&hex);
+    m->texts[kind] = (struct tls_text){.pem = arena_str(a, pem)};
 }
 
-/* The authorities of clients may be in a Credential of their own, "NAME-cacert" (fields.md, ServerTLSSettings). */
-bool compile_credential(struct build *b, struct arena *a, struct str ns, struct str name, bool wants_ca,
-                        struct tls_material *m)
+static void take_file(struct arena *a, struct tls_material *m, enum tls_text_kind kind, struct str file)
 {
-    const struct credential *c = find_credential(b, ns, name), *ca = c;
+    m->texts[kind] = (struct tls_text){.file = arena_str(a, file)};
+}
 
+static bool take_certificate(struct arena *a, const struct credential *c, struct tls_material *m)
+{
     if (!c || !c->certificate.n)
         return false;
-    if (wants_ca && !c->ca_certificates.n)
-        ca = find_credential(b, ns, arena_printf(&b->tmp, "%.*s-cacert", STR_ARG(name)));
-    if (wants_ca && (!ca || !ca->ca_certificates.n))
-        return false;
-    m->cert = arena_str(a, c->certificate);
-    m->key = arena_str(a, c->private_key);
-    m->ca = wants_ca ? arena_str(a, ca->ca_certificates) : STR_NONE;
-    credential_key(a, ns, name, m);
+    take_text(a, m, TLS_TEXT_CERT, c->certificate);
+    take_text(a, m, TLS_TEXT_KEY, c->private_key);
     return true;
 }
 
-bool compile_client_credential(struct build *b, struct arena *a, struct str ns, struct str name, bool mutual,
+/* The authorities of the other side may be in a Credential of their own, "NAME-cacert" (fields.md, ServerTLSSettings). */
+static bool take_authorities(struct build *b, struct arena *a, struct str ns, struct str name, struct tls_material *m)
+{
+    const struct credential *c = find_credential(b, ns, name);
+
+    if (!c || !c->ca_certificates.n)
+        c = find_credential(b, ns, arena_printf(&b->tmp, "%.*s-cacert", STR_ARG(name)));
+    if (!c || !c->ca_certificates.n)
+        return false;
+    take_text(a, m, TLS_TEXT_CA, c->ca_certificates);
+    take_text(a, m, TLS_TEXT_CRL, c->crl);
+    return true;
+}
+
+void compile_client_files(struct arena *a, const struct client_tls *t, struct tls_material *m)
+{
+    take_file(a, m, TLS_TEXT_CA, t->ca_certificates);
+    take_file(a, m, TLS_TEXT_CRL, t->ca_crl);
+    if (t->mode == CLIENT_TLS_MUTUAL) {
+        take_file(a, m, TLS_TEXT_CERT, t->client_certificate);
+        take_file(a, m, TLS_TEXT_KEY, t->private_key);
+    }
+    m->system_authorities = !t->ca_certificates.n && !t->insecure_skip_verify;
+    put_key(a, m, t->insecure_skip_verify ? STR("files:any") : STR("files:web"));
+}
+
+bool compile_client_credential(struct build *b, struct arena *a, struct str ns, const struct client_tls *t,
                                struct tls_material *m)
 {
-    const struct credential *c = find_credential(b, ns, name), *ca = c;
+    struct tls_material got = {0};
+    const char *kind = t->insecure_skip_verify ? "any" : "web";
 
-    if (!ca || !ca->ca_certificates.n)
-        ca = find_credential(b, ns, arena_printf(&b->tmp, "%.*s-cacert", STR_ARG(name)));
-    if (!ca || !ca->ca_certificates.n || (mutual && (!c || !c->certificate.n)))
+    if (!take_authorities(b, a, ns, t->credential_name, &got))
         return false;
-    m->ca = arena_str(a, ca->ca_certificates);
-    if (mutual) {
-        m->cert = arena_str(a, c->certificate);
-        m->key = arena_str(a, c->private_key);
-    }
-    credential_key(a, ns, name, m);
+    if (t->mode == CLIENT_TLS_MUTUAL && !take_certificate(a, find_credential(b, ns, t->credential_name), &got))
+        return false;
+    *m = got;
+    put_key(a, m, arena_printf(&b->tmp, "credential:%s:%.*s/%.*s", kind, STR_ARG(ns), STR_ARG(t->credential_name)));
     return true;
 }
 
@@ -151,22 +176,34 @@ static enum tls_client client_of(enum server_tls_mode mode)
     return TLS_CLIENT_NONE;
 }
 
+static bool take_credential(struct build *b, struct arena *a, struct str ns, struct str name, bool wants_ca,
+                            struct tls_material *m)
+{
+    return take_certificate(a, find_credential(b, ns, name), m) && (!wants_ca || take_authorities(b, a, ns, name, m));
+}
+
 static const char *fill_material(struct build *b, struct arena *a, const struct server_tls *t, struct str ns,
                                  struct tls_end *end)
 {
     bool wants_ca = end->client == TLS_CLIENT_REQUIRED || end->client == TLS_CLIENT_OPTIONAL;
     struct tls_material *m = &end->material;
+    struct str prefix = STR("files:gateway");
 
     if (end->client == TLS_CLIENT_MESH)
         return NULL;
-    if (t->credential_name.n)
-        return compile_credential(b, a, ns, t->credential_name, wants_ca, m)
-                   ? NULL
-                   : "its credentialName is no Credential of the gateway's namespace with what the mode needs";
-    m->cert_file = arena_str(a, t->server_certificate);
-    m->key_file = arena_str(a, t->private_key);
-    m->ca_file = wants_ca ? arena_str(a, t->ca_certificates) : STR_NONE;
-    compile_material_key(a, m, "files:gateway");
+    if (t->credential_name.n) {
+        if (!take_credential(b, a, ns, t->credential_name, wants_ca, m))
+            return "its credentialName is no Credential of the gateway's namespace with what the mode needs";
+        prefix = arena_printf(&b->tmp, "credential:gateway:%.*s/%.*s", STR_ARG(ns), STR_ARG(t->credential_name));
+    } else {
+        take_file(a, m, TLS_TEXT_CERT, t->server_certificate);
+        take_file(a, m, TLS_TEXT_KEY, t->private_key);
+        if (wants_ca)
+            take_file(a, m, TLS_TEXT_CA, t->ca_certificates);
+    }
+    if (wants_ca && !m->texts[TLS_TEXT_CRL].pem.n) /* the list of a Credential goes with its authorities */
+        take_file(a, m, TLS_TEXT_CRL, t->ca_crl);
+    put_key(a, m, prefix);
     return NULL;
 }
 

@@ -128,10 +128,12 @@ static void print_probes(struct buf *b, const struct tcp_probes *p)
 
 static void print_material(struct buf *b, const struct tls_material *m)
 {
+    static const char *const files[TLS_TEXTS] = {
+        [TLS_TEXT_CA] = "caFile", [TLS_TEXT_CRL] = "crlFile", [TLS_TEXT_CERT] = "certFile", [TLS_TEXT_KEY] = "keyFile"};
+
     put_text(b, "creds", m->creds);
-    put_text(b, "caFile", m->ca_file);
-    put_text(b, "certFile", m->cert_file);
-    put_text(b, "keyFile", m->key_file);
+    for (size_t i = 0; i < TLS_TEXTS; i++)
+        put_text(b, files[i], m->texts[i].file);
     put_bool(b, "systemAuthorities", m->system_authorities);
 }
 

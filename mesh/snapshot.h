@@ -70,12 +70,19 @@ enum cluster_tls {
     CLUSTER_TLS_WEB,    /* SIMPLE, MUTUAL: TLS with a server outside of the mesh, by `origination` */
 };
 
-/* Certificates that are not the mesh's own: files of this host, or texts of a Credential. */
+enum tls_text_kind { TLS_TEXT_CA, TLS_TEXT_CRL, TLS_TEXT_CERT, TLS_TEXT_KEY, TLS_TEXTS };
+
+/* A file of this host, or what a Credential holds; both empty: there is none. */
+struct tls_text {
+    struct str file;
+    struct str pem; /* never printed: tls_material.creds has its hash */
+};
+
+/* Certificates that are not the mesh's own. */
 struct tls_material {
-    struct str creds;                        /* key of proxy_set_creds: it tells materials apart */
-    struct str ca_file, cert_file, key_file; /* empty: none */
-    struct str ca, cert, key;                /* PEM, in the place of files; never printed, `creds` has their hash */
-    bool system_authorities;                 /* trust those of the system */
+    struct str creds; /* key of proxy_set_creds: it tells materials apart */
+    struct tls_text texts[TLS_TEXTS];
+    bool system_authorities; /* trust those of the system */
 };
 
 /* TLS as anybody's client. Source: ClientTLSSettings, modes SIMPLE and MUTUAL. */

@@ -286,6 +286,7 @@ const char *cert_flags_text(uint32_t flags)
         const char *text;
     } rows[] = {
         {MBEDTLS_X509_BADCERT_MISSING,       "no certificate was sent"                           },
+        {MBEDTLS_X509_BADCERT_REVOKED,       "a certificate of the chain has been revoked"       },
         {MBEDTLS_X509_BADCERT_NOT_TRUSTED,   "the certificate is not signed by a trusted root"   },
         {MBEDTLS_X509_BADCERT_EXPIRED,       "a certificate of the chain has expired"            },
         {MBEDTLS_X509_BADCERT_FUTURE,        "a certificate of the chain is not valid yet"       },
@@ -296,6 +297,11 @@ const char *cert_flags_text(uint32_t flags)
         {MBEDTLS_X509_BADCERT_BAD_MD,        "a certificate is signed with a weak hash"          },
         {MBEDTLS_X509_BADCERT_BAD_PK,        "a certificate has a key of a kind we do not accept"},
         {MBEDTLS_X509_BADCERT_BAD_KEY,       "a certificate has a weak key"                      },
+        {MBEDTLS_X509_BADCRL_NOT_TRUSTED,    "a list of revoked certificates is not signed by its authority"},
+        {MBEDTLS_X509_BADCRL_EXPIRED,        "a list of revoked certificates has expired: fetch a newer one"},
+        {MBEDTLS_X509_BADCRL_FUTURE,         "a list of revoked certificates is not valid yet"   },
+        {MBEDTLS_X509_BADCRL_BAD_MD,         "a list of revoked certificates is signed with a weak hash"},
+        {MBEDTLS_X509_BADCRL_BAD_PK | MBEDTLS_X509_BADCRL_BAD_KEY, "a list of revoked certificates has a key we do not accept"},
     };
 
     for (size_t i = 0; i < COUNT(rows); i++) {

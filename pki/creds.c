@@ -9,6 +9,7 @@
 
 #include "mesh/base/mem.h"
 #include "pki/cert.h"
+#include "pki/crl.h"
 #include "pki/key.h"
 
 struct creds {
@@ -17,6 +18,8 @@ struct creds {
     struct cert_chain *chain; /* NULL for a client that only verifies */
     struct cert_chain *roots; /* NULL when nobody is verified */
     struct key *key;
+    struct crl *crl; /* NULL: nobody is asked for */
+    uint8_t trust[HASH_BYTES];
     struct cert_info leaf;
     char fingerprint[2 * HASH_BYTES + 1];
     char *chain_pem;
@@ -54,22 +57,38 @@ static int parse_leaf(struct creds *c, struct str chain_pem, struct str key_pem,
     return 0;
 }
 
-static int parse(struct creds *c, struct str chain_pem, struct str key_pem, struct str roots_pem,
-                 struct err *err)
+static int parse_trust(struct creds *c, const struct creds_texts *t, struct err *err)
 {
-    if ((chain_pem.n == 0) != (key_pem.n == 0))
-        return err_set(err, ERR_INVALID, "a certificate chain and its key come together");
-    if (roots_pem.n > 0) {
-        c->roots = cert_parse(roots_pem, err);
+    uint8_t roots[HASH_BYTES], crl[HASH_BYTES];
+
+    if (t->roots.n > 0) {
+        c->roots = cert_parse(t->roots, err);
         if (!c->roots)
             return err_wrap(err, "the trusted roots");
-        c->roots_pem = str_dup(roots_pem);
+        c->roots_pem = str_dup(t->roots);
     }
-    if (chain_pem.n == 0)
-        return 0;
-    if (parse_leaf(c, chain_pem, key_pem, err) != 0)
+    if (t->crl.n > 0) {
+        c->crl = crl_parse(t->crl, err);
+        if (!c->crl)
+            return -1;
+    }
+    hash_sha256(t->roots, roots);
+    hash_sha256(t->crl, crl);
+    hash_sha256_2((struct str){(const char *)roots, sizeof(roots)}, (struct str){(const char *)crl, sizeof(crl)}, c->trust);
+    return 0;
+}
+
+static int parse(struct creds *c, const struct creds_texts *t, struct err *err)
+{
+    if ((t->chain.n == 0) != (t->key.n == 0))
+        return err_set(err, ERR_INVALID, "a certificate chain and its key come together");
+    if (parse_trust(c, t, err) != 0)
         return -1;
-    c->chain_pem = str_dup(chain_pem);
+    if (t->chain.n == 0)
+        return 0;
+    if (parse_leaf(c, t->chain, t->key, err) != 0)
+        return -1;
+    c->chain_pem = str_dup(t->chain);
     /* An operator's own certificate at a gateway (no URI name) has roots of other people's clients.
      * Time is left out: a host that slept for weeks renews with the certificate it has. */
     if (c->roots && c->leaf.uri_count > 0)
@@ -82,18 +101,23 @@ static void free_parts(struct creds *c)
     cert_free(c->chain);
     cert_free(c->roots);
     key_free(c->key);
+    crl_free(c->crl);
     free(c->chain_pem);
     free(c->roots_pem);
     free(c);
 }
 
-struct creds *creds_new(struct str chain_pem, struct str key_pem, struct str roots_pem,
-                        struct err *err)
+struct creds *creds_new(struct str chain_pem, struct str key_pem, struct str roots_pem, struct err *err)
+{
+    return creds_make(&(struct creds_texts){.chain = chain_pem, .key = key_pem, .roots = roots_pem}, err);
+}
+
+struct creds *creds_make(const struct creds_texts *t, struct err *err)
 {
     struct creds *c = mem_zalloc(sizeof(*c));
 
     atomic_init(&c->refs, 1);
-    if (parse(c, chain_pem, key_pem, roots_pem, err) != 0) {
+    if (parse(c, t, err) != 0) {
         free_parts(c);
         return NULL;
     }
@@ -145,6 +169,11 @@ int64_t creds_not_after_ms(const struct creds *c)
     return c->leaf.not_after_ms;
 }
 
+const uint8_t *creds_trust(const struct creds *c)
+{
+    return c->trust;
+}
+
 uint64_t creds_generation(const struct creds *c)
 {
     return c->generation;
@@ -173,4 +202,9 @@ struct cert_chain *creds_roots(const struct creds *c)
 struct key *creds_key(const struct creds *c)
 {
     return c->key;
+}
+
+struct crl *creds_crl(const struct creds *c)
+{
+    return c->crl;
 }

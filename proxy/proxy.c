@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "mesh/base/hash.h"
 #include "mesh/base/limits.h"
 #include "mesh/base/log.h"
 #include "mesh/base/mem.h"
@@ -245,12 +246,22 @@ struct bound_socket {
     int fds[LIMIT_WORKERS]; /* until the workers have them */
 };
 
+/* Of one identity or material. */
+struct shown {
+    struct tls_tickets *tickets;
+    uint8_t trust[HASH_BYTES]; /* creds_trust when they were made */
+};
+
 static void free_tickets(struct proxy *p)
 {
     struct map_entry *e;
 
-    for (size_t i = 0; (e = map_each(&p->identities, &i));)
-        tls_tickets_unref(e->value);
+    for (size_t i = 0; (e = map_each(&p->identities, &i));) {
+        struct shown *s = e->value;
+
+        tls_tickets_unref(s->tickets);
+        mem_free(s);
+    }
     map_done(&p->identities);
 }
 
@@ -390,14 +401,27 @@ int proxy_apply(struct proxy *p, struct snapshot *s, struct err *err)
     return 0;
 }
 
+/* Tickets outlive a renewed certificate, but not a change of those who are trusted: what is resumed was verified before. */
+static struct tls_tickets *tickets_of(struct proxy *p, struct str identity, const struct creds *c)
+{
+    struct shown *s = map_get(&p->identities, identity);
+
+    if (!s) {
+        s = MEM_NEW(struct shown);
+        map_put(&p->identities, identity, s);
+    }
+    if (s->tickets && memcmp(s->trust, creds_trust(c), sizeof(s->trust)) != 0)
+        s->tickets = tls_tickets_unref(s->tickets);
+    if (!s->tickets)
+        s->tickets = tls_tickets_new();
+    memcpy(s->trust, creds_trust(c), sizeof(s->trust));
+    return s->tickets;
+}
+
 void proxy_set_creds(struct proxy *p, struct str identity, struct creds *c)
 {
-    struct tls_tickets *tickets = map_get(&p->identities, identity);
+    struct tls_tickets *tickets = tickets_of(p, identity, c);
 
-    if (!tickets) {
-        tickets = tls_tickets_new();
-        map_put(&p->identities, identity, tickets);
-    }
     for (size_t i = 0; i < p->worker_count; i++) {
         struct order *o = order_new(&p->workers[i], do_creds);
 

@@ -143,7 +143,7 @@ struct proxy {
     struct limiter_table limiters;
     struct access_log access;
     struct snapshot *snapshot; /* the control thread's */
-    struct map identities;     /* URI -> struct tls_tickets * */
+    struct map identities;     /* URI -> struct shown *, of proxy.c */
     struct link bound;         /* addresses of bound listeners whose sockets are open */
     struct need_box *needs;    /* NULL: nobody is asked */
     int64_t started_wall_s;

@@ -17,7 +17,7 @@ BEGIN {
     may["mesh"] = "^mesh/(base|kinds)/"
     may["pki"] = "^mesh/base/|^mesh/identity[.]h$"
     may["store"] = "^mesh/"
-    may["proxy/wire"] = "^pki/(creds|cert|key|mbed)[.]h$|^mesh/base/|^mesh/identity[.]h$"
+    may["proxy/wire"] = "^pki/(creds|cert|crl|key|mbed)[.]h$|^mesh/base/|^mesh/identity[.]h$"
     may["proxy/filter"] = "^proxy/[^/]*$|^proxy/wire/|^pki/creds[.]h$|^mesh/"
     may["proxy"] = "^proxy/(wire|filter)/|^pki/creds[.]h$|^mesh/"
     may["cmd/server"] = "^cmd/[^/]*$|^store/|^pki/|^proxy/wire/|^mesh/"

@@ -12,12 +12,11 @@
 #include "mesh/snapshot.h"
 #include "pki/cert.h"
 #include "pki/creds.h"
+#include "pki/crl.h"
 #include "pki/key.h"
 #include "proxy/proxy.h"
 
 enum { N_LOOK = 1 };
-
-enum { FILE_CA, FILE_CERT, FILE_KEY, FILES };
 
 /* How a file looked when it was read; all zero: it was not there. */
 struct look {
@@ -28,9 +27,9 @@ struct look {
 };
 
 struct entry {
-    char *paths[FILES]; /* NULL: none */
-    struct look looks[FILES];
-    struct str texts[FILES]; /* in their place; until they were read */
+    char *paths[TLS_TEXTS]; /* NULL: none */
+    struct look looks[TLS_TEXTS];
+    struct str texts[TLS_TEXTS]; /* owned; of Credentials, in their place */
     bool is_used;
 };
 
@@ -70,9 +69,14 @@ static bool same_look(const struct look *a, const struct look *b)
            a->changed.tv_sec == b->changed.tv_sec && a->changed.tv_nsec == b->changed.tv_nsec;
 }
 
-static int read_texts(const struct entry *e, struct buf texts[FILES], struct err *err)
+static size_t most_bytes(enum tls_text_kind kind)
 {
-    for (size_t i = 0; i < FILES; i++) {
+    return kind == TLS_TEXT_CRL ? CRL_TEXT_MAX : CERT_TEXT_MAX;
+}
+
+static int read_texts(const struct entry *e, struct buf texts[TLS_TEXTS], struct err *err)
+{
+    for (size_t i = 0; i < TLS_TEXTS; i++) {
         if (e->paths[i] && file_read(e->paths[i], &texts[i], err))
             return -1;
         buf_add(&texts[i], e->texts[i]);
@@ -82,28 +86,36 @@ static int read_texts(const struct entry *e, struct buf texts[FILES], struct err
 
 static const char *name_of(const struct entry *e)
 {
-    if (e->paths[FILE_CERT])
-        return e->paths[FILE_CERT];
-    return e->paths[FILE_CA] ? e->paths[FILE_CA] : "a Credential";
+    static const enum tls_text_kind kinds[] = {TLS_TEXT_CERT, TLS_TEXT_CA, TLS_TEXT_CRL};
+
+    for (size_t i = 0; i < COUNT(kinds); i++) {
+        if (e->paths[kinds[i]])
+            return e->paths[kinds[i]];
+    }
+    return "a Credential";
 }
 
 static struct creds *read_creds(const struct entry *e, struct err *err)
 {
-    struct buf texts[FILES];
+    struct buf texts[TLS_TEXTS];
     struct creds *c = NULL;
 
-    for (size_t i = 0; i < FILES; i++)
-        buf_init(&texts[i], CERT_TEXT_MAX);
+    for (size_t i = 0; i < TLS_TEXTS; i++)
+        buf_init(&texts[i], most_bytes(i));
     if (read_texts(e, texts, err) == 0) {
-        c = creds_new(buf_str(&texts[FILE_CERT]), buf_str(&texts[FILE_KEY]),
-                      buf_str(&texts[FILE_CA]), err);
+        c = creds_make(&(struct creds_texts){.chain = buf_str(&texts[TLS_TEXT_CERT]),
+                                             .key = buf_str(&texts[TLS_TEXT_KEY]),
+                                             .roots = buf_str(&texts[TLS_TEXT_CA]),
+                                             .crl = buf_str(&texts[TLS_TEXT_CRL])},
+                       err);
         if (!c)
             (void)err_wrap(err, "%s", name_of(e));
     }
-    if (texts[FILE_KEY].p)
-        key_wipe(texts[FILE_KEY].p, texts[FILE_KEY].n);
-    for (size_t i = 0; i < FILES; i++)
+    for (size_t i = 0; i < TLS_TEXTS; i++) {
+        if (texts[i].p)
+            key_wipe(texts[i].p, texts[i].n); /* only keys need it */
         buf_done(&texts[i]);
+    }
     return c;
 }
 
@@ -112,7 +124,7 @@ static void load(struct tls_files *f, struct str key, struct entry *e)
     struct creds *c;
     struct err err;
 
-    for (size_t i = 0; i < FILES; i++)
+    for (size_t i = 0; i < TLS_TEXTS; i++)
         e->looks[i] = look_at(e->paths[i]);
     c = read_creds(e, &err);
     if (!c) {
@@ -123,30 +135,42 @@ static void load(struct tls_files *f, struct str key, struct entry *e)
     creds_unref(c);
 }
 
-static char *path_or_none(struct str path)
+static void drop_texts(struct entry *e)
 {
-    return path.n ? str_dup(path) : NULL;
+    for (size_t i = 0; i < TLS_TEXTS; i++) {
+        if (e->texts[i].p)
+            key_wipe((char *)(uintptr_t)e->texts[i].p, e->texts[i].n);
+        str_free(e->texts[i]);
+        e->texts[i] = STR_NONE;
+    }
+}
+
+static bool has_files(const struct entry *e)
+{
+    for (size_t i = 0; i < TLS_TEXTS; i++) {
+        if (e->paths[i])
+            return true;
+    }
+    return false;
 }
 
 static struct entry *entry_new(const struct tls_material *m)
 {
     struct entry *e = MEM_NEW(struct entry);
 
-    const struct str texts[FILES] = {
-        [FILE_CA] = m->ca, [FILE_CERT] = m->cert, [FILE_KEY] = m->key};
-
-    e->paths[FILE_CA] = m->system_authorities ? str_dup(str_from(system_authorities()))
-                                              : path_or_none(m->ca_file);
-    e->paths[FILE_CERT] = path_or_none(m->cert_file);
-    e->paths[FILE_KEY] = path_or_none(m->key_file);
-    for (size_t i = 0; i < FILES; i++)
-        e->texts[i] = texts[i];
+    for (size_t i = 0; i < TLS_TEXTS; i++) {
+        e->paths[i] = m->texts[i].file.n ? str_dup(m->texts[i].file) : NULL;
+        e->texts[i] = str_copy(m->texts[i].pem);
+    }
+    if (m->system_authorities)
+        e->paths[TLS_TEXT_CA] = str_dup(str_from(system_authorities()));
     return e;
 }
 
 static void entry_free(struct entry *e)
 {
-    for (size_t i = 0; i < FILES; i++)
+    drop_texts(e);
+    for (size_t i = 0; i < TLS_TEXTS; i++)
         mem_free(e->paths[i]);
     mem_free(e);
 }
@@ -161,8 +185,8 @@ static void use(struct tls_files *f, const struct tls_material *m)
         e = entry_new(m);
         map_put(&f->entries, m->creds, e);
         load(f, m->creds, e);
-        for (size_t i = 0; i < FILES; i++)
-            e->texts[i] = STR_NONE; /* the snapshot's; another text has another key */
+        if (!has_files(e)) /* it is not read again: another text has another key */
+            drop_texts(e);
     }
     e->is_used = true;
 }
@@ -205,7 +229,7 @@ void tls_files_look(struct tls_files *f)
         struct entry *e = m->value;
         bool changed = false;
 
-        for (size_t k = 0; k < FILES; k++) {
+        for (size_t k = 0; k < TLS_TEXTS; k++) {
             struct look now = look_at(e->paths[k]);
 
             changed = changed || !same_look(&now, &e->looks[k]);

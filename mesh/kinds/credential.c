@@ -38,7 +38,7 @@ static const struct field credential_fields[] = {
      .check = check_key, .meaning = "Its key in PEM; shown to nobody once applied."},
     {"caCertificates", FIELD_STRING, SCHEMA_AT(credential, ca_certificates),
      .check = check_certificate, .meaning = "Authorities of the other side's certificates, in PEM."},
-    {"crl", FIELD_STRING, SCHEMA_AT(credential, crl), SCHEMA_NOT_YET, .check = check_crl,
+    {"crl", FIELD_STRING, SCHEMA_AT(credential, crl), .check = check_crl,
      .meaning = "Certificates of the other side that are revoked, in PEM."},
 };
 SCHEMA(credential_schema, "Credential", credential, credential_fields);

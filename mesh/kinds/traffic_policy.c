@@ -303,8 +303,8 @@ static const struct field client_tls_fields[] = {
      .meaning = "Server name to ask for; the host of the request when not given."},
     {"insecureSkipVerify", FIELD_BOOL, SCHEMA_HAS(client_tls, insecure_skip_verify),
      .meaning = "Do not check the server's certificate."},
-    {"caCrl", FIELD_STRING, SCHEMA_AT(client_tls, ca_crl), SCHEMA_NOT_YET,
-     .meaning = "File of revoked certificates."},
+    {"caCrl", FIELD_STRING, SCHEMA_AT(client_tls, ca_crl),
+     .meaning = "File of revoked certificates; a list of each authority of the server's chain."},
 };
 static SCHEMA(client_tls_schema, "ClientTLSSettings", client_tls, client_tls_fields);
 

@@ -5,6 +5,7 @@
 #include "mesh/identity.h"
 #include "pki/cert.h"
 #include "pki/creds.h"
+#include "pki/crl.h"
 #include "pki/key.h"
 #include "pki/mbed.h"
 #include "proxy/wire/tls_parts.h"
@@ -131,7 +132,8 @@ static int set_identity(struct tls_context *c, struct err *err)
         return -1;
     c->trust_domain = str_dup(id.trust_domain);
     if (creds_roots(c->creds) && c->peer != TLS_PEER_PINNED)
-        mbedtls_ssl_conf_ca_chain(&c->conf, cert_mbedtls(creds_roots(c->creds)), NULL);
+        mbedtls_ssl_conf_ca_chain(&c->conf, cert_mbedtls(creds_roots(c->creds)),
+                                  creds_crl(c->creds) ? crl_mbedtls(creds_crl(c->creds)) : NULL);
     if (!chain)
         return 0;
     rc = mbedtls_ssl_conf_own_cert(&c->conf, cert_mbedtls(chain), key_mbedtls(creds_key(c->creds)));

@@ -10,6 +10,8 @@
 #include "mesh/base/text.h"
 #include "mesh/identity.h"
 #include "pki/cert.h"
+#include "pki/creds.h"
+#include "pki/crl.h"
 #include "proxy/wire/tls_parts.h"
 
 void tls_fail_text(struct tls *t, const char *text)
@@ -94,6 +96,25 @@ static int judge_names(const struct tls *t, const mbedtls_x509_crt *x, struct er
                    STR_ARG(str_sub(str_from(t->expect), 0, 200)));
 }
 
+/* Not the roots themselves: whom we trust by hand nobody revokes. */
+static bool is_root(const struct tls_context *c, const mbedtls_x509_crt *x)
+{
+    const mbedtls_x509_crt *r = creds_roots(c->creds) ? cert_mbedtls(creds_roots(c->creds)) : NULL;
+
+    while (r && r != x)
+        r = r->next;
+    return r != NULL;
+}
+
+static int judge_revocation(const struct tls_context *c, const mbedtls_x509_crt *x, struct err *err)
+{
+    const struct crl *lists = creds_crl(c->creds);
+
+    if (!lists || c->peer == TLS_PEER_ANY || is_root(c, x))
+        return 0;
+    return crl_check(lists, x, err);
+}
+
 bool tls_has_expected_names(const struct tls *t)
 {
     return t->expect && t->expect[0];
@@ -104,7 +125,8 @@ int tls_judge_leaf(const struct tls *t, const mbedtls_x509_crt *x, struct cert_i
     const struct tls_context *c = t->context;
     enum cert_role role = c->is_server ? CERT_CLIENT : CERT_SERVER;
 
-    if (cert_describe_x509(x, info, err) != 0 || cert_check_time(info, text_wall_ms(), err) != 0)
+    if (cert_describe_x509(x, info, err) != 0 || cert_check_time(info, text_wall_ms(), err) != 0 ||
+        judge_revocation(c, x, err) != 0)
         return -1;
     if (c->peer == TLS_PEER_WEB || tls_is_foreign_client(c->peer))
         return judge_names(t, x, err);
@@ -144,6 +166,10 @@ int tls_verify(void *arg, mbedtls_x509_crt *x, int depth, uint32_t *flags)
         *flags = 0; /* judged whole at depth 0, or not at all */
     else if (c->peer != TLS_PEER_WEB || tls_has_expected_names(t))
         *flags &= ~(uint32_t)MBEDTLS_X509_BADCERT_CN_MISMATCH; /* the SNI is no name of the peer */
+    if (depth != 0 && *flags == 0 && judge_revocation(c, x, &err) != 0) {
+        tls_fail_text(t, err.text);
+        *flags |= MBEDTLS_X509_BADCERT_OTHER;
+    }
     t->flags |= *flags;
     if (depth != 0)
         return 0;

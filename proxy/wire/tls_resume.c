@@ -93,7 +93,8 @@ static int take_ticket(void *arg, mbedtls_ssl_session *session, unsigned char *b
         return rc;
     x = session->MBEDTLS_PRIVATE(peer_cert);
     if (session->MBEDTLS_PRIVATE(tls_version) != MBEDTLS_SSL_VERSION_TLS1_2 ||
-        ((t->context->peer == TLS_PEER_REQUIRED || t->context->peer == TLS_PEER_CLIENT) && !x) || (t->context->peer == TLS_PEER_NONE && x) ||
+        ((t->context->peer == TLS_PEER_REQUIRED || t->context->peer == TLS_PEER_CLIENT) && !x) ||
+        (t->context->peer == TLS_PEER_NONE && x) ||
         (x && tls_judge_leaf(t, x, &info, &err) != 0)) {
         mbedtls_ssl_session_free(session);
         return MBEDTLS_ERR_SSL_SESSION_TICKET_EXPIRED;

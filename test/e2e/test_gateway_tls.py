@@ -11,7 +11,7 @@ import urllib.parse
 
 import pytest
 from mesh import wait_until
-from test_standalone import ENTRY, Edge, apps, authority, free_port, leaf  # noqa: F401 (a fixture)
+from test_standalone import ENTRY, Edge, apps, authority, free_port, leaf, revoked  # noqa: F401 (a fixture)
 
 GATEWAY = """apiVersion: networking.istio.io/v1
 kind: Gateway
@@ -31,6 +31,14 @@ spec:
     bind: 127.0.0.1
     hosts: [o.test]
     tls: {{mode: OPTIONAL_MUTUAL, credentialName: shown, minProtocolVersion: TLSV1_3}}
+  - port: {{number: {port}, name: listed, protocol: HTTPS}}
+    bind: 127.0.0.1
+    hosts: [listed.test]
+    tls: {{mode: MUTUAL, serverCertificate: {certs}/a.crt, privateKey: {certs}/a.key, caCertificates: {ca_file}, caCrl: {certs}/ca.crl}}
+  - port: {{number: {port}, name: named-list, protocol: HTTPS}}
+    bind: 127.0.0.1
+    hosts: [named-list.test]
+    tls: {{mode: OPTIONAL_MUTUAL, credentialName: with-list}}
   - port: {{number: {port}, name: pass, protocol: TLS}}
     bind: 127.0.0.1
     hosts: ['*.pass.test']
@@ -68,6 +76,24 @@ spec:
   resolution: STATIC
   ports: [{{number: 443, name: tls, protocol: TLS}}]
   endpoints: [{{address: 127.0.0.1, ports: {{tls: {origin}}}}}]
+---
+apiVersion: weft/v1
+kind: Credential
+metadata: {{name: with-list}}
+spec:
+  certificate: |
+{cert}
+  privateKey: |
+{key}
+---
+apiVersion: weft/v1
+kind: Credential
+metadata: {{name: with-list-cacert}}
+spec:
+  caCertificates: |
+{ca}
+  crl: |
+{crl}
 ---
 apiVersion: weft/v1
 kind: Credential
@@ -119,6 +145,8 @@ def edge(tmp_path_factory, apps):  # noqa: F811
     leaf(ca, "origin", "DNS:in.pass.test", certs)
     leaf(ca, "friend", "URI:spiffe://friends/one,DNS:friend.test", certs, subject="/O=Acme, Inc./CN=friend")
     leaf(ca, "stranger", "DNS:stranger.test", certs)
+    revoked(ca, [], certs / "ca.crl")
+    revoked(ca, ["stranger"], certs / "stranger.crl")
     e = Edge(where)
     e.ca, e.certs, e.authority = ca / "ca.pem", certs, ca
     e.port, e.plain = free_port(), free_port()
@@ -126,7 +154,7 @@ def edge(tmp_path_factory, apps):  # noqa: F811
     e.write("services.d/edge.ini", "[gateway edge]\nlabel.edge = here\n")
     e.write("app.yaml", ENTRY.format(name="app", location="MESH_EXTERNAL", port=apps["a"], more=""))
     e.document = GATEWAY.format(port=e.port, plain=e.plain, certs=certs, origin=origin.port, cert=indented(certs / "b.crt"),
-                                key=indented(certs / "b.key"), ca=indented(e.ca))
+                                key=indented(certs / "b.key"), ca=indented(e.ca), ca_file=e.ca, crl=indented(certs / "stranger.crl"))
     e.write("gateway.yaml", e.document)
     yield e.start()
     e.stop()
@@ -198,6 +226,27 @@ def test_an_optional_certificate_is_verified_if_there_is_one(edge):
     leaf(other, "foreign", "DNS:friend.test", edge.certs, "other")
     assert call(edge, "o.test", *client(edge, "foreign"))[0] != 0
     assert call(edge, "o.test", "--tls-max", "1.2")[0] != 0
+
+
+def test_a_client_on_the_list_is_refused_as_soon_as_the_file_says_so(edge):
+    def enters(name, *more):
+        return call(edge, "listed.test", "-k", *client(edge, name), *more)[0] == 0
+
+    assert enters("friend") and enters("stranger") and enters("stranger", "--tls-max", "1.2")
+    revoked(edge.authority, ["stranger"], edge.certs / "ca.crl")
+    wait_until("the stranger is out", lambda: not enters("stranger"), 20)
+    assert enters("friend") and not enters("stranger", "--tls-max", "1.2")
+    (edge.certs / "ca.crl").write_text("nonsense")  # the last good one stays in force
+    wait_until("that is told", lambda: "not a list of revoked certificates" in edge.log.read_text(), 20)
+    assert enters("friend") and not enters("stranger")
+    revoked(edge.authority, [], edge.certs / "ca.crl")
+    wait_until("the stranger is in again", lambda: enters("stranger"), 20)
+
+
+def test_a_credential_has_a_list_too(edge):
+    assert call(edge, "named-list.test", "-k")[:2] == (0, 200)
+    assert call(edge, "named-list.test", "-k", *client(edge, "friend"))[:2] == (0, 200)
+    assert call(edge, "named-list.test", "-k", *client(edge, "stranger"))[0] != 0
 
 
 def test_names_that_no_server_has_are_refused(edge):

@@ -5,6 +5,7 @@ import subprocess
 import pytest
 from conftest import APP, Mesh
 from mesh import wait_until
+from test_standalone import revoked
 
 HOST = "api.example.com"
 
@@ -152,3 +153,13 @@ def test_a_missing_file_is_told_and_taken_once_it_is_there(m, clean, folder):
     (folder / "late.pem").write_bytes((folder / "other.pem").read_bytes())
     (folder / "late.pem").write_bytes((folder / "good.pem").read_bytes())
     wait_until("the file is read", lambda: m["client"].http(f"http://{HOST}/").status == 200, 15)
+
+
+def test_a_server_on_the_list_is_not_called(m, clean, folder):
+    revoked(folder, [], folder / "good.crl", "good")
+    tls = f"{{mode: SIMPLE, caCertificates: {folder}/good.pem, caCrl: {folder}/good.crl}}"
+    assert ask(m, tls).json()["app"] == "simple"
+    revoked(folder, ["server"], folder / "good.crl", "good")
+    wait_until("the server is not called", lambda: m["client"].http(f"http://{HOST}/").status == 503, 20)
+    revoked(folder, [], folder / "good.crl", "good")
+    wait_until("the server is called again", lambda: m["client"].http(f"http://{HOST}/").status == 200, 20)

@@ -50,6 +50,17 @@ def authority(where, name="ca"):
     return where
 
 
+def revoked(ca, names, out, authority_name="ca"):
+    """`out`: the authority's list with the certificates of these names, put in place whole."""
+    (ca / "crl.cnf").write_text("[ca]\ndefault_ca = c\n[c]\ndatabase = index.txt\ndefault_md = sha256\ndefault_crl_days = 1\n")
+    (ca / "index.txt").write_text("")
+    by = ["-config", "crl.cnf", "-cert", f"{authority_name}.pem", "-keyfile", f"{authority_name}.key"]
+    for name in names:
+        openssl(ca, "ca", *by, "-revoke", f"{name}.crt")
+    openssl(ca, "ca", *by, "-gencrl", "-out", "new.crl")
+    os.replace(ca / "new.crl", out)
+
+
 def leaf(ca, name, sans, out, authority_name="ca", subject=None):
     """NAME.crt and NAME.key in `out`, each put in place whole."""
     (ca / f"{name}.ext").write_text(f"basicConstraints=CA:FALSE\nkeyUsage=critical,digitalSignature\nsubjectAltName={sans}\n")

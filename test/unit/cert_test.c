@@ -1,72 +1,13 @@
 #include <mbedtls/ecp.h>
-#include <mbedtls/oid.h>
-#include <mbedtls/pk.h>
-#include <mbedtls/x509_crt.h>
 #include <mbedtls/x509_csr.h>
 
-#include "test/unit/pki_world.h"
-
-/* --- an authority without manners, to make certificates that ours never would --- */
-
-#define DAY_MS (24 * HOUR_MS)
-
-struct odd {
-    const char *names[4]; /* "URI:...", "DNS:..." */
-    const char *eku;
-    unsigned usage;
-    bool is_ca, no_usage, sha1, direct; /* direct: signed by the root itself */
-};
+#include "test/unit/odd_pki.h"
 
 struct odd_world {
     struct key *root_key, *issuer_key, *leaf_key;
     struct buf root_pem, issuer_pem;
     struct cert_chain *roots;
 };
-
-static void odd_sign(const char *subject, const struct key *key, const char *issuer,
-                     const struct key *signer, const struct odd *o, struct buf *pem)
-{
-    mbedtls_x509write_cert w;
-    mbedtls_x509_san_list names[4];
-    mbedtls_asn1_sequence eku = {.buf = {.tag = MBEDTLS_ASN1_OID}};
-    unsigned char serial[] = {0x12, 0x34}, text[32768];
-    char oid[16] = "";
-    size_t n = 0;
-
-    memset(names, 0, sizeof(names));
-    mbedtls_x509write_crt_init(&w);
-    mbedtls_x509write_crt_set_md_alg(&w, o->sha1 ? MBEDTLS_MD_SHA1 : MBEDTLS_MD_SHA256);
-    mbedtls_x509write_crt_set_subject_key(&w, key_mbedtls(key));
-    mbedtls_x509write_crt_set_issuer_key(&w, key_mbedtls(signer));
-    CHECK_INT(mbedtls_x509write_crt_set_serial_raw(&w, serial, sizeof(serial)), 0);
-    CHECK_INT(mbedtls_x509write_crt_set_subject_name(&w, subject), 0);
-    CHECK_INT(mbedtls_x509write_crt_set_issuer_name(&w, issuer), 0);
-    CHECK_INT(mbedtls_x509write_crt_set_validity(&w, "20260101000000", "20260201000000"), 0);
-    CHECK_INT(mbedtls_x509write_crt_set_basic_constraints(&w, o->is_ca, -1), 0);
-    if (!o->no_usage)
-        CHECK_INT(mbedtls_x509write_crt_set_key_usage(&w, o->usage), 0);
-    if (o->eku) {
-        snprintf(oid, sizeof(oid), "%s", o->eku);
-        eku.buf.p = (unsigned char *)oid;
-        eku.buf.len = strlen(oid);
-        CHECK_INT(mbedtls_x509write_crt_set_ext_key_usage(&w, &eku), 0);
-    }
-    for (; n < COUNT(names) && o->names[n]; n++) {
-        bool is_uri = strncmp(o->names[n], "URI:", 4) == 0;
-
-        names[n].node.type =
-            is_uri ? MBEDTLS_X509_SAN_UNIFORM_RESOURCE_IDENTIFIER : MBEDTLS_X509_SAN_DNS_NAME;
-        names[n].node.san.unstructured_name.p = (unsigned char *)(uintptr_t)(o->names[n] + 4);
-        names[n].node.san.unstructured_name.len = strlen(o->names[n] + 4);
-        if (n > 0)
-            names[n - 1].next = &names[n];
-    }
-    if (n > 0)
-        CHECK_INT(mbedtls_x509write_crt_set_subject_alternative_name(&w, names), 0);
-    CHECK_INT(mbedtls_x509write_crt_pem(&w, text, sizeof(text), key_random, NULL), 0);
-    buf_adds(pem, (const char *)text);
-    mbedtls_x509write_crt_free(&w);
-}
 
 static const struct odd authority = {.is_ca = true, .usage = MBEDTLS_X509_KU_KEY_CERT_SIGN};
 

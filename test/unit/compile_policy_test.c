@@ -217,23 +217,23 @@ TEST(tls_with_a_server_outside_of_the_mesh)
                      "{host: b, trafficPolicy: {tls: {mode: SIMPLE}}, subsets: "
                      "[{name: v1, trafficPolicy: {tls: {mode: MUTUAL, clientCertificate: /c, privateKey: "
                      "/k, caCertificates: /a, sni: x.test, subjectAltNames: [one, two]}}}, "
-                     "{name: colon, trafficPolicy: {tls: {mode: SIMPLE, caCertificates: '/a:/c%'}}}, "
+                     "{name: colon, trafficPolicy: {tls: {mode: SIMPLE, caCertificates: '/a cert=/c%'}}}, "
                      "{name: v2, trafficPolicy: {tls: {mode: SIMPLE, sni: x.test, insecureSkipVerify: "
                      "true}}}]}");
     world_compile(&w);
     c = world_cluster(&w, "80||b.default");
     o = c->origination;
     CHECK_INT(c->tls, CLUSTER_TLS_WEB);
-    CHECK_STR(o->material.creds, "files:web:::");
+    CHECK_STR(o->material.creds, "files:web");
     CHECK(o->sni.n == 0 && o->names.n == 0 && !o->skip_verify);
     o = world_cluster(&w, "80|v1|b.default")->origination;
-    CHECK_STR(o->material.creds, "files:web:/a:/c:/k");
+    CHECK_STR(o->material.creds, "files:web ca=/a cert=/c key=/k");
     CHECK_STR(o->sni, "x.test");
     CHECK_STR(o->names, "one two");
     o = world_cluster(&w, "80|colon|b.default")->origination;
-    CHECK_STR(o->material.creds, "files:web:/a%3A/c%25::"); /* one file, not two */
+    CHECK_STR(o->material.creds, "files:web ca=/a%20cert=/c%25"); /* one file, not two */
     o = world_cluster(&w, "80|v2|b.default")->origination;
-    CHECK_STR(o->material.creds, "files:any:::");
+    CHECK_STR(o->material.creds, "files:any");
     CHECK_STR(o->names, "*"); /* the chain alone is checked */
     CHECK(o->skip_verify);
     world_done(&w);
@@ -281,25 +281,31 @@ TEST(a_client_may_show_a_credential)
         "apiVersion: weft/v1\nkind: Credential\nmetadata: {name: c, namespace: default}\nspec: {"
         "certificate: \"-----BEGIN CERTIFICATE-----\\nA\\n-----END CERTIFICATE-----\", "
         "privateKey: \"-----BEGIN PRIVATE KEY-----\\nB\\n-----END PRIVATE KEY-----\", "
-        "caCertificates: \"-----BEGIN CERTIFICATE-----\\nC\\n-----END CERTIFICATE-----\"}\n";
+        "caCertificates: \"-----BEGIN CERTIFICATE-----\\nC\\n-----END CERTIFICATE-----\", "
+        "crl: \"-----BEGIN X509 CRL-----\\nD\\n-----END X509 CRL-----\"}\n";
     const struct tls_material *m;
     struct world w;
+    size_t at;
 
     start(&w);
     world_apply(&w, text);
     destination_rule(&w, "default", "b", 1,
                      "{host: b, subsets: [{name: v1, trafficPolicy: {tls: {mode: MUTUAL, credentialName: c}}}, "
                      "{name: v2, trafficPolicy: {tls: {mode: SIMPLE, credentialName: c}}}, "
-                     "{name: v3, trafficPolicy: {tls: {mode: SIMPLE, credentialName: none}}}]}");
+                     "{name: v3, trafficPolicy: {tls: {mode: SIMPLE, credentialName: none}}}, "
+                     "{name: v4, trafficPolicy: {tls: {mode: MUTUAL, credentialName: c, insecureSkipVerify: true}}}]}");
     world_compile(&w);
     m = &world_cluster(&w, "80|v1|b.default")->origination->material;
-    CHECK(str_starts(m->creds, STR("credential:default/c:")));
-    CHECK(m->cert.n && m->key.n && m->ca.n && !m->system_authorities);
+    CHECK(str_starts(m->creds, STR("credential:web:default/c ca#")));
+    CHECK(m->texts[TLS_TEXT_CERT].pem.n && m->texts[TLS_TEXT_KEY].pem.n && m->texts[TLS_TEXT_CA].pem.n && !m->system_authorities);
     m = &world_cluster(&w, "80|v2|b.default")->origination->material;
-    CHECK(!m->cert.n && !m->key.n && m->ca.n); /* it shows nothing */
+    CHECK(!m->texts[TLS_TEXT_CERT].pem.n && !m->texts[TLS_TEXT_KEY].pem.n && m->texts[TLS_TEXT_CA].pem.n); /* it shows nothing */
+    CHECK(str_find(m->texts[TLS_TEXT_CRL].pem, STR("X509 CRL"), &at));
+    m = &world_cluster(&w, "80|v4|b.default")->origination->material;
+    CHECK(str_starts(m->creds, STR("credential:any:default/c ca#"))); /* who is not verified is none who is */
     m = &world_cluster(&w, "80|v3|b.default")->origination->material;
     CHECK_INT(m->creds.n, 0);
-    CHECK(!m->ca.n && !m->system_authorities);
+    CHECK(!m->texts[TLS_TEXT_CA].pem.n && !m->system_authorities);
     CHECK_INT(w.f.warnings, 1);
     world_done(&w);
 }

@@ -235,8 +235,6 @@ TEST(what_is_not_built_is_refused_with_its_place)
         VS("  hosts: [a]\n  gateways: [g]\n  http:\n  - match: [{headers: {'@request.auth.claims.x': {exact: a}}}]\n"
            "    route: [{destination: {host: a}}]\n"),
         FIND_NOT_YET, 10, "claims");
-    CHECK_REFUSED(DR("  host: a\n  trafficPolicy: {tls: {mode: SIMPLE, caCrl: /c}}\n"),
-                  FIND_NOT_YET, 8, "caCrl");
     CHECK_REFUSED(SE("  hosts: [a.b]\n  resolution: DNS\n"), FIND_NOT_YET, 8, "resolution: DNS");
     CHECK_REFUSED(WE("  address: 10.0.0.1\n  network: n\n"), FIND_NOT_YET, 8, "network");
     CHECK_REFUSED(WE("  address: example.com\n"), FIND_NOT_YET, 7, "host name");

@@ -57,14 +57,14 @@ TEST(a_server_is_found_by_its_hosts)
     CHECK(l && l->is_chain);
     CHECK_STR(l->name, "https.443.one.gw.default");
     CHECK_INT(l->tls->client, TLS_CLIENT_NONE);
-    CHECK_STR(l->tls->material.creds, "files:gateway::/c:/k");
+    CHECK_STR(l->tls->material.creds, "files:gateway cert=/c key=/k");
     CHECK_TEXT(world_vhost_text(&w, l->http, "x.test"), "80||a.default");
     l = chain(&w, "deep.down.x.test");
     CHECK_STR(l->name, "https.443.wild.gw.default");
     CHECK_INT(l->tls->client, TLS_CLIENT_REQUIRED);
     CHECK_STR(l->tls->client_names, "me.test");
     CHECK_INT(l->tls->min_version, 13);
-    CHECK_STR(l->tls->material.ca_file, "/ca");
+    CHECK_STR(l->tls->material.texts[TLS_TEXT_CA].file, "/ca");
     CHECK(!chain(&w, "y.test"));
     CHECK(!chain(&w, ""));
     CHECK_INT(w.f.errors, 0);

@@ -77,7 +77,7 @@ TEST(mesh_config)
 TEST(credential)
 {
     check_taken(CRED("  certificate: \"" PEM("CERTIFICATE") "\"\n  privateKey: \"" PEM("PRIVATE KEY") "\"\n"), false);
-    check_right(CRED("  caCertificates: \"" PEM("CERTIFICATE") "\"\n  crl: \"" PEM("X509 CRL") "\"\n"));
+    check_taken(CRED("  caCertificates: \"" PEM("CERTIFICATE") "\"\n  crl: \"" PEM("X509 CRL") "\"\n"), false);
     check_wrong(CRED("  certificate: \"" PEM("CERTIFICATE") "\"\n"), FIND_REQUIRED, 1,
                 "certificate and privateKey go together");
     check_wrong(CRED("  crl: \"" PEM("X509 CRL") "\"\n"), FIND_REQUIRED, 1,

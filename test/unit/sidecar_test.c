@@ -688,7 +688,7 @@ TEST(tls_of_ingress_ends_here_whatever_peer_authentication_says)
     CHECK(l && l->tls && l->http && l->protocol == APP_HTTP);
     CHECK_INT(l->mtls, MTLS_DISABLE);
     CHECK_INT(l->tls->client, TLS_CLIENT_NONE);
-    CHECK_STR(l->tls->material.cert_file, "/a.crt");
+    CHECK_STR(l->tls->material.texts[TLS_TEXT_CERT].file, "/a.crt");
     l = mesh_inbound(&m, 8444);
     CHECK(l && l->tls && l->protocol == APP_TCP);
     CHECK_INT(l->tls->client, TLS_CLIENT_REQUIRED);
