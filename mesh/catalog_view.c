@@ -283,11 +283,19 @@ static bool bound_to(struct viewing *x, const struct object *o, struct str gatew
            l4_names_gateway(x, o, vs->tls, vs->tls_count, gateway);
 }
 
+static void put_server_credentials(struct viewing *x, const struct server_tls *t, struct str ns)
+{
+    put_credential(x, ns, t->credential_name);
+    put_credential(x, ns, t->ca_cert_credential_name);
+    for (size_t i = 0; i < t->credential_names_count; i++)
+        put_credential(x, ns, t->credential_names[i]);
+}
+
 static void put_credentials(struct viewing *x, const struct gateway *g, struct str ns)
 {
     for (size_t i = 0; i < g->servers_count; i++) {
         if (g->servers[i].tls)
-            put_credential(x, ns, g->servers[i].tls->credential_name);
+            put_server_credentials(x, g->servers[i].tls, ns);
     }
 }
 

@@ -51,7 +51,8 @@ static void put_digest(struct buf *text, struct str pem)
 static void put_key(struct arena *a, struct tls_material *m, struct str prefix)
 {
     static const char *const names[TLS_TEXTS] = {
-        [TLS_TEXT_CA] = " ca", [TLS_TEXT_CRL] = " crl", [TLS_TEXT_CERT] = " cert", [TLS_TEXT_KEY] = " key"};
+        [TLS_TEXT_CA] = " ca",   [TLS_TEXT_CRL] = " crl",      [TLS_TEXT_CERT] = " cert",
+        [TLS_TEXT_KEY] = " key", [TLS_TEXT_CERT_2] = " cert2", [TLS_TEXT_KEY_2] = " key2"};
     struct buf text;
 
     buf_init(&text, TEXT_BYTES);
@@ -90,12 +91,16 @@ static void take_file(struct arena *a, struct tls_material *m, enum tls_text_kin
     m->texts[kind] = (struct tls_text){.file = arena_str(a, file)};
 }
 
-static bool take_certificate(struct arena *a, const struct credential *c, struct tls_material *m)
+static const struct { /* what is shown, the first and the second */
+    enum tls_text_kind cert, key;
+} shown[] = {{TLS_TEXT_CERT, TLS_TEXT_KEY}, {TLS_TEXT_CERT_2, TLS_TEXT_KEY_2}};
+
+static bool take_certificate(struct arena *a, const struct credential *c, size_t i, struct tls_material *m)
 {
     if (!c || !c->certificate.n)
         return false;
-    take_text(a, m, TLS_TEXT_CERT, c->certificate);
-    take_text(a, m, TLS_TEXT_KEY, c->private_key);
+    take_text(a, m, shown[i].cert, c->certificate);
+    take_text(a, m, shown[i].key, c->private_key);
     return true;
 }
 
@@ -133,7 +138,7 @@ bool compile_client_credential(struct build *b, struct arena *a, struct str ns, 
 
     if (!take_authorities(b, a, ns, t->credential_name, &got))
         return false;
-    if (t->mode == CLIENT_TLS_MUTUAL && !take_certificate(a, find_credential(b, ns, t->credential_name), &got))
+    if (t->mode == CLIENT_TLS_MUTUAL && !take_certificate(a, find_credential(b, ns, t->credential_name), 0, &got))
         return false;
     *m = got;
     put_key(a, m, arena_printf(&b->tmp, "credential:%s:%.*s/%.*s", kind, STR_ARG(ns), STR_ARG(t->credential_name)));
@@ -176,10 +181,59 @@ static enum tls_client client_of(enum server_tls_mode mode)
     return TLS_CLIENT_NONE;
 }
 
-static bool take_credential(struct build *b, struct arena *a, struct str ns, struct str name, bool wants_ca,
-                            struct tls_material *m)
+/* The Credentials that a server shows. */
+struct names {
+    const struct str *list;
+    size_t count;
+};
+
+static struct names names_of(const struct server_tls *t)
 {
-    return take_certificate(a, find_credential(b, ns, name), m) && (!wants_ca || take_authorities(b, a, ns, name, m));
+    if (t->credential_names_count > 0)
+        return (struct names){t->credential_names, MIN(t->credential_names_count, COUNT(shown))};
+    return (struct names){&t->credential_name, t->credential_name.n ? 1 : 0};
+}
+
+static const char *take_shown(struct build *b, struct arena *a, const struct server_tls *t, struct str ns,
+                              struct tls_material *m)
+{
+    struct names names = names_of(t);
+
+    for (size_t i = 0; i < names.count; i++) {
+        if (!take_certificate(a, find_credential(b, ns, names.list[i]), i, m))
+            return "its credentialName is no Credential of the gateway's namespace with certificate and privateKey";
+    }
+    for (size_t i = 0; i < MIN(t->certificates_count, COUNT(shown)); i++) {
+        take_file(a, m, shown[i].cert, t->certificates[i].server_certificate);
+        take_file(a, m, shown[i].key, t->certificates[i].private_key);
+    }
+    if (names.count > 0 || t->certificates_count > 0)
+        return NULL;
+    take_file(a, m, TLS_TEXT_CERT, t->server_certificate);
+    take_file(a, m, TLS_TEXT_KEY, t->private_key);
+    return NULL;
+}
+
+/* Whom it believes about clients: the Credential for that, one of those that are shown, or a file. */
+static const char *take_trusted(struct build *b, struct arena *a, const struct server_tls *t, struct str ns,
+                                struct tls_material *m)
+{
+    struct names names = names_of(t);
+    bool found = names.count == 0;
+
+    if (t->ca_cert_credential_name.n && !take_authorities(b, a, ns, t->ca_cert_credential_name, m))
+        return "its caCertCredentialName is no Credential of the gateway's namespace with caCertificates";
+    if (!t->ca_cert_credential_name.n) {
+        for (size_t i = 0; i < names.count && !found; i++)
+            found = take_authorities(b, a, ns, names.list[i], m);
+        if (!found)
+            return "no Credential that it names has caCertificates, which the mode needs";
+        if (names.count == 0)
+            take_file(a, m, TLS_TEXT_CA, t->ca_certificates);
+    }
+    if (!m->texts[TLS_TEXT_CRL].pem.n) /* the list of a Credential goes with its authorities */
+        take_file(a, m, TLS_TEXT_CRL, t->ca_crl);
+    return NULL;
 }
 
 static const char *fill_material(struct build *b, struct arena *a, const struct server_tls *t, struct str ns,
@@ -187,24 +241,18 @@ static const char *fill_material(struct build *b, struct arena *a, const struct 
 {
     bool wants_ca = end->client == TLS_CLIENT_REQUIRED || end->client == TLS_CLIENT_OPTIONAL;
     struct tls_material *m = &end->material;
-    struct str prefix = STR("files:gateway");
+    struct names names = names_of(t);
+    const char *why;
 
     if (end->client == TLS_CLIENT_MESH)
         return NULL;
-    if (t->credential_name.n) {
-        if (!take_credential(b, a, ns, t->credential_name, wants_ca, m))
-            return "its credentialName is no Credential of the gateway's namespace with what the mode needs";
-        prefix = arena_printf(&b->tmp, "credential:gateway:%.*s/%.*s", STR_ARG(ns), STR_ARG(t->credential_name));
-    } else {
-        take_file(a, m, TLS_TEXT_CERT, t->server_certificate);
-        take_file(a, m, TLS_TEXT_KEY, t->private_key);
-        if (wants_ca)
-            take_file(a, m, TLS_TEXT_CA, t->ca_certificates);
-    }
-    if (wants_ca && !m->texts[TLS_TEXT_CRL].pem.n) /* the list of a Credential goes with its authorities */
-        take_file(a, m, TLS_TEXT_CRL, t->ca_crl);
-    put_key(a, m, prefix);
-    return NULL;
+    why = take_shown(b, a, t, ns, m);
+    if (!why && wants_ca)
+        why = take_trusted(b, a, t, ns, m);
+    put_key(a, m,
+            names.count ? arena_printf(&b->tmp, "credential:gateway:%.*s/%.*s", STR_ARG(ns), STR_ARG(names.list[0]))
+                        : STR("files:gateway"));
+    return why;
 }
 
 const char *compile_tls_end(struct build *b, struct arena *a, const struct server_tls *t, struct str ns,

@@ -129,7 +129,8 @@ static void print_probes(struct buf *b, const struct tcp_probes *p)
 static void print_material(struct buf *b, const struct tls_material *m)
 {
     static const char *const files[TLS_TEXTS] = {
-        [TLS_TEXT_CA] = "caFile", [TLS_TEXT_CRL] = "crlFile", [TLS_TEXT_CERT] = "certFile", [TLS_TEXT_KEY] = "keyFile"};
+        [TLS_TEXT_CA] = "caFile",     [TLS_TEXT_CRL] = "crlFile",       [TLS_TEXT_CERT] = "certFile",
+        [TLS_TEXT_KEY] = "keyFile",   [TLS_TEXT_CERT_2] = "certFile2",  [TLS_TEXT_KEY_2] = "keyFile2"};
 
     put_text(b, "creds", m->creds);
     for (size_t i = 0; i < TLS_TEXTS; i++)

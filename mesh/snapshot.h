@@ -70,7 +70,7 @@ enum cluster_tls {
     CLUSTER_TLS_WEB,    /* SIMPLE, MUTUAL: TLS with a server outside of the mesh, by `origination` */
 };
 
-enum tls_text_kind { TLS_TEXT_CA, TLS_TEXT_CRL, TLS_TEXT_CERT, TLS_TEXT_KEY, TLS_TEXTS };
+enum tls_text_kind { TLS_TEXT_CA, TLS_TEXT_CRL, TLS_TEXT_CERT, TLS_TEXT_KEY, TLS_TEXT_CERT_2, TLS_TEXT_KEY_2, TLS_TEXTS };
 
 /* A file of this host, or what a Credential holds; both empty: there is none. */
 struct tls_text {

@@ -15,9 +15,11 @@
 struct creds {
     atomic_uint refs;
     uint64_t generation;
-    struct cert_chain *chain; /* NULL for a client that only verifies */
+    struct {
+        struct cert_chain *chain; /* NULL for a client that only verifies */
+        struct key *key;
+    } shown[CREDS_SHOWN_MAX];
     struct cert_chain *roots; /* NULL when nobody is verified */
-    struct key *key;
     struct crl *crl; /* NULL: nobody is asked for */
     uint8_t trust[HASH_BYTES];
     struct cert_info leaf;
@@ -39,21 +41,21 @@ static void hex(char *out, const uint8_t *bytes, size_t n)
     out[2 * n] = 0;
 }
 
-static int parse_leaf(struct creds *c, struct str chain_pem, struct str key_pem, struct err *err)
+static int parse_shown(struct creds *c, size_t i, struct str chain_pem, struct str key_pem, struct cert_info *leaf,
+                       struct err *err)
 {
-    c->chain = cert_parse(chain_pem, err);
-    if (!c->chain || cert_describe(c->chain, 0, &c->leaf, err) != 0)
+    struct cert_chain *chain = c->shown[i].chain = cert_parse(chain_pem, err);
+
+    if (!chain || cert_describe(chain, 0, leaf, err) != 0)
         return err_wrap(err, "the certificate chain");
-    if (cert_count(c->chain) > CERT_CHAIN_MAX)
+    if (cert_count(chain) > CERT_CHAIN_MAX)
         return err_set(err, ERR_LIMIT, "the chain has more than %u certificates", CERT_CHAIN_MAX);
-    c->key = key_parse_any(key_pem, err);
-    if (!c->key)
+    c->shown[i].key = key_parse_any(key_pem, err);
+    if (!c->shown[i].key)
         return -1;
-    if (mbedtls_pk_check_pair(&cert_mbedtls(c->chain)->pk, key_mbedtls(c->key), key_random, NULL) !=
-        0)
+    if (mbedtls_pk_check_pair(&cert_mbedtls(chain)->pk, key_mbedtls(c->shown[i].key), key_random, NULL) != 0)
         return err_set(err, ERR_INVALID, "the key is not the one of the certificate of %s",
-                       c->leaf.uri[0] ? c->leaf.uri : c->leaf.subject);
-    hex(c->fingerprint, c->leaf.fingerprint, sizeof(c->leaf.fingerprint));
+                       leaf->uri[0] ? leaf->uri : leaf->subject);
     return 0;
 }
 
@@ -80,27 +82,36 @@ static int parse_trust(struct creds *c, const struct creds_texts *t, struct err 
 
 static int parse(struct creds *c, const struct creds_texts *t, struct err *err)
 {
-    if ((t->chain.n == 0) != (t->key.n == 0))
-        return err_set(err, ERR_INVALID, "a certificate chain and its key come together");
+    struct cert_info leaf;
+
     if (parse_trust(c, t, err) != 0)
         return -1;
-    if (t->chain.n == 0)
+    for (size_t i = 0; i < CREDS_SHOWN_MAX; i++) {
+        struct str chain = t->shown[i].chain, key = t->shown[i].key;
+
+        if ((chain.n == 0) != (key.n == 0))
+            return err_set(err, ERR_INVALID, "a certificate chain and its key come together");
+        if (chain.n > 0 && parse_shown(c, i, chain, key, i == 0 ? &c->leaf : &leaf, err) != 0)
+            return -1;
+    }
+    if (!c->shown[0].chain)
         return 0;
-    if (parse_leaf(c, t->chain, t->key, err) != 0)
-        return -1;
-    c->chain_pem = str_dup(t->chain);
+    hex(c->fingerprint, c->leaf.fingerprint, sizeof(c->leaf.fingerprint));
+    c->chain_pem = str_dup(t->shown[0].chain);
     /* An operator's own certificate at a gateway (no URI name) has roots of other people's clients.
      * Time is left out: a host that slept for weeks renews with the certificate it has. */
     if (c->roots && c->leaf.uri_count > 0)
-        return cert_verify(c->chain, c->roots, CERT_ANY_TIME, CERT_EITHER, NULL, err);
+        return cert_verify(c->shown[0].chain, c->roots, CERT_ANY_TIME, CERT_EITHER, NULL, err);
     return 0;
 }
 
 static void free_parts(struct creds *c)
 {
-    cert_free(c->chain);
+    for (size_t i = 0; i < CREDS_SHOWN_MAX; i++) {
+        cert_free(c->shown[i].chain);
+        key_free(c->shown[i].key);
+    }
     cert_free(c->roots);
-    key_free(c->key);
     crl_free(c->crl);
     free(c->chain_pem);
     free(c->roots_pem);
@@ -109,7 +120,7 @@ static void free_parts(struct creds *c)
 
 struct creds *creds_new(struct str chain_pem, struct str key_pem, struct str roots_pem, struct err *err)
 {
-    return creds_make(&(struct creds_texts){.chain = chain_pem, .key = key_pem, .roots = roots_pem}, err);
+    return creds_make(&(struct creds_texts){.shown = {{chain_pem, key_pem}}, .roots = roots_pem}, err);
 }
 
 struct creds *creds_make(const struct creds_texts *t, struct err *err)
@@ -155,8 +166,8 @@ struct str creds_serial(const struct creds *c)
 
 void creds_tell(const struct creds *c, struct buf *out)
 {
-    if (c->chain)
-        cert_forward(cert_mbedtls(c->chain), c->leaf.fingerprint, false, out);
+    if (c->shown[0].chain)
+        cert_forward(cert_mbedtls(c->shown[0].chain), c->leaf.fingerprint, false, out);
 }
 
 int64_t creds_not_before_ms(const struct creds *c)
@@ -189,9 +200,9 @@ struct str creds_roots_pem(const struct creds *c)
     return str_from(c->roots_pem);
 }
 
-struct cert_chain *creds_chain(const struct creds *c)
+struct cert_chain *creds_chain(const struct creds *c, size_t i)
 {
-    return c->chain;
+    return c->shown[i].chain;
 }
 
 struct cert_chain *creds_roots(const struct creds *c)
@@ -199,9 +210,9 @@ struct cert_chain *creds_roots(const struct creds *c)
     return c->roots;
 }
 
-struct key *creds_key(const struct creds *c)
+struct key *creds_key(const struct creds *c, size_t i)
 {
-    return c->key;
+    return c->shown[i].key;
 }
 
 struct crl *creds_crl(const struct creds *c)

@@ -16,9 +16,13 @@ struct key;
 struct cert_chain;
 struct crl;
 
+#define CREDS_SHOWN_MAX 2u
+
 /* PEM texts, each of which may be empty. */
 struct creds_texts {
-    struct str chain, key;
+    struct { /* a server may have two, of different kinds of key: each client gets what it understands */
+        struct str chain, key;
+    } shown[CREDS_SHOWN_MAX]; /* what is told of a leaf is about the first */
     struct str roots;
     struct str crl; /* revoked certificates of others: pki/crl.h */
 };
@@ -44,7 +48,7 @@ struct str creds_chain_pem(const struct creds *c);
 struct str creds_roots_pem(const struct creds *c);
 
 /* For proxy/wire/tls_context.c: the parts, owned by the creds; NULL where a text was empty. */
-struct cert_chain *creds_chain(const struct creds *c);
+struct cert_chain *creds_chain(const struct creds *c, size_t i); /* i < CREDS_SHOWN_MAX */
 struct cert_chain *creds_roots(const struct creds *c);
-struct key *creds_key(const struct creds *c);
+struct key *creds_key(const struct creds *c, size_t i);
 struct crl *creds_crl(const struct creds *c);

@@ -103,8 +103,8 @@ static struct creds *read_creds(const struct entry *e, struct err *err)
     for (size_t i = 0; i < TLS_TEXTS; i++)
         buf_init(&texts[i], most_bytes(i));
     if (read_texts(e, texts, err) == 0) {
-        c = creds_make(&(struct creds_texts){.chain = buf_str(&texts[TLS_TEXT_CERT]),
-                                             .key = buf_str(&texts[TLS_TEXT_KEY]),
+        c = creds_make(&(struct creds_texts){.shown = {{buf_str(&texts[TLS_TEXT_CERT]), buf_str(&texts[TLS_TEXT_KEY])},
+                                                       {buf_str(&texts[TLS_TEXT_CERT_2]), buf_str(&texts[TLS_TEXT_KEY_2])}},
                                              .roots = buf_str(&texts[TLS_TEXT_CA]),
                                              .crl = buf_str(&texts[TLS_TEXT_CRL])},
                        err);

@@ -187,7 +187,7 @@ static void check_ingress_tls(const struct check *c, const struct sidecar_ingres
     if (t->subject_alt_names_count)
         FAIL(c, check_member(t->node, "subjectAltNames"), FIND_VALUE,
              "subjectAltNames is for a Gateway");
-    if (t->credential_name.n || t->credential_names_count || t->certificates_count)
+    if (t->credential_name.n || t->credential_names_count || t->certificates_count || t->ca_cert_credential_name.n)
         FAIL(c, t->node, FIND_VALUE,
              "a Sidecar takes serverCertificate and privateKey, files of the host; credentials and "
              "tlsCertificates are for a Gateway");

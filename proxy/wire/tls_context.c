@@ -113,7 +113,7 @@ static int check_options(const struct tls_context *c, const struct tls_options *
     if ((c->is_server && for_client) || (!c->is_server && for_server))
         return err_set(err, ERR_INVALID, "this way to check the peer is not one of a TLS %s",
                        c->is_server ? "server" : "client");
-    if (c->is_server && !creds_chain(c->creds))
+    if (c->is_server && !creds_chain(c->creds, 0))
         return err_set(err, ERR_INVALID, "a TLS server needs a certificate");
     if (o->peer != TLS_PEER_NONE && o->peer != TLS_PEER_PINNED && o->peer != TLS_PEER_ANY &&
         !creds_roots(c->creds))
@@ -123,10 +123,9 @@ static int check_options(const struct tls_context *c, const struct tls_options *
 
 static int set_identity(struct tls_context *c, struct err *err)
 {
-    struct cert_chain *chain = creds_chain(c->creds);
     struct str uri = creds_uri(c->creds);
     struct identity id = {0};
-    int rc;
+    int rc = 0;
 
     if (uri.n > 0 && identity_parse(uri, &id, err) != 0)
         return -1;
@@ -134,9 +133,11 @@ static int set_identity(struct tls_context *c, struct err *err)
     if (creds_roots(c->creds) && c->peer != TLS_PEER_PINNED)
         mbedtls_ssl_conf_ca_chain(&c->conf, cert_mbedtls(creds_roots(c->creds)),
                                   creds_crl(c->creds) ? crl_mbedtls(creds_crl(c->creds)) : NULL);
-    if (!chain)
-        return 0;
-    rc = mbedtls_ssl_conf_own_cert(&c->conf, cert_mbedtls(chain), key_mbedtls(creds_key(c->creds)));
+    /* Of two, mbedTLS shows the one that fits what the client offers. */
+    for (size_t i = 0; i < CREDS_SHOWN_MAX && rc == 0; i++) {
+        if (creds_chain(c->creds, i))
+            rc = mbedtls_ssl_conf_own_cert(&c->conf, cert_mbedtls(creds_chain(c->creds, i)), key_mbedtls(creds_key(c->creds, i)));
+    }
     return rc == 0 ? 0 : mbed_err(err, ERR_INVALID, rc, "cannot use the certificate");
 }
 

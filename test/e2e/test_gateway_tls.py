@@ -39,6 +39,18 @@ spec:
     bind: 127.0.0.1
     hosts: [named-list.test]
     tls: {{mode: OPTIONAL_MUTUAL, credentialName: with-list}}
+  - port: {{number: {port}, name: files-of-two, protocol: HTTPS}}
+    bind: 127.0.0.1
+    hosts: [files.two.test]
+    tls:
+      mode: SIMPLE
+      tlsCertificates:
+      - {{serverCertificate: {certs}/rsa.crt, privateKey: {certs}/rsa.key}}
+      - {{serverCertificate: {certs}/ec.crt, privateKey: {certs}/ec.key}}
+  - port: {{number: {port}, name: two-names, protocol: HTTPS}}
+    bind: 127.0.0.1
+    hosts: [names.two.test]
+    tls: {{mode: MUTUAL, credentialNames: [rsa, ec], caCertCredentialName: other-clients}}
   - port: {{number: {port}, name: pass, protocol: TLS}}
     bind: 127.0.0.1
     hosts: ['*.pass.test']
@@ -77,6 +89,7 @@ spec:
   ports: [{{number: 443, name: tls, protocol: TLS}}]
   endpoints: [{{address: 127.0.0.1, ports: {{tls: {origin}}}}}]
 ---
+{two}---
 apiVersion: weft/v1
 kind: Credential
 metadata: {{name: with-list}}
@@ -112,6 +125,11 @@ def indented(path):
     return "\n".join("    " + line for line in path.read_text().strip().split("\n"))
 
 
+def credential(name, **texts):
+    rows = "".join(f"  {k}: |\n{indented(v)}\n" for k, v in texts.items())
+    return f"---\napiVersion: weft/v1\nkind: Credential\nmetadata: {{name: {name}}}\nspec:\n{rows}"
+
+
 class Origin:
     """A TLS server of its own, that says one line."""
 
@@ -145,6 +163,10 @@ def edge(tmp_path_factory, apps):  # noqa: F811
     leaf(ca, "origin", "DNS:in.pass.test", certs)
     leaf(ca, "friend", "URI:spiffe://friends/one,DNS:friend.test", certs, subject="/O=Acme, Inc./CN=friend")
     leaf(ca, "stranger", "DNS:stranger.test", certs)
+    leaf(ca, "ec", "DNS:*.two.test", certs)
+    leaf(ca, "rsa", "DNS:*.two.test", certs, key=["rsa:2048"])
+    other = authority(where / "other", "other")
+    leaf(other, "foreign", "DNS:friend.test", certs, "other")
     revoked(ca, [], certs / "ca.crl")
     revoked(ca, ["stranger"], certs / "stranger.crl")
     e = Edge(where)
@@ -154,7 +176,9 @@ def edge(tmp_path_factory, apps):  # noqa: F811
     e.write("services.d/edge.ini", "[gateway edge]\nlabel.edge = here\n")
     e.write("app.yaml", ENTRY.format(name="app", location="MESH_EXTERNAL", port=apps["a"], more=""))
     e.document = GATEWAY.format(port=e.port, plain=e.plain, certs=certs, origin=origin.port, cert=indented(certs / "b.crt"),
-                                key=indented(certs / "b.key"), ca=indented(e.ca), ca_file=e.ca, crl=indented(certs / "stranger.crl"))
+                                key=indented(certs / "b.key"), ca=indented(e.ca), ca_file=e.ca, crl=indented(certs / "stranger.crl"), two=credential("rsa", certificate=certs / "rsa.crt", privateKey=certs / "rsa.key") +
+                                 credential("ec", certificate=certs / "ec.crt", privateKey=certs / "ec.key", caCertificates=e.ca) +
+                                 credential("other-clients", caCertificates=other / "other.pem"))
     e.write("gateway.yaml", e.document)
     yield e.start()
     e.stop()
@@ -222,8 +246,6 @@ def test_without_a_certificate_nothing_is_told(edge):
 def test_an_optional_certificate_is_verified_if_there_is_one(edge):
     assert call(edge, "o.test")[:2] == (0, 200)
     assert call(edge, "o.test", *client(edge, "stranger"))[:2] == (0, 200)
-    other = authority(edge.dir.parent / "other", "other")
-    leaf(other, "foreign", "DNS:friend.test", edge.certs, "other")
     assert call(edge, "o.test", *client(edge, "foreign"))[0] != 0
     assert call(edge, "o.test", "--tls-max", "1.2")[0] != 0
 
@@ -247,6 +269,26 @@ def test_a_credential_has_a_list_too(edge):
     assert call(edge, "named-list.test", "-k")[:2] == (0, 200)
     assert call(edge, "named-list.test", "-k", *client(edge, "friend"))[:2] == (0, 200)
     assert call(edge, "named-list.test", "-k", *client(edge, "stranger"))[0] != 0
+
+
+def kind_of(edge, name, *more):
+    """RSA or EC: the certificate that a client gets."""
+    r = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{edge.port}", "-servername", name, "-CAfile", edge.ca, *more],
+                       input="", capture_output=True, text=True)
+    return re.search(r"Peer signature type: (\w+)", r.stdout)[1].split("-")[0] if "Verify return code: 0" in r.stdout else None
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_of_two_certificates_each_client_gets_what_it_understands(edge, version):
+    shows = client(edge, "foreign")
+    for name, more in (("files.two.test", []), ("names.two.test", ["-cert", shows[1], "-key", shows[3]])):
+        assert kind_of(edge, name, version, "-sigalgs", "RSA-PSS+SHA256:RSA+SHA256", *more) in ("RSA", "rsa_pss_rsae_sha256")
+        assert kind_of(edge, name, version, "-sigalgs", "ECDSA+SHA256", *more) in ("ECDSA", "ecdsa_secp256r1_sha256")
+
+
+def test_a_credential_for_clients_beats_the_authorities_of_the_other(edge):
+    assert call(edge, "names.two.test", *client(edge, "foreign"))[:2] == (0, 200)
+    assert call(edge, "names.two.test", *client(edge, "friend"))[0] != 0  # whom `ec` would believe
 
 
 def test_names_that_no_server_has_are_refused(edge):

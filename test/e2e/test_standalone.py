@@ -61,10 +61,10 @@ def revoked(ca, names, out, authority_name="ca"):
     os.replace(ca / "new.crl", out)
 
 
-def leaf(ca, name, sans, out, authority_name="ca", subject=None):
+def leaf(ca, name, sans, out, authority_name="ca", subject=None, key=("ec", "-pkeyopt", "ec_paramgen_curve:P-256")):
     """NAME.crt and NAME.key in `out`, each put in place whole."""
     (ca / f"{name}.ext").write_text(f"basicConstraints=CA:FALSE\nkeyUsage=critical,digitalSignature\nsubjectAltName={sans}\n")
-    openssl(ca, "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr",
+    openssl(ca, "req", "-newkey", *key, "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr",
             "-subj", subject or f"/CN={name}")
     openssl(ca, "x509", "-req", "-in", f"{name}.csr", "-CA", f"{authority_name}.pem", "-CAkey", f"{authority_name}.key",
             "-CAcreateserial", "-days", "1", "-extfile", f"{name}.ext", "-out", f"{name}.crt")

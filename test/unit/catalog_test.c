@@ -496,10 +496,13 @@ TEST(a_gateway_brings_the_rules_bound_to_it_and_their_destinations)
     world_done(&w);
 }
 
+#define CREDENTIAL(name, ns)                                                                        \
+    "---\napiVersion: weft/v1\nkind: Credential\nmetadata: {name: " name ", namespace: " ns             \
+    "}\nspec: {caCertificates: \"-----BEGIN CERTIFICATE-----\\n-----END CERTIFICATE-----\"}\n"
+
 TEST(a_credential_goes_to_whom_a_rule_of_their_namespace_selects)
 {
-#define SECRET(ns) "---\napiVersion: weft/v1\nkind: Credential\nmetadata: {name: c, namespace: " ns "}\nspec:\n  caCertificates: |\n    -----BEGIN CERTIFICATE-----\n    aaaa\n    -----END CERTIFICATE-----\n"
-    static const char docs[] = NOTHING SECRET("shop") SECRET("edge") RULE(
+    static const char docs[] = NOTHING CREDENTIAL("c", "shop") CREDENTIAL("c", "edge") RULE(
         "DestinationRule", "r", "shop",
         "{host: reviews, exportTo: [.], workloadSelector: {matchLabels: {app: ratings}}, trafficPolicy: {tls: {mode: SIMPLE, "
         "credentialName: c}}}");
@@ -525,6 +528,24 @@ TEST(a_credential_goes_to_whom_a_rule_of_their_namespace_selects)
         CHECK_TEXT(seen(&w), want);
         world_done(&w);
     }
+}
+
+#define HTTPS(tls)                                                                                  \
+    "{selector: {istio: edge}, servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: [\"*\"], tls: {" tls "}}]}"
+
+TEST(a_gateway_gets_every_credential_that_its_servers_name_and_no_other)
+{
+    static const char docs[] = NOTHING
+        RULE("Gateway", "gw", "edge", HTTPS("mode: MUTUAL, credentialNames: [rsa, ec], caCertCredentialName: clients"))
+            CREDENTIAL("rsa", "edge") CREDENTIAL("ec", "edge") CREDENTIAL("ec-cacert", "edge") CREDENTIAL("clients", "edge")
+                CREDENTIAL("other", "edge") CREDENTIAL("rsa", "shop");
+    struct world w;
+
+    world_init(&w, docs);
+    be_gateway(&w, "istio=edge");
+    CHECK_TEXT(seen(&w), "object/Credential/edge/clients object/Credential/edge/ec object/Credential/edge/ec-cacert "
+                         "object/Credential/edge/rsa object/Gateway/edge/gw");
+    world_done(&w);
 }
 
 TEST(policies_come_only_for_own_workloads)

@@ -250,11 +250,11 @@ TEST(the_pin_finds_the_root_and_nothing_else)
 
     pki_world_init(&w, "cluster.local");
     c = pki_world_creds(&w, SERVER_URI, w.now_ms);
-    CHECK_INT(cert_count(creds_chain(c)), 3);
-    root = cert_find_pin(creds_chain(c), ca_pin(w.ca), &err);
+    CHECK_INT(cert_count(creds_chain(c, 0)), 3);
+    root = cert_find_pin(creds_chain(c, 0), ca_pin(w.ca), &err);
     CHECK(root != NULL);
-    CHECK_INT(cert_verify(creds_chain(c), root, w.now_ms, CERT_SERVER, NULL, &err), 0);
-    CHECK(cert_find_pin(creds_chain(c), wrong, &err) == NULL);
+    CHECK_INT(cert_verify(creds_chain(c, 0), root, w.now_ms, CERT_SERVER, NULL, &err), 0);
+    CHECK(cert_find_pin(creds_chain(c, 0), wrong, &err) == NULL);
     cert_free(root);
     creds_unref(c);
     pki_world_done(&w);

@@ -74,7 +74,7 @@ TEST(a_client_that_only_verifies_needs_no_leaf)
     creds_unref(c);
     c = creds_new(STR_NONE, STR_NONE, STR_NONE, &err);
     CHECK(c != NULL);
-    CHECK(creds_chain(c) == NULL && creds_roots(c) == NULL && creds_key(c) == NULL);
+    CHECK(creds_chain(c, 0) == NULL && creds_roots(c) == NULL && creds_key(c, 0) == NULL);
     creds_unref(c);
     pki_world_done(&w);
 }

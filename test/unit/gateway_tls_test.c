@@ -169,3 +169,81 @@ TEST(plain_text_is_sent_to_https)
     CHECK_TEXT(world_vhost_text(&w, t, "y.test"), "80||a.default");
     world_done(&w);
 }
+
+/* ---- what is shown, and whom it believes ---- */
+
+#define PEM(mark, text) "\"-----BEGIN " mark "-----\\n" text "\\n-----END " mark "-----\""
+#define SHOWN(text)     "certificate: " PEM("CERTIFICATE", text) ", privateKey: " PEM("PRIVATE KEY", text)
+
+static void credential(struct world *w, const char *name, const char *spec)
+{
+    world_apply(w, arena_printf(&w->arena,
+                                "apiVersion: weft/v1\nkind: Credential\nmetadata: {name: %s, namespace: edge}\nspec: {%s}\n",
+                                name, spec)
+                       .p);
+}
+
+/* Of a server with these settings in a world with all the Credentials; NULL: it is not opened. */
+static const struct tls_material *material(struct world *w, const char *tls)
+{
+    start(w);
+    credential(w, "both", SHOWN("A") ", caCertificates: " PEM("CERTIFICATE", "OWN") ", crl: " PEM("X509 CRL", "OWNLIST"));
+    credential(w, "bare", SHOWN("B"));
+    credential(w, "bare-cacert", "caCertificates: " PEM("CERTIFICATE", "ASIDE"));
+    credential(w, "lone", SHOWN("C"));
+    credential(w, "clients", "caCertificates: " PEM("CERTIFICATE", "CLIENTS") ", crl: " PEM("X509 CRL", "CLIENTSLIST"));
+    gateway(w, "gw", 1,
+            arena_printf(&w->arena, "[{port: {number: 443, name: one, protocol: HTTPS}, hosts: [x.test], tls: {%s}}]", tls).p);
+    world_compile(w);
+    return chain(w, "x.test") ? &chain(w, "x.test")->tls->material : NULL;
+}
+
+/* "C" of -----BEGIN...-----\nC\n-----END...-----, or the file. */
+static struct str source(const struct tls_material *m, enum tls_text_kind kind)
+{
+    struct str rest = m->texts[kind].pem, line;
+
+    if (!str_next(&rest, '\n', &line) || !str_next(&rest, '\n', &line))
+        return m->texts[kind].file;
+    return line;
+}
+
+TEST(what_a_server_shows_and_whom_it_believes)
+{
+    static const struct {
+        const char *tls, *key;
+        const char *texts[TLS_TEXTS]; /* NULL: none; all: it is not opened */
+    } rows[] = {
+        {"mode: SIMPLE, credentialNames: [bare, both]", "credential:gateway:edge/bare cert#", {NULL, NULL, "B", "B", "A", "A"}},
+        {"mode: SIMPLE, credentialNames: [bare, none]", NULL, {NULL}},
+        {"mode: MUTUAL, caCertificates: /ca, caCrl: /crl, tlsCertificates: [{serverCertificate: /1, privateKey: /2}, "
+         "{serverCertificate: /3, privateKey: /4}]",
+         "files:gateway ca=/ca crl=/crl cert=/1 key=/2 cert2=/3 key2=/4", {"/ca", "/crl", "/1", "/2", "/3", "/4"}},
+        {"mode: MUTUAL, credentialName: both", "credential:gateway:edge/both ca#", {"OWN", "OWNLIST", "A", "A"}},
+        /* a Credential for clients beats the other one's authorities */
+        {"mode: MUTUAL, credentialName: both, caCertCredentialName: clients", "credential:gateway:edge/both ca#",
+         {"CLIENTS", "CLIENTSLIST", "A", "A"}},
+        {"mode: OPTIONAL_MUTUAL, credentialName: bare, caCrl: /crl", "credential:gateway:edge/bare ca#",
+         {"ASIDE", "/crl", "B", "B"}},
+        {"mode: MUTUAL, credentialNames: [lone, both]", "credential:gateway:edge/lone ca#",
+         {"OWN", "OWNLIST", "C", "C", "A", "A"}},
+        {"mode: MUTUAL, " FILES ", caCertCredentialName: clients", "files:gateway ca#", {"CLIENTS", "CLIENTSLIST", "/c", "/k"}},
+        {"mode: MUTUAL, credentialName: lone", NULL, {NULL}},
+        {"mode: MUTUAL, credentialName: both, caCertCredentialName: lone", NULL, {NULL}},
+        /* nobody is asked */
+        {"mode: SIMPLE, credentialName: both", "credential:gateway:edge/both cert#", {NULL, NULL, "A", "A"}},
+    };
+    struct world w;
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        const struct tls_material *m = material(&w, rows[i].tls);
+
+        if ((m != NULL) != (rows[i].key != NULL))
+            fail_msg("row %zu: %.*s", i, STR_ARG(w.f.first ? w.f.first->detail : STR_NONE));
+        CHECK_INT(w.f.warnings, m ? 0 : 1);
+        CHECK(!m || str_starts(m->creds, str_from(rows[i].key)));
+        for (size_t k = 0; m && k < TLS_TEXTS; k++)
+            CHECK_STR(source(m, k), rows[i].texts[k] ? rows[i].texts[k] : "");
+        world_done(&w);
+    }
+}

@@ -1,4 +1,4 @@
-/* Certificates of others at a TLS endpoint: lists of revoked ones. */
+/* Certificates of others at a TLS endpoint: lists of revoked ones, two kinds at one server. */
 #include "pki/crl.h"
 #include "test/unit/odd_pki.h"
 #include "test/unit/tls_world.h"
@@ -72,8 +72,7 @@ static void edge_done(struct edge *e)
 static struct creds *creds_of(const struct edge *e, const struct buf *chain, struct str crl)
 {
     struct err err = {0};
-    struct creds *c = creds_make(&(struct creds_texts){.chain = buf_str(chain),
-                                                       .key = buf_str(&e->key_pem),
+    struct creds *c = creds_make(&(struct creds_texts){.shown = {{buf_str(chain), buf_str(&e->key_pem)}},
                                                        .roots = buf_str(&e->root),
                                                        .crl = crl},
                                  &err);
@@ -226,4 +225,82 @@ TEST(what_is_no_list_is_told)
     CHECK(str_starts(str_from(err.text), STR("not a list of revoked certificates in PEM or DER: ")));
     CHECK(!crl_parse(STR_NONE, &err));
     CHECK_INT(err.code, ERR_LIMIT);
+}
+
+static struct key *rsa_key(struct buf *pem)
+{
+    unsigned char text[8192];
+    mbedtls_pk_context pk;
+    struct err err;
+    struct key *k;
+
+    mbedtls_pk_init(&pk);
+    CHECK_INT(mbedtls_pk_setup(&pk, mbedtls_pk_info_from_type(MBEDTLS_PK_RSA)), 0);
+    CHECK_INT(mbedtls_rsa_gen_key(mbedtls_pk_rsa(pk), key_random, NULL, 2048, 65537), 0);
+    CHECK_INT(mbedtls_pk_write_key_pem(&pk, text, sizeof(text)), 0);
+    mbedtls_pk_free(&pk);
+    buf_adds(pem, (const char *)text);
+    k = key_parse_any(buf_str(pem), &err);
+    CHECK(k != NULL);
+    return k;
+}
+
+/* The kind of certificate, RSA or ECDSA, that a client gets who speaks only these ciphers of TLS 1.2; 0: none. */
+static int shown_to(struct creds *server, struct creds *client, const char *ciphers)
+{
+    const struct tls_options accepts = {.peer = TLS_PEER_NONE, .max_version = 12};
+    const struct tls_options calls = {.peer = TLS_PEER_WEB, .max_version = 12, .ciphers = str_from(ciphers)};
+    struct err err;
+    struct tls_context *s = tls_server_context(server, NULL, &accepts, &err), *c = tls_client_context(client, &calls, &err);
+    struct pair p;
+    int kind = 0;
+
+    pair_init(&p, c, s, "a.test", "");
+    if (pair_shake(&p))
+        kind = strstr(tls_cipher(p.client), "RSA-WITH") && !strstr(tls_cipher(p.client), "ECDSA") ? 'R' : 'E';
+    pair_done(&p);
+    tls_context_unref(s);
+    tls_context_unref(c);
+    return kind;
+}
+
+TEST(of_two_certificates_each_client_gets_what_it_understands)
+{
+    const struct odd leaf = {.names = {"DNS:a.test"}, .usage = SIGNS, .serial = 8, NOW};
+    struct edge e;
+    struct buf pem, key_pem;
+    struct key *key;
+    struct creds *both, *swapped, *one, *client;
+    struct err err = {0};
+
+    edge_init(&e);
+    buf_init(&pem, 1 << 16);
+    buf_init(&key_pem, 1 << 16);
+    key = rsa_key(&key_pem);
+    odd_sign("CN=a", key, "CN=root", e.root_key, &leaf, &pem);
+    both = creds_make(
+        &(struct creds_texts){.shown = {{buf_str(&e.shown), buf_str(&e.key_pem)}, {buf_str(&pem), buf_str(&key_pem)}}}, &err);
+    swapped = creds_make(
+        &(struct creds_texts){.shown = {{buf_str(&pem), buf_str(&key_pem)}, {buf_str(&e.shown), buf_str(&e.key_pem)}}}, &err);
+    one = creds_make(&(struct creds_texts){.shown = {{buf_str(&e.shown), buf_str(&e.key_pem)}}}, &err);
+    client = creds_new(STR_NONE, STR_NONE, buf_str(&e.root), &err);
+    CHECK_STR(str_from(err.text), "");
+    CHECK_INT(shown_to(both, client, "ECDHE-ECDSA-AES128-GCM-SHA256"), 'E');
+    CHECK_INT(shown_to(both, client, "ECDHE-RSA-AES128-GCM-SHA256"), 'R');
+    CHECK_INT(shown_to(both, client, ""), 'E'); /* it takes either: the cheaper one */
+    CHECK_INT(shown_to(swapped, client, ""), 'E');
+    CHECK_INT(shown_to(swapped, client, "ECDHE-RSA-AES128-GCM-SHA256"), 'R');
+    CHECK_INT(shown_to(one, client, "ECDHE-RSA-AES128-GCM-SHA256"), 0);
+    /* Each is checked as if it were alone. */
+    CHECK(!creds_make(
+        &(struct creds_texts){.shown = {{buf_str(&e.shown), buf_str(&e.key_pem)}, {buf_str(&pem), buf_str(&e.key_pem)}}}, &err));
+    CHECK_STR(str_from(err.text), "the key is not the one of the certificate of CN=a");
+    creds_unref(both);
+    creds_unref(swapped);
+    creds_unref(one);
+    creds_unref(client);
+    key_free(key);
+    buf_done(&pem);
+    buf_done(&key_pem);
+    edge_done(&e);
 }
