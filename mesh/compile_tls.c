@@ -255,6 +255,33 @@ static const char *fill_material(struct build *b, struct arena *a, const struct 
     return why;
 }
 
+static void put_pin(struct buf *text, const char *kind, const uint8_t digest[HASH_BYTES])
+{
+    buf_printf(text, "%s%s", text->n ? " " : "", kind);
+    text_hex(text, digest, HASH_BYTES);
+}
+
+/* At most TLS_PINS_MAX, all of them sound: validated. */
+static struct str pins_of(struct arena *a, const struct server_tls *t)
+{
+    uint8_t digest[HASH_BYTES];
+    struct str words;
+    struct buf text;
+
+    buf_init(&text, TEXT_BYTES);
+    for (size_t i = 0; i < t->verify_spki_count; i++) {
+        if (tls_parse_spki(t->verify_spki[i], digest))
+            put_pin(&text, "spki:", digest);
+    }
+    for (size_t i = 0; i < t->verify_hash_count; i++) {
+        if (tls_parse_hash(t->verify_hash[i], digest))
+            put_pin(&text, "hash:", digest);
+    }
+    words = arena_str(a, buf_str(&text));
+    buf_done(&text);
+    return words;
+}
+
 const char *compile_tls_end(struct build *b, struct arena *a, const struct server_tls *t, struct str ns,
                             bool is_http, struct tls_end **out)
 {
@@ -267,6 +294,7 @@ const char *compile_tls_end(struct build *b, struct arena *a, const struct serve
     if (end->max_version == 0 || end->min_version > end->max_version)
         return "TLS 1.0 and 1.1 are not spoken here, and its maxProtocolVersion allows no more";
     end->client_names = compile_words(a, t->subject_alt_names, t->subject_alt_names_count);
+    end->client_pins = pins_of(a, t);
     end->ciphers = compile_words(a, t->cipher_suites, t->cipher_suites_count);
     why = fill_material(b, a, t, ns, end);
     if (why)

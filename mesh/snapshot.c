@@ -158,6 +158,7 @@ static void print_end(struct buf *b, const struct tls_end *t)
     print_material(b, &t->material);
     put_cstr(b, "client", clients[t->client]);
     put_text(b, "clientNames", t->client_names);
+    put_text(b, "clientPins", t->client_pins);
     put_number(b, "minVersion", t->min_version);
     put_number(b, "maxVersion", t->max_version);
     put_text(b, "ciphers", t->ciphers);

@@ -410,6 +410,7 @@ struct tls_end {
     struct tls_material material; /* but for TLS_CLIENT_MESH */
     enum tls_client client;
     struct str client_names;      /* a client's certificate has one of them; empty: any */
+    struct str client_pins;       /* "spki:HEX hash:HEX": its key or certificate is one of them; empty: any */
     unsigned min_version, max_version; /* 12 or 13 */
     struct str ciphers;           /* OpenSSL's names, space-separated; empty: ours */
     struct str key;               /* tells settings of one material apart */

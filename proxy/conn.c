@@ -241,8 +241,10 @@ static enum conn_state start_tls(struct conn *c)
                  STR_ARG(creds));
         return refuse(c, OUTCOME_HANDSHAKE_FAILED);
     }
-    if (end)
+    if (end) {
         tls_expect(tls, end->client_names);
+        tls_expect_pins(tls, end->client_pins);
+    }
     tls_tell(tls, c->kind == LISTENER_GATEWAY ? TLS_TELL_CERT : TLS_TELL_NAMES);
     c->is_tls = true;
     io_start_tls(&c->io, tls, &c->first);

@@ -1,6 +1,57 @@
 #include "mesh/kinds/tls_settings.h"
 
+#include <string.h>
+
+#include "mesh/base/text.h"
 #include "mesh/kinds/check.h"
+
+/* ---- hashes ---- */
+
+bool tls_parse_spki(struct str s, uint8_t out[HASH_BYTES])
+{
+    struct buf bytes;
+    bool fits;
+
+    buf_init(&bytes, HASH_BYTES);
+    fits = text_unbase64(s, &bytes) && !bytes.failed && bytes.n == HASH_BYTES;
+    if (fits)
+        memcpy(out, bytes.p, HASH_BYTES);
+    buf_done(&bytes);
+    return fits;
+}
+
+bool tls_parse_hash(struct str s, uint8_t out[HASH_BYTES])
+{
+    char hex[2 * HASH_BYTES];
+    size_t n = 0;
+
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] == ':' && i % 3 == 2)
+            continue;
+        if (n == sizeof(hex))
+            return false;
+        hex[n++] = s.p[i];
+    }
+    return text_unhex((struct str){hex, n}, out, HASH_BYTES);
+}
+
+static int check_spki(struct str s, struct err *err)
+{
+    uint8_t digest[HASH_BYTES];
+
+    if (tls_parse_spki(s, digest))
+        return 0;
+    return err_set(err, ERR_INVALID, "\"%.*s\" is not the base64 of a SHA-256 (44 characters)", STR_ARG(s));
+}
+
+static int check_hash(struct str s, struct err *err)
+{
+    uint8_t digest[HASH_BYTES];
+
+    if (tls_parse_hash(s, digest))
+        return 0;
+    return err_set(err, ERR_INVALID, "\"%.*s\" is not a SHA-256 in hex (64 digits, ':' between pairs or not)", STR_ARG(s));
+}
 
 /* Rows of designated initialisers, which clang-format 14 cannot lay out (it even crashes). */
 /* clang-format off */
@@ -57,10 +108,10 @@ static const struct field tls_fields[] = {
      .message = &certificate_schema, .meaning = "Up to two certificates, RSA and ECDSA: each client gets what it understands."},
     {"subjectAltNames", FIELD_STRINGS, SCHEMA_LIST(server_tls, subject_alt_names),
      .meaning = "Names of clients that are accepted."},
-    {"verifyCertificateSpki", FIELD_STRINGS, SCHEMA_LIST(server_tls, verify_spki), SCHEMA_NOT_YET,
-     .meaning = "Hashes of client keys that are accepted, base64."},
-    {"verifyCertificateHash", FIELD_STRINGS, SCHEMA_LIST(server_tls, verify_hash), SCHEMA_NOT_YET,
-     .meaning = "Hashes of client certificates that are accepted, hex."},
+    {"verifyCertificateSpki", FIELD_STRINGS, SCHEMA_LIST(server_tls, verify_spki), .check = check_spki,
+     .meaning = "SHA-256 of the public keys of clients that are accepted, base64; or verifyCertificateHash has the certificate."},
+    {"verifyCertificateHash", FIELD_STRINGS, SCHEMA_LIST(server_tls, verify_hash), .check = check_hash,
+     .meaning = "SHA-256 of the certificates of clients that are accepted, hex; or verifyCertificateSpki has the key."},
     {"minProtocolVersion", FIELD_ENUM, SCHEMA_AT(server_tls, min_version), .values = tls_versions,
      .meaning = "Lowest version of TLS."},
     {"maxProtocolVersion", FIELD_ENUM, SCHEMA_AT(server_tls, max_version), .values = tls_versions,
@@ -162,6 +213,26 @@ static void check_ciphers(const struct check *c, const struct server_tls *t)
              "TLS below 1.2 also needs cipherSuites that it has");
 }
 
+/* Rules about clients, which are no rules where nobody is asked. */
+static void check_clients(const struct check *c, const struct server_tls *t)
+{
+    const struct {
+        const char *field;
+        size_t count;
+    } rows[] = {{"subjectAltNames", t->subject_alt_names_count},
+                {"verifyCertificateSpki", t->verify_spki_count},
+                {"verifyCertificateHash", t->verify_hash_count}};
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        if (rows[i].count > 0 && t->mode == SERVER_TLS_SIMPLE)
+            WARN(c, check_member(t->node, rows[i].field),
+                 "mode SIMPLE asks for no client certificate, so %s refuses nobody: write mode MUTUAL", rows[i].field);
+    }
+    if (t->verify_spki_count + t->verify_hash_count > TLS_PINS_MAX)
+        FAIL(c, t->node, FIND_VALUE, "verifyCertificateSpki and verifyCertificateHash have at most %u values together",
+             TLS_PINS_MAX);
+}
+
 void check_server_tls(const struct check *c, const struct server_tls *t)
 {
     switch (t->mode) {
@@ -186,4 +257,5 @@ void check_server_tls(const struct check *c, const struct server_tls *t)
         break;
     }
     check_ciphers(c, t);
+    check_clients(c, t);
 }

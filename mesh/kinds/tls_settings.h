@@ -2,6 +2,7 @@
  * mesh/kinds/tls_settings.c. */
 #pragma once
 
+#include "mesh/base/hash.h"
 #include "mesh/kinds/common.h"
 
 enum server_tls_mode {
@@ -46,6 +47,12 @@ struct server_tls {
     struct str *cipher_suites;
     size_t cipher_suites_count;
 };
+
+#define TLS_PINS_MAX 512u /* of verifyCertificateSpki and verifyCertificateHash together */
+
+/* A value of verifyCertificateSpki, base64, and of verifyCertificateHash, hex in either case with or without ':'. */
+bool tls_parse_spki(struct str s, uint8_t out[HASH_BYTES]) MUST_USE;
+bool tls_parse_hash(struct str s, uint8_t out[HASH_BYTES]) MUST_USE;
 
 extern const struct schema server_tls_schema;
 extern const struct field_value tls_versions[];

@@ -90,6 +90,7 @@ void tls_free(struct tls *t)
     mbedtls_ssl_free(&t->ssl);
     tls_context_unref(t->context);
     mem_free(t->expect);
+    mem_free(t->pins);
     mem_free(t->session_key);
     mem_free(t->peer_uri);
     str_free(t->told);
@@ -101,6 +102,14 @@ void tls_expect(struct tls *t, struct str uris)
     mem_free(t->expect);
     /* A list that does not fit must not become a shorter, or empty, one: expect nobody. */
     t->expect = str_dup(uris.n <= EXPECT_MAX ? uris : STR("-"));
+}
+
+void tls_expect_pins(struct tls *t, struct str pins)
+{
+    mem_free(t->pins);
+    t->pins = NULL;
+    if (pins.n > 0)
+        t->pins = str_dup(pins.n <= EXPECT_MAX ? pins : STR("-"));
 }
 
 void tls_tell(struct tls *t, enum tls_tell what)

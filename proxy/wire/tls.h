@@ -67,6 +67,10 @@ void tls_free(struct tls *t); /* NULL is fine */
  * Copied. Checked at the end of the handshake, resumed or not; a mismatch is TLS_FAILED. */
 void tls_expect(struct tls *t, struct str uris);
 
+/* A peer that shows a certificate must show one of these, "hash:HEX" for the SHA-256 of its DER, "spki:HEX" for that of its
+ * public key; space-separated, lower case; empty: any. Copied, and checked as tls_expect is. */
+void tls_expect_pins(struct tls *t, struct str pins);
+
 /* Keep what x-forwarded-client-cert says about the peer, for tls_take_peer. */
 enum tls_tell { TLS_TELL_NOTHING, TLS_TELL_NAMES, TLS_TELL_CERT /* and the whole certificate */ };
 void tls_tell(struct tls *t, enum tls_tell what);

@@ -115,6 +115,28 @@ static int judge_revocation(const struct tls_context *c, const mbedtls_x509_crt 
     return crl_check(lists, x, err);
 }
 
+static bool is_pinned(struct str pins, const char *kind, const uint8_t digest[HASH_BYTES])
+{
+    struct str pin;
+    uint8_t wanted[HASH_BYTES];
+
+    while (str_next(&pins, ' ', &pin)) {
+        if (str_starts(pin, str_from(kind)) && text_unhex(str_sub(pin, strlen(kind), pin.n), wanted, HASH_BYTES) &&
+            hash_eq(wanted, digest))
+            return true;
+    }
+    return false;
+}
+
+static int judge_pins(const struct tls *t, const struct cert_info *info, struct err *err)
+{
+    struct str pins = str_from(t->pins);
+
+    if (!t->pins || is_pinned(pins, "hash:", info->fingerprint) || is_pinned(pins, "spki:", info->pin))
+        return 0;
+    return err_set(err, ERR_DENIED, "neither the certificate nor its key is one of those that are accepted here");
+}
+
 bool tls_has_expected_names(const struct tls *t)
 {
     return t->expect && t->expect[0];
@@ -126,7 +148,7 @@ int tls_judge_leaf(const struct tls *t, const mbedtls_x509_crt *x, struct cert_i
     enum cert_role role = c->is_server ? CERT_CLIENT : CERT_SERVER;
 
     if (cert_describe_x509(x, info, err) != 0 || cert_check_time(info, text_wall_ms(), err) != 0 ||
-        judge_revocation(c, x, err) != 0)
+        judge_revocation(c, x, err) != 0 || judge_pins(t, info, err) != 0)
         return -1;
     if (c->peer == TLS_PEER_WEB || tls_is_foreign_client(c->peer))
         return judge_names(t, x, err);

@@ -50,6 +50,7 @@ struct tls {
     tls_sink_fn *sink;
     void *sink_arg;
     char *expect;
+    char *pins; /* NULL: none */
     char *session_key; /* "" for no resumption */
     bool has_sni, started, established, failed, verified, resumed, offered;
     bool transport_eof, peer_closed, closed;

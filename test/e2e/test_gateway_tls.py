@@ -1,5 +1,6 @@
 """Gateways that end TLS, or pass it on, by server name; credentials from files and from documents."""
 
+import base64
 import hashlib
 import json
 import re
@@ -51,6 +52,20 @@ spec:
     bind: 127.0.0.1
     hosts: [names.two.test]
     tls: {{mode: MUTUAL, credentialNames: [rsa, ec], caCertCredentialName: other-clients}}
+  - port: {{number: {port}, name: by-hash, protocol: HTTPS}}
+    bind: 127.0.0.1
+    hosts: [hash.test]
+    tls: {{mode: MUTUAL, serverCertificate: {certs}/a.crt, privateKey: {certs}/a.key, caCertificates: {ca_file}, verifyCertificateHash: ['{hash}']}}
+  - port: {{number: {port}, name: by-key, protocol: HTTPS}}
+    bind: 127.0.0.1
+    hosts: [key.test]
+    tls:
+      mode: OPTIONAL_MUTUAL
+      serverCertificate: {certs}/a.crt
+      privateKey: {certs}/a.key
+      caCertificates: {ca_file}
+      verifyCertificateSpki: ['{spki}']
+      verifyCertificateHash: ['{other_hash}']
   - port: {{number: {port}, name: pass, protocol: TLS}}
     bind: 127.0.0.1
     hosts: ['*.pass.test']
@@ -125,6 +140,15 @@ def indented(path):
     return "\n".join("    " + line for line in path.read_text().strip().split("\n"))
 
 
+def fingerprint(path):
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(path.read_text())).digest().hex(":")
+
+
+def spki(key):
+    der = subprocess.run(["openssl", "pkey", "-in", key, "-pubout", "-outform", "DER"], capture_output=True, check=True).stdout
+    return base64.b64encode(hashlib.sha256(der).digest()).decode()
+
+
 def credential(name, **texts):
     rows = "".join(f"  {k}: |\n{indented(v)}\n" for k, v in texts.items())
     return f"---\napiVersion: weft/v1\nkind: Credential\nmetadata: {{name: {name}}}\nspec:\n{rows}"
@@ -176,7 +200,9 @@ def edge(tmp_path_factory, apps):  # noqa: F811
     e.write("services.d/edge.ini", "[gateway edge]\nlabel.edge = here\n")
     e.write("app.yaml", ENTRY.format(name="app", location="MESH_EXTERNAL", port=apps["a"], more=""))
     e.document = GATEWAY.format(port=e.port, plain=e.plain, certs=certs, origin=origin.port, cert=indented(certs / "b.crt"),
-                                key=indented(certs / "b.key"), ca=indented(e.ca), ca_file=e.ca, crl=indented(certs / "stranger.crl"), two=credential("rsa", certificate=certs / "rsa.crt", privateKey=certs / "rsa.key") +
+                                key=indented(certs / "b.key"), ca=indented(e.ca), ca_file=e.ca, crl=indented(certs / "stranger.crl"),
+                                 hash=fingerprint(certs / "friend.crt").upper(), other_hash=fingerprint(certs / "a.crt").replace(":", ""),
+                                 spki=spki(certs / "friend.key"), two=credential("rsa", certificate=certs / "rsa.crt", privateKey=certs / "rsa.key") +
                                  credential("ec", certificate=certs / "ec.crt", privateKey=certs / "ec.key", caCertificates=e.ca) +
                                  credential("other-clients", caCertificates=other / "other.pem"))
     e.write("gateway.yaml", e.document)
@@ -269,6 +295,15 @@ def test_a_credential_has_a_list_too(edge):
     assert call(edge, "named-list.test", "-k")[:2] == (0, 200)
     assert call(edge, "named-list.test", "-k", *client(edge, "friend"))[:2] == (0, 200)
     assert call(edge, "named-list.test", "-k", *client(edge, "stranger"))[0] != 0
+
+
+def test_a_client_may_be_known_by_the_hash_of_its_certificate_or_key(edge):
+    for name in ("hash.test", "key.test"):
+        assert call(edge, name, "-k", *client(edge, "friend"))[:2] == (0, 200)
+        for version in ("--tlsv1.3", "--tlsv1.2"):
+            assert call(edge, name, "-k", version, "--tls-max", version[-3:], *client(edge, "stranger"))[0] != 0
+    assert call(edge, "hash.test", "-k")[0] != 0
+    assert call(edge, "key.test", "-k")[:2] == (0, 200)  # without one there is nothing to compare
 
 
 def kind_of(edge, name, *more):

@@ -203,6 +203,23 @@ TEST(required_fields_bounds_and_values_are_checked)
                   FIND_VALUE, 7, "null");
 }
 
+#define MUTUAL(more)                                                                                \
+    GW("  servers:\n  - {port: {number: 443, name: a, protocol: HTTPS}, hosts: ['*'], "                  \
+       "tls: {mode: MUTUAL, credentialName: c, " more "}}\n")
+#define HEX "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+TEST(hashes_of_clients_are_sha256)
+{
+    CHECK_TAKEN(MUTUAL("verifyCertificateHash: [" HEX "]"));
+    CHECK_REFUSED(MUTUAL("verifyCertificateHash: [" HEX "0]"), FIND_VALUE, 8, "is not a SHA-256 in hex");
+    CHECK_REFUSED(MUTUAL("verifyCertificateHash: ['e3b0:c442']"), FIND_VALUE, 8, "64 digits");
+    CHECK_REFUSED(MUTUAL("verifyCertificateHash: ['']"), FIND_VALUE, 8, "an empty string is not allowed");
+    CHECK_TAKEN(MUTUAL("verifyCertificateSpki: ['47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=']"));
+    CHECK_REFUSED(MUTUAL("verifyCertificateSpki: ['47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuA==']"), FIND_VALUE, 8,
+                  "is not the base64 of a SHA-256");
+    CHECK_REFUSED(MUTUAL("verifyCertificateSpki: [" HEX "]"), FIND_VALUE, 8, "is not the base64 of a SHA-256");
+}
+
 TEST(durations_are_go_durations_of_whole_milliseconds)
 {
     CHECK_TAKEN(VS(HTTP_TO_A "    timeout: 1.5h\n"));

@@ -71,6 +71,23 @@ TEST(a_server_is_found_by_its_hosts)
     world_done(&w);
 }
 
+#define SPKI "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=" /* of nothing, as is the next */
+#define HASH "E3:B0:C4:42:98:FC:1C:14:9A:FB:F4:C8:99:6F:B9:24:27:AE:41:E4:64:9B:93:4C:A4:95:99:1B:78:52:B8:55"
+#define HEX  "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+TEST(clients_may_be_known_by_hash)
+{
+    struct world w;
+
+    start(&w);
+    gateway(&w, "gw", 1,
+            "[{port: {number: 443, name: one, protocol: HTTPS}, hosts: [x.test], tls: {mode: MUTUAL, caCertificates: /ca, " FILES
+            ", verifyCertificateSpki: ['" SPKI "'], verifyCertificateHash: ['" HASH "', " HEX "]}}]");
+    world_compile(&w);
+    CHECK_STR(chain(&w, "x.test")->tls->client_pins, "spki:" HEX " hash:" HEX " hash:" HEX);
+    world_done(&w);
+}
+
 TEST(the_older_gateway_has_a_name_that_two_want)
 {
     struct world w;

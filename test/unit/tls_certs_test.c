@@ -1,4 +1,4 @@
-/* Certificates of others at a TLS endpoint: lists of revoked ones, two kinds at one server. */
+/* Certificates of others at a TLS endpoint: lists of revoked ones, two kinds at one server, clients known by hash. */
 #include "pki/crl.h"
 #include "test/unit/odd_pki.h"
 #include "test/unit/tls_world.h"
@@ -14,6 +14,7 @@ struct edge {
     struct key *root_key, *issuer_key, *key;
     struct buf root, issuer, shown, client, key_pem, crl;
     struct cert_chain *root_cert, *issuer_cert;
+    struct str pins; /* of the server */
 };
 
 static struct cert_chain *parsed(const struct buf *pem)
@@ -40,6 +41,7 @@ static void edge_init(struct edge *e)
     const struct odd client = {.names = {"DNS:friend.test"}, .usage = SIGNS, .serial = 9, NOW};
     struct odd issuer = authority;
 
+    e->pins = STR_NONE;
     for (size_t i = 0; i < COUNT(bufs); i++)
         buf_init(bufs[i], 1 << 16);
     e->root_key = key_new();
@@ -94,6 +96,7 @@ static bool meet(const struct edge *e, enum tls_peer peer, unsigned version, str
     bool ok;
 
     pair_init(&p, c, s, "a.test", "");
+    tls_expect_pins(p.server, e->pins);
     ok = pair_shake(&p);
     buf_clear(why);
     buf_add(why, tls_failure(p.server).n ? tls_failure(p.server) : tls_failure(p.client));
@@ -302,5 +305,61 @@ TEST(of_two_certificates_each_client_gets_what_it_understands)
     key_free(key);
     buf_done(&pem);
     buf_done(&key_pem);
+    edge_done(&e);
+}
+
+/* "kind:HEX", with a digit changed if `wrong`. */
+static void put_pin(struct buf *out, const char *kind, const uint8_t *digest, bool wrong)
+{
+    size_t at;
+
+    buf_adds(out, kind);
+    at = out->n;
+    text_hex(out, digest, HASH_BYTES);
+    if (wrong)
+        out->p[at] = out->p[at] == '0' ? '1' : '0';
+    buf_addc(out, ' ');
+}
+
+TEST(a_client_is_known_by_the_hash_of_its_certificate_or_key)
+{
+    static const struct {
+        int hash, key; /* 1: its own, -1: another, 0: none */
+        bool enters;
+    } rows[] = {{0, 0, true},  {1, 0, true},   {0, 1, true},   {-1, 1, true},
+                {1, -1, true}, {-1, 0, false}, {0, -1, false}, {-1, -1, false}};
+    struct edge e;
+    struct buf why, pins;
+    struct cert_chain *client;
+    struct cert_info info;
+    struct err err;
+
+    edge_init(&e);
+    buf_init(&why, 1024);
+    buf_init(&pins, 1024);
+    client = parsed(&e.client);
+    CHECK_INT(cert_describe(client, 0, &info, &err), 0);
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        buf_clear(&pins);
+        if (rows[i].hash)
+            put_pin(&pins, "hash:", info.fingerprint, rows[i].hash < 0);
+        if (rows[i].key)
+            put_pin(&pins, "spki:", info.pin, rows[i].key < 0);
+        e.pins = buf_str(&pins);
+        for (unsigned version = 12; version <= 13; version++) {
+            CHECK_INT(meet(&e, TLS_PEER_CLIENT, version, STR_NONE, STR_NONE, &why), rows[i].enters);
+            CHECK_INT(meet(&e, TLS_PEER_CLIENT_OPTIONAL, version, STR_NONE, STR_NONE, &why), rows[i].enters);
+        }
+    }
+    CHECK_STR(buf_str(&why), "neither the certificate nor its key is one of those that are accepted here");
+    buf_clear(&pins); /* one of a kind is none of the other */
+    put_pin(&pins, "spki:", info.fingerprint, false);
+    put_pin(&pins, "hash:", info.pin, false);
+    e.pins = buf_str(&pins);
+    CHECK(!meet(&e, TLS_PEER_CLIENT, 13, STR_NONE, STR_NONE, &why));
+    CHECK(meet(&e, TLS_PEER_NONE, 13, STR_NONE, STR_NONE, &why)); /* nobody is asked */
+    cert_free(client);
+    buf_done(&pins);
+    buf_done(&why);
     edge_done(&e);
 }
