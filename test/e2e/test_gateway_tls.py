@@ -27,7 +27,7 @@ spec:
   - port: {{number: {port}, name: mutual, protocol: HTTPS}}
     bind: 127.0.0.1
     hosts: ['*.b.test']
-    tls: {{mode: MUTUAL, credentialName: shown, subjectAltNames: [friend.test]}}
+    tls: {{mode: MUTUAL, credentialName: shown, subjectAltNames: [friend.test], caCrl: {certs}/b.crl}}
   - port: {{number: {port}, name: optional, protocol: HTTPS}}
     bind: 127.0.0.1
     hosts: [o.test]
@@ -191,7 +191,8 @@ def edge(tmp_path_factory, apps):  # noqa: F811
     leaf(ca, "rsa", "DNS:*.two.test", certs, key=["rsa:2048"])
     other = authority(where / "other", "other")
     leaf(other, "foreign", "DNS:friend.test", certs, "other")
-    revoked(ca, [], certs / "ca.crl")
+    for name in ("ca.crl", "b.crl"):
+        revoked(ca, [], certs / name)
     revoked(ca, ["stranger"], certs / "stranger.crl")
     e = Edge(where)
     e.ca, e.certs, e.authority = ca / "ca.pem", certs, ca
@@ -289,6 +290,14 @@ def test_a_client_on_the_list_is_refused_as_soon_as_the_file_says_so(edge):
     assert enters("friend") and not enters("stranger")
     revoked(edge.authority, [], edge.certs / "ca.crl")
     wait_until("the stranger is in again", lambda: enters("stranger"), 20)
+
+
+def test_a_list_in_a_file_goes_with_a_credential(edge):
+    assert call(edge, "x.b.test", *client(edge, "friend"))[:2] == (0, 200)
+    revoked(edge.authority, ["friend"], edge.certs / "b.crl")
+    wait_until("the friend is out", lambda: call(edge, "x.b.test", *client(edge, "friend"))[0] != 0, 20)
+    revoked(edge.authority, [], edge.certs / "b.crl")
+    wait_until("the friend is in again", lambda: call(edge, "x.b.test", *client(edge, "friend"))[0] == 0, 20)
 
 
 def test_a_credential_has_a_list_too(edge):
