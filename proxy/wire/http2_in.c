@@ -385,6 +385,23 @@ static void break_off(struct http2 *c, struct http2_stream *h, const char *why)
     http2_detach(h, STREAM_RESET_PROTOCOL);
 }
 
+/* RFC 9113 8.1.1. nghttp2 sees to it, but for the answer to a CONNECT. */
+static bool is_length_kept(const struct http2_stream *h)
+{
+    const struct http_head *head = &h->s.in_head;
+
+    return head->is_request || h->is_head || head->status == 304 || head->framing != HTTP_BODY_LENGTH ||
+           h->s.in_body_bytes == head->content_length;
+}
+
+static void end_in(struct http2 *c, struct http2_stream *h)
+{
+    if (is_length_kept(h))
+        http2_end_in(h);
+    else
+        break_off(c, h, "the body has another length than its head says");
+}
+
 /* The answer to an extended CONNECT; all but a 2xx says that it stays HTTP. */
 static void settle_tunnel_answer(struct http2_stream *h)
 {
@@ -432,7 +449,7 @@ static void response_done(struct http2 *c, struct http2_stream *h, bool ended)
     h->s.in_has_head = true;
     stream_note(&h->s, STREAM_NOTE_HEAD);
     if (ended)
-        http2_end_in(h);
+        end_in(c, h);
 }
 
 static void trailers_done(struct http2 *c, struct http2_stream *h, bool ended)
@@ -440,7 +457,7 @@ static void trailers_done(struct http2 *c, struct http2_stream *h, bool ended)
     if (h->bad.n > 0 || !ended)
         break_off(c, h, "malformed trailers");
     else
-        http2_end_in(h);
+        end_in(c, h);
 }
 
 static void head_done(struct http2 *c, struct http2_stream *h, const nghttp2_frame *f)
@@ -470,7 +487,7 @@ static bool data_done(struct http2 *c, struct http2_stream *h, const nghttp2_fra
     if (h && !h->s.in_has_head)
         break_off(c, h, "a body without a head");
     else if (h && ended)
-        http2_end_in(h);
+        end_in(c, h);
     return true;
 }
 

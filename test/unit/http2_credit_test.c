@@ -214,6 +214,31 @@ TEST(our_extended_connect_as_it_is_on_the_wire)
     finish(&r);
 }
 
+TEST(a_tunnel_that_is_refused_keeps_the_length_that_it_says)
+{
+    static const struct {
+        const char *fields, *body;
+        enum stream_reset reset;
+    } cases[] = {
+        {":status: 403|content-length: 3", "abc", STREAM_RESET_NONE},  {":status: 403|content-length: 3", "ab", STREAM_RESET_PROTOCOL},
+        {":status: 403|content-length: 3", "abcd", STREAM_RESET_PROTOCOL}, {":status: 403", "abcd", STREAM_RESET_NONE},
+        {":status: 403|content-length: 0", "", STREAM_RESET_NONE},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct rig r;
+
+        calling(&r);
+        ask_tunnel(&r, "websocket");
+        h2_head(&r.b, 1, 0, cases[i].fields);
+        h2_frame(&r.b, H2_DATA, H2_END_STREAM, 1, str_from(cases[i].body));
+        say(&r);
+        CHECK_INT(answer(&r, 0)->reset, cases[i].reset);
+        CHECK_INT(answer(&r, 0)->in_ended, cases[i].reset == STREAM_RESET_NONE);
+        finish(&r);
+    }
+}
+
 /* ---- credit ---- */
 
 /* 99 requests with bodies; the first one's is not taken at the server. */
