@@ -129,10 +129,21 @@ static bool move_in(struct carry *p)
 /* Nobody notes when the last bytes have been fetched, or have left us. */
 static enum upstream_state finish(struct upstream *u, const struct carry *p)
 {
-    if (p->stream->out_sent && (io_is_shut(&p->near) || !p->near.peer))
+    if (p->stream->out_sent && io_pending(&u->codec->io) == 0 && (io_is_shut(&p->near) || !p->near.peer))
         return UPSTREAM_CLOSED;
     timer_in(&u->timer, FINISH_POLL_MS);
     return UPSTREAM_CARRY;
+}
+
+/* What came before that is the taker's still. */
+static enum upstream_state cut(struct upstream *u, struct carry *p)
+{
+    if (p->near.peer && p->stream->in.n + io_pending(&p->near) > 0) {
+        timer_in(&u->timer, FINISH_POLL_MS);
+        return UPSTREAM_CARRY;
+    }
+    io_reset(&p->near);
+    return UPSTREAM_CLOSED;
 }
 
 enum upstream_state post_carry(struct upstream *u)
@@ -141,10 +152,8 @@ enum upstream_state post_carry(struct upstream *u)
 
     if (!move_out(u, p) || !move_in(p))
         return UPSTREAM_CLOSED;
-    if (p->stream->reset != STREAM_RESET_NONE && p->stream->in.n == 0) { /* what came before that is the taker's still */
-        io_reset(&p->near);
-        return UPSTREAM_CLOSED;
-    }
+    if (p->stream->reset != STREAM_RESET_NONE)
+        return cut(u, p);
     if (p->stream->out_ended && (p->stream->in_ended || !p->near.peer))
         return finish(u, p);
     return UPSTREAM_CARRY;

@@ -194,7 +194,9 @@ static enum state after_pair(const struct http1 *c)
 
     if (c->codec.is_server || c->out_framing == HTTP_BODY_TUNNEL) /* its last bytes are still to be written */
         return reuse ? ST_IDLE : ST_LINGER;
-    return reuse && !c->codec.draining && c->in.n == 0 ? ST_IDLE : ST_OVER;
+    if (reuse && !c->codec.draining && c->in.n == 0)
+        return ST_IDLE;
+    return io_pending(&c->codec.io) > 0 && !c->codec.io.eof_in ? ST_LINGER : ST_OVER; /* an answer may be done before the request */
 }
 
 static enum state on_exchange_step(struct http1 *c)
