@@ -266,7 +266,8 @@ static const struct field outlier_fields[] = {
      .meaning = "Share of endpoints that may be out at once."},
     {"minHealthPercent", FIELD_INT32, SCHEMA_AT(outlier_detection, min_health_percent),
      SCHEMA_BOUNDS(0, 100), .flags = FIELD_BOUNDED,
-     .meaning = "Below this share of healthy endpoints, ejections are ignored."},
+     .meaning = "Below this share of healthy endpoints in a priority, ejections are ignored there, unless other priorities "
+                "can take over."},
     {"outlierDetectionHttpErrorCodes", FIELD_UINT32S,
      SCHEMA_LIST(outlier_detection, http_error_codes), SCHEMA_BOUNDS(100, 599),
      .flags = FIELD_BOUNDED, .meaning = "Statuses that count."},
