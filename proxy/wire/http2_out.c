@@ -358,8 +358,8 @@ static void send_request_head(struct http2 *c, struct http2_stream *h, const str
     char length[STR_UINT_MAX];
     struct fields f;
 
-    h->is_head = str_eq(head->method, STR("HEAD"));
     h->is_tunnel = head->framing == HTTP_BODY_TUNNEL;
+    h->is_head = !h->is_tunnel && str_eq(head->method, STR("HEAD")); /* that becomes a CONNECT */
     if (h->is_tunnel && head->upgrade.n > 0 && !takes_tunnels(c)) {
         c->codec.failure = "the peer takes no extended CONNECT";
         reset(h, NGHTTP2_CANCEL, STREAM_RESET_PROTOCOL);
