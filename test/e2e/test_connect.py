@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from mesh import HERE, wait_until
+from test_http2 import ENTRY
 from test_standalone import Edge, free_port
 
 sys.path.insert(0, str(HERE))
@@ -14,26 +15,6 @@ sys.path.insert(0, str(HERE))
 from peers import Answer, H2Caller, Origin, Reader, pattern  # noqa: E402
 
 DOCUMENTS = """apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: proxy}}
-spec:
-  hosts: [proxy.test]
-  location: MESH_EXTERNAL
-  resolution: STATIC
-  ports: [{{number: 80, name: http, protocol: HTTP}}]
-  endpoints: [{{address: 127.0.0.1, ports: {{http: {proxy}}}}}]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: again}}
-spec:
-  hosts: [again.test]
-  location: MESH_EXTERNAL
-  resolution: STATIC
-  ports: [{{number: 80, name: http2, protocol: HTTP2}}]
-  endpoints: [{{address: 127.0.0.1, ports: {{http2: {door}}}}}]
----
-apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {{name: door}}
 spec:
@@ -115,7 +96,9 @@ def door(tmp_path_factory):
     e.access_log, e.origin, e.proxy = where / "access.log", Origin(), ForwardProxy()
     e.to = ("127.0.0.1", free_port())
     e.write("services.d/door.ini", "[gateway door]\nlabel.istio = ingressgateway\n")
-    e.write("all.yaml", DOCUMENTS.format(origin=e.origin.port, proxy=e.proxy.port, door=e.to[1]))
+    entries = (("proxy", "HTTP", e.proxy.port), ("again", "HTTP2", e.to[1]))
+    e.write("all.yaml", "".join(ENTRY.format(name=n, protocol=p, port=port) for n, p, port in entries) +
+            DOCUMENTS.format(origin=e.origin.port, door=e.to[1]))
     yield e.start()
     e.stop()
     e.origin.close()

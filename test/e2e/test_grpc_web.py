@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import pytest
 from mesh import HERE, wait_until
 from npm import ENV, NODE, npm_modules  # noqa: F401
+from test_http2 import ENTRY
 from test_standalone import Edge, free_port
 
 sys.path.insert(0, str(HERE))
@@ -18,36 +19,6 @@ from peers import CALLERS, Origin, ask  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("npm_modules")
 DOCUMENTS = """apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: app}}
-spec:
-  hosts: [app.test]
-  location: MESH_EXTERNAL
-  resolution: STATIC
-  ports: [{{number: 80, name: grpc, protocol: GRPC}}]
-  endpoints: [{{address: 127.0.0.1, ports: {{grpc: {app}}}}}]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: web}}
-spec:
-  hosts: [web.test]
-  location: MESH_EXTERNAL
-  resolution: STATIC
-  ports: [{{number: 80, name: grpc-web, protocol: GRPC-WEB}}]
-  endpoints: [{{address: 127.0.0.1, ports: {{grpc-web: {app}}}}}]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: page}}
-spec:
-  hosts: [page.test]
-  location: MESH_EXTERNAL
-  resolution: STATIC
-  ports: [{{number: 80, name: http, protocol: HTTP}}]
-  endpoints: [{{address: 127.0.0.1, ports: {{http: {page}}}}}]
----
-apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {{name: door}}
 spec:
@@ -90,7 +61,9 @@ def door(tmp_path_factory, npm_modules):  # noqa: F811
     e.write("services.d/door.ini", "[gateway door]\nlabel.istio = ingressgateway\n"
             f"[listener bound]\nbind = 127.0.0.1:{e.ports['bound']}\nservice = web.test\n")
     e.write("services.d/in.ini", f"[service in]\nlisten = 127.0.0.1:{e.ports['inbound']}\nport = {e.ports['app']}\nprotocol = grpc-web\n")
-    e.write("all.yaml", DOCUMENTS.format(page=e.other.port, **e.ports))
+    entries = (("app", "GRPC", e.ports["app"]), ("web", "GRPC-WEB", e.ports["app"]), ("page", "HTTP", e.other.port))
+    e.write("all.yaml", "".join(ENTRY.format(name=n, protocol=p, port=port) for n, p, port in entries) +
+            DOCUMENTS.format(web=e.ports["web"], plain=e.ports["plain"]))
     log = open(where / "node.log", "w")
     app = subprocess.Popen(["node", NODE / "grpc_peer.js", "serve", str(e.ports["app"])], env={**os.environ, **ENV}, stdout=log, stderr=log)
     e.start()

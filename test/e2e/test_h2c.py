@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from mesh import HERE, wait_until
+from test_http2 import ENTRY
 from test_standalone import Edge, free_port
 
 sys.path.insert(0, str(HERE))
@@ -15,16 +16,6 @@ sys.path.insert(0, str(HERE))
 from peers import H2cCaller, Origin, Reader, pattern  # noqa: E402
 
 DOCUMENTS = """apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: app}}
-spec:
-  hosts: [app.test]
-  location: MESH_EXTERNAL
-  resolution: STATIC
-  ports: [{{number: 80, name: http, protocol: HTTP}}]
-  endpoints: [{{address: 127.0.0.1, ports: {{http: {origin}}}}}]
----
-apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {{name: door}}
 spec:
@@ -60,7 +51,8 @@ def door(tmp_path_factory):
     e.ports = {name: free_port() for name in ("http2", "http", "inbound")}
     e.write("services.d/door.ini", "[gateway door]\nlabel.istio = ingressgateway\n")
     e.write("services.d/in.ini", f"[service in]\nlisten = 127.0.0.1:{e.ports['inbound']}\nport = {e.origin.port}\nprotocol = http2\n")
-    e.write("all.yaml", DOCUMENTS.format(origin=e.origin.port, **{k: e.ports[k] for k in ("http2", "http")}))
+    e.write("all.yaml", ENTRY.format(name="app", protocol="HTTP", port=e.origin.port) +
+            DOCUMENTS.format(http2=e.ports["http2"], http=e.ports["http"]))
     yield e.start()
     e.stop()
     e.origin.close()
