@@ -93,6 +93,9 @@ install_missing $packages
 # skipped by name, but not by CI.
 [ "${CI:-}" != true ] || command -v npm >/dev/null || install_missing nodejs npm
 
+# So does varnishtest, a peer of test/vtc: its package brings a cache whose service must not run beside us.
+[ "${CI:-}" != true ] || command -v varnishtest >/dev/null || install_missing varnish
+
 # clang's sanitizer and fuzzer runtimes are a package of their own, named by version.
 llvm=$(dpkg-query -W -f '${Depends}' clang | sed -n 's/.*clang-\([0-9]*\).*/\1/p')
 [ -n "$llvm" ] || die "cannot tell the version of the clang package; is Debian's clang installed?"
