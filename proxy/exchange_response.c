@@ -117,13 +117,12 @@ enum exchange_state exchange_reply(struct exchange *x, enum outcome why)
 
 void exchange_pass_informational(struct exchange *x)
 {
-    struct stream *up = x->attempt->stream;
+    const struct http_head *h;
 
-    if (!up->in_has_informational)
-        return;
-    up->in_has_informational = false;
-    if (up->in_informational.status != 100) /* that one was ours to send */
-        stream_send_head(x->down, &up->in_informational, false);
+    while ((h = stream_informational(x->attempt->stream))) {
+        if (h->status != 100) /* that one was ours to send */
+            stream_send_head(x->down, h, false);
+    }
 }
 
 void exchange_start_response(struct exchange *x)

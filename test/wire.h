@@ -83,7 +83,7 @@ struct relay {
     struct peer client;
     struct peer origins[128]; /* one per upstream connection */
     size_t origin_count;
-    bool up_open, down_over, up_over, told_informational;
+    bool up_open, down_over, up_over;
     unsigned idles;
     void (*on_origin)(struct peer *origin); /* its on_data */
     bool deaf_origin;
@@ -205,14 +205,11 @@ static void relay_run(struct task *t, unsigned notes)
         if (!r->up_open || r->up_over || !http1_is_idle(&r->up))
             relay_connect(r);
         r->us = http1_open_stream(&r->up, &r->task, RELAY_UP);
-        r->told_informational = false;
         stream_send_head(r->us, &r->ds->in_head, relay_is_empty(r->ds));
     }
     relay_body(r->ds, r->us);
-    if (r->us->in_has_informational && !r->told_informational && !r->us->in_has_head) {
-        stream_send_head(r->ds, &r->us->in_informational, false);
-        r->told_informational = true;
-    }
+    for (const struct http_head *h; (h = stream_informational(r->us));)
+        stream_send_head(r->ds, h, false);
     if (r->us->in_has_head && !r->ds->out_head_sent)
         stream_send_head(r->ds, &r->us->in_head, relay_is_empty(r->us));
     relay_body(r->us, r->ds);

@@ -283,9 +283,7 @@ static enum state take_informational(struct http1 *c, struct pair *p, const stru
     }
     if (++c->informational > LIMIT_INFORMATIONAL)
         return http1_refuse(c, 502, "too many informational answers");
-    p->s.in_informational = *h;
-    p->s.in_has_informational = true;
-    stream_note(&p->s, STREAM_NOTE_HEAD);
+    stream_add_informational(&p->s, h);
     http1_begin_head(c);
     return ST_EXCHANGE;
 }

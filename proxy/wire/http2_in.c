@@ -436,9 +436,7 @@ static void response_done(struct http2 *c, struct http2_stream *h, bool ended)
             break_off(c, h, "too many informational answers");
             return;
         }
-        h->s.in_informational = *head;
-        h->s.in_has_informational = true;
-        stream_note(&h->s, STREAM_NOTE_HEAD);
+        stream_add_informational(&h->s, head);
         return;
     }
     if (head->framing != HTTP_BODY_LENGTH)

@@ -24,6 +24,27 @@ void stream_note(struct stream *s, unsigned bits)
         s->noted |= bits;
 }
 
+void stream_add_informational(struct stream *s, const struct http_head *h)
+{
+    struct informational **at = &s->informational, *i = ARENA_NEW(&s->arena, struct informational);
+
+    *i = (struct informational){.head = *h};
+    while (*at)
+        at = &(*at)->next;
+    *at = i;
+    stream_note(s, STREAM_NOTE_HEAD);
+}
+
+const struct http_head *stream_informational(struct stream *s)
+{
+    struct informational *i = s->informational;
+
+    if (!i)
+        return NULL;
+    s->informational = i->next;
+    return &i->head;
+}
+
 void stream_init(struct stream *s, struct codec *c)
 {
     memset(s, 0, offsetof(struct stream, first));

@@ -21,7 +21,7 @@
 /* Notes to the owner's task, shifted left by stream->note_shift. */
 enum {
     STREAM_NOTE_HEAD =
-        1, /* in_head is there (upstream: also informational ones, see in_informational) */
+        1, /* in_head is there (upstream: also informational ones, see stream_informational) */
     STREAM_NOTE_DATA = 2,   /* `in` grew */
     STREAM_NOTE_END = 4,    /* in_ended became true: the incoming message is complete */
     STREAM_NOTE_ROOM = 8,   /* sending may go on */
@@ -44,6 +44,12 @@ enum stream_reset {
 
 struct codec;
 struct stream;
+
+/* An answer that another one follows (1xx). */
+struct informational {
+    struct informational *next;
+    struct http_head head;
+};
 
 struct codec_ops {
     void (*send_head)(struct stream *s, const struct http_head *h, bool end);
@@ -103,19 +109,22 @@ struct stream {
 
     struct arena arena;                /* of in_head and trailers; its first bytes are `first` */
     struct http_head in_head;          /* valid once in_has_head */
-    struct http_head in_informational; /* upstream: the last 1xx, until the final head */
+    struct informational *informational; /* upstream: 1xx that were not taken, in their order; in the arena */
     struct bytes in;                   /* body bytes, without framing */
     struct http_field *in_trailers;
     size_t in_trailer_count;
     uint64_t in_body_bytes, out_body_bytes; /* totals, for the access log */
     int64_t started_ms;                     /* first byte of the request head (downstream) */
-    bool in_has_head, in_has_informational, in_ended, out_head_sent, out_ended, out_sent;
+    bool in_has_head, in_ended, out_head_sent, out_ended, out_sent;
     _Alignas(max_align_t) char first[2048];
 };
 
 /* Take the stream: notes go to `task` from now on; earlier ones are delivered at once. */
 void stream_own(struct stream *s, struct task *task, unsigned note_shift);
 void stream_note(struct stream *s, unsigned bits); /* for codecs */
+
+/* Upstream: the next 1xx that was not taken yet, valid as long as the stream; NULL: there is none. */
+const struct http_head *stream_informational(struct stream *s);
 
 /* Send the head (copied). The codec decides framing and connection fields: content-length or
  * transfer-encoding in `h` are taken from h->framing and h->content_length, not from fields. `end`:
@@ -191,6 +200,7 @@ int64_t pace_due_ms(const struct pace *p);
 
 /* What a stream belongs to once its connection has no more to do with it: calls are harmless. */
 extern struct codec codec_dead;
+void stream_add_informational(struct stream *s, const struct http_head *h); /* notes HEAD */
 /* A stream is the first member of what its codec allocates for it. */
 void stream_init(struct stream *s, struct codec *c);
 void stream_free(struct stream *s);

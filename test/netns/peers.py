@@ -4,7 +4,7 @@
 
 Version 2 is spoken with clients that open with its preface (h2c by prior knowledge), 1.1 with the others. Paths:
     /bytes/N  N bytes of pattern()      /echo  every byte back as it comes      /status/N      /delay/S
-    /trailers  a body with trailers     /hints  103 before the answer           /early/N  answers N before it reads the body
+    /trailers  a body with trailers     /hints  three 1xx before the answer           /early/N  answers N before it reads the body
     /fail/N/KEY  503 N times for this key     /grpc/N  an answer of gRPC with status N in the head alone
     anything else: what was asked, as JSON
 """
@@ -68,7 +68,8 @@ def reply_to(q, name):
     if word == "trailers":
         return Reply(200, b"with trailers", mark, trailers=[("x-sum", "abc"), ("grpc-status", "0")])
     if word == "hints":
-        return Reply(200, b"hinted", mark, hints=[(103, [("link", "</a.css>; rel=preload")])])
+        return Reply(200, b"hinted", mark, hints=[(103, [("link", "</a.css>; rel=preload")]), (102, []),
+                                                  (103, [("link", "</b.js>; rel=preload")])])
     if word == "grpc":
         return Reply(200, b"", [*mark, ("content-type", "application/grpc"), ("grpc-status", value)])
     if word == "fail":

@@ -244,7 +244,8 @@ TEST(too_many_informational_answers_are_a_failure)
     turns(r->loop, 20);
     for (unsigned i = 0; i <= LIMIT_INFORMATIONAL; i++)
         peer_say(&r->origins[0], STR("HTTP/1.1 102 Processing\r\n\r\n"));
-    check_client(r, "HTTP/1.1 102 Processing\r\n\r\n" BAD);
+#define TWO "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
+    check_client(r, TWO TWO TWO TWO TWO BAD);
     CHECK_TEXT(r->up.codec.failure, "too many informational answers");
     finish(r);
 }

@@ -378,6 +378,7 @@ TEST(trailers_have_their_limits)
 TEST(informational_answers_come_first)
 {
     struct http_head h;
+    const struct http_head *hint;
     struct stream *c, *s;
     struct rig r;
 
@@ -389,10 +390,18 @@ TEST(informational_answers_come_first)
     h.status = 103;
     http_add(&h, STR("link"), STR("</a>"));
     stream_send_head(s, &h, false);
+    h.status = 102; /* both arrive at once */
+    stream_send_head(s, &h, false);
     go(&r);
-    CHECK(c->in_has_informational && !c->in_has_head);
-    CHECK_INT(c->in_informational.status, 103);
-    CHECK_TEXT(field(&c->in_informational, "link"), "</a>");
+    CHECK(!c->in_has_head);
+    hint = stream_informational(c);
+    assert_non_null(hint);
+    CHECK_INT(hint->status, 103);
+    CHECK_TEXT(field(hint, "link"), "</a>");
+    hint = stream_informational(c);
+    assert_non_null(hint);
+    CHECK_INT(hint->status, 102);
+    assert_null(stream_informational(c));
     h2_reply(s, 200, true);
     go(&r);
     CHECK_INT(c->in_head.status, 200);
