@@ -533,8 +533,8 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
     struct str front = bytes_front(&c->in);
 
     (void)flags; /* the end is told by the frame */
-    if (!h || !h->s.in_has_head || h->s.in_ended || h->released) {
-        (void)nghttp2_session_consume(session, id, n); /* dropped */
+    if (!h || !h->s.in_has_head || h->s.in_ended || h->released || h->held + n > NGHTTP2_INITIAL_WINDOW_SIZE) {
+        (void)nghttp2_session_consume(session, id, n); /* dropped; what is beyond its credit resets the stream, too */
         return 0;
     }
     if (n < SHARE_BYTES)
