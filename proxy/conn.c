@@ -123,7 +123,6 @@ static enum conn_state park(struct conn *c, struct str service)
     return CONN_PARK;
 }
 
-
 static enum conn_state start_tls(struct conn *c);
 
 /* Once its address is known, the PROXY protocol's where there is one. */
@@ -492,9 +491,9 @@ static void close_conn(struct conn *c)
     link_del(&c->link);
     snap_unref(c->snap);
     str_free(c->peer_uri);
+    str_free(c->client_cert);
     if (c->is_admitted)
         admission_leave(&w->proxy->admission, &c->remote);
-    str_free(c->client_cert);
     live_sub(&w->live.conns, 1);
     atomic_fetch_sub_explicit(&w->load, 1, memory_order_relaxed);
     loop_reap(w->loop, &c->reap, free_conn);
