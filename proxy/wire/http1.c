@@ -196,7 +196,8 @@ static enum state after_pair(const struct http1 *c)
         return reuse ? ST_IDLE : ST_LINGER;
     if (reuse && !c->codec.draining && c->in.n == 0)
         return ST_IDLE;
-    return io_pending(&c->codec.io) > 0 && !c->codec.io.eof_in ? ST_LINGER : ST_OVER; /* an answer may be done before the request */
+    /* An answer may be done before the request. */
+    return io_pending(&c->codec.io) > 0 && !c->codec.io.eof_in ? ST_LINGER : ST_OVER;
 }
 
 static enum state on_exchange_step(struct http1 *c)

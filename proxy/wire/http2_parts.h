@@ -1,7 +1,8 @@
 /* What the files of HTTP/2 share; everybody else wants proxy/wire/http2.h. The only place that includes nghttp2.
  *
  * Flow:      http2.c is the driver: reading, deadlines, the end. http2_frames.c feeds and counts frames; http2_in.c makes
- *            messages of what nghttp2 tells; http2_out.c gives nghttp2 what the owner sends.
+ *            messages of what nghttp2 tells, http2_request.c judges the heads of requests; http2_out.c gives nghttp2 what
+ *            the owner sends.
  * Threads:   all of a connection belongs to its worker.
  */
 #pragma once
@@ -124,6 +125,14 @@ bool http2_check_windows(struct http2 *c, const nghttp2_settings *settings);
 /* ---- http2_in.c ---- */
 
 void http2_set_callbacks_in(nghttp2_session_callbacks *cb);
+
+/* ---- http2_request.c ---- */
+
+/* The head that arrives breaks a rule of ours: the first reason stays, and a server answers with its status. */
+void http2_is_bad(struct http2_stream *h, unsigned status, const char *why);
+/* Server: the head is whole; the owner is told, or it is refused. */
+void http2_request_done(struct http2 *c, struct http2_stream *h, bool ended);
+void http2_end_in(struct http2_stream *h); /* the incoming message is complete */
 /* Server: the request that came with Upgrade is stream 1; http2_tell_asked tells the owner. */
 void http2_take_asked(struct http2 *c, const struct http_head *asked);
 void http2_tell_asked(struct http2 *c);
@@ -140,4 +149,3 @@ bool http2_flush(struct http2 *c);
 void http2_credit(struct http2 *c, struct http2_stream *h);
 /* A server's own answer to a request that nobody else is to see. */
 void http2_answer(struct http2 *c, int32_t id, unsigned status);
-void http2_end_in(struct http2_stream *h); /* the incoming message is complete */

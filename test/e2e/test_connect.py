@@ -137,7 +137,8 @@ def test_curl_goes_through_the_tunnel(door, tmp_path, way):
     curl = ["curl", "-sS", "--max-time", "15", "--proxytunnel", "-x", f"http://{door.to[0]}:{door.to[1]}"]
     got = subprocess.run([*curl, f"http://{host}/bytes/1500013"], capture_output=True, timeout=20)
     assert got.stdout == pattern(1500013), got.stderr
-    got = subprocess.run([*curl, "--data-binary", f"@{tmp_path / 'large'}", f"http://{host}/echo"], capture_output=True, timeout=20)
+    upload = ["--data-binary", f"@{tmp_path / 'large'}"]
+    got = subprocess.run([*curl, *upload, f"http://{host}/echo"], capture_output=True, timeout=20)
     assert got.stdout == pattern(1500013), got.stderr
 
 
@@ -172,7 +173,8 @@ def test_the_rules_hold_for_it(door):
     assert head[0] == "HTTP/1.1 200 OK"
     sock.close()
     names = {h.split(":")[0].lower() for h in asked(door, f"plain.test:{door.origin.port}")[1:]}
-    assert {"x-by", "x-mine", "host", "x-request-id"} <= names and not {"proxy-connection", "connection", "content-length"} & names
+    assert {"x-by", "x-mine", "host", "x-request-id"} <= names
+    assert not {"proxy-connection", "connection", "content-length"} & names
     sock, reader, head = connect(door, "refused.test:443", version="1.0")
     assert head[0] == "HTTP/1.1 403 Forbidden" and reader.to_the_end() == b"not there"
     sock.close()
@@ -196,7 +198,8 @@ def test_a_proxy_that_says_no_is_told_and_nothing_more_is_taken(door, down):
 
 @pytest.mark.parametrize("request_line, status", [
     ("CONNECT far.test HTTP/1.1", 400), ("CONNECT / HTTP/1.1", 400), ("CONNECT http://far.test:80/ HTTP/1.1", 400),
-    ("CONNECT far.test:443 HTTP/1.1\r\nContent-Length: 3", 400), ("CONNECT far.test:443 HTTP/1.1\r\nTransfer-Encoding: chunked", 400),
+    ("CONNECT far.test:443 HTTP/1.1\r\nContent-Length: 3", 400),
+    ("CONNECT far.test:443 HTTP/1.1\r\nTransfer-Encoding: chunked", 400),
     ("CONNECT far.test:443 HTTP/1.1\r\nX-None: 1", 404)])
 def test_what_no_rule_takes_is_refused(door, request_line, status):
     sock = socket.create_connection(door.to, 10)

@@ -1,4 +1,4 @@
-"""gRPC-Web: calls as browsers make them, at a port that is declared to be GRPC-WEB, to a server of grpc-js that knows only gRPC."""
+"""gRPC-Web: calls as browsers make them, at a port declared to be GRPC-WEB, to a server of grpc-js that knows gRPC alone."""
 
 import base64
 import os
@@ -60,12 +60,14 @@ def door(tmp_path_factory, npm_modules):  # noqa: F811
     e.ports = {name: free_port() for name in ("app", "web", "plain", "inbound", "bound")}
     e.write("services.d/door.ini", "[gateway door]\nlabel.istio = ingressgateway\n"
             f"[listener bound]\nbind = 127.0.0.1:{e.ports['bound']}\nservice = web.test\n")
-    e.write("services.d/in.ini", f"[service in]\nlisten = 127.0.0.1:{e.ports['inbound']}\nport = {e.ports['app']}\nprotocol = grpc-web\n")
+    e.write("services.d/in.ini", f"[service in]\nlisten = 127.0.0.1:{e.ports['inbound']}\nport = {e.ports['app']}\n"
+            "protocol = grpc-web\n")
     entries = (("app", "GRPC", e.ports["app"]), ("web", "GRPC-WEB", e.ports["app"]), ("page", "HTTP", e.other.port))
     e.write("all.yaml", "".join(ENTRY.format(name=n, protocol=p, port=port) for n, p, port in entries) +
             DOCUMENTS.format(web=e.ports["web"], plain=e.ports["plain"]))
     log = open(where / "node.log", "w")
-    app = subprocess.Popen(["node", NODE / "grpc_peer.js", "serve", str(e.ports["app"])], env={**os.environ, **ENV}, stdout=log, stderr=log)
+    app = subprocess.Popen(["node", NODE / "grpc_peer.js", "serve", str(e.ports["app"])], env={**os.environ, **ENV}, stdout=log,
+                           stderr=log)
     e.start()
     wait_until("the server answers", lambda: app.poll() is None and frames(call(e, "Unary").body)[0] == [b"m"])
     yield e
@@ -100,8 +102,8 @@ def plain_of(text):
     return b"".join(base64.b64decode(text[i:i + 4], validate=True) for i in range(0, len(text), 4))
 
 
-def call(door, method, message=b"m", version="h1", port="web", headers=(), kind=BINARY, accept=None, body=None, length=True, host="app"):
-    return ask(version, ("127.0.0.1", door.ports[port]), "POST", f"/t.T/{method}", host, length=length,
+def call(door, method, message=b"m", version="h1", port="web", headers=(), kind=BINARY, accept=None, body=None, host="app"):
+    return ask(version, ("127.0.0.1", door.ports[port]), "POST", f"/t.T/{method}", host,
                headers=[("content-type", kind), ("accept", accept or kind), ("x-grpc-web", "1"), *headers],
                body=frame(message) if body is None else body)
 
@@ -182,7 +184,7 @@ def test_statuses(door, version):
     for host, more in (("none", []), ("app", [("x-late", "1"), ("x-wait", "3000")])):  # answers of our own
         answer = call(door, "Unary", version=version, host=host, headers=more)
         assert (answer.status, answer.headers["content-type"], answer.body) == (200, BINARY, b"")
-        assert answer.headers["grpc-status"] == "14" or (more and answer.headers["grpc-status"] == "4")  # the server knew the deadline
+        assert answer.headers["grpc-status"] == "14" or (more and answer.headers["grpc-status"] == "4")  # it knew the deadline
     wait_until("its access line", lambda: '"POST /t.T/Missing HTTP/' in door.access_log.read_text())
 
 
@@ -194,7 +196,8 @@ def test_bad_base64_is_refused(door, version, body):
 
 
 def test_cors_goes_with_it(door):
-    asks = [("origin", "https://a.test"), ("access-control-request-method", "POST"), ("access-control-request-headers", "x-grpc-web")]
+    asks = [("origin", "https://a.test"), ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "x-grpc-web")]
     answer = ask("h1", ("127.0.0.1", door.ports["web"]), "OPTIONS", "/t.T/Unary", "app", headers=asks)
     assert answer.status == 200 and answer.headers["access-control-allow-origin"] == "https://a.test"
     answer = call(door, "Unary", headers=[("origin", "https://a.test")])

@@ -50,7 +50,8 @@ def door(tmp_path_factory):
     e.access_log, e.origin = where / "access.log", Origin()
     e.ports = {name: free_port() for name in ("http2", "http", "inbound")}
     e.write("services.d/door.ini", "[gateway door]\nlabel.istio = ingressgateway\n")
-    e.write("services.d/in.ini", f"[service in]\nlisten = 127.0.0.1:{e.ports['inbound']}\nport = {e.origin.port}\nprotocol = http2\n")
+    e.write("services.d/in.ini", f"[service in]\nlisten = 127.0.0.1:{e.ports['inbound']}\nport = {e.origin.port}\n"
+            "protocol = http2\n")
     e.write("all.yaml", ENTRY.format(name="app", protocol="HTTP", port=e.origin.port) +
             DOCUMENTS.format(http2=e.ports["http2"], http=e.ports["http"]))
     yield e.start()
@@ -83,13 +84,15 @@ def all_of(sock):
 def test_curl_and_nghttp_change_over(door):
     for port in door.ports.values():
         url = f"http://127.0.0.1:{port}/bytes/70000"
-        got = subprocess.run(["curl", "-sS", "--http2", "--max-time", "10", "-w", "%{http_version},%{num_connects}\n", "-o", "/dev/null", url,
-                              "-o", "/dev/null", url], capture_output=True, text=True, timeout=20)
+        twice = ["-o", "/dev/null", url, "-o", "/dev/null", url]
+        got = subprocess.run(["curl", "-sS", "--http2", "--max-time", "10", "-w", "%{http_version},%{num_connects}\n", *twice],
+                             capture_output=True, text=True, timeout=20)
         assert got.stdout == ("2,1\n2,0\n" if port != door.ports["http"] else "1.1,1\n1.1,0\n"), got.stderr
     for method in ([], ["-H", ":method: HEAD"]):
-        got = subprocess.run(["nghttp", "-nvu", *method, f"http://127.0.0.1:{door.ports['http2']}/bytes/70000"], capture_output=True,
-                             text=True, timeout=20)
-        assert ":status: 200" in got.stdout and "stream_id=1>" in got.stdout and "error" not in got.stdout.lower().replace("error_code=no_error", "")
+        url = f"http://127.0.0.1:{door.ports['http2']}/bytes/70000"
+        told = subprocess.run(["nghttp", "-nvu", *method, url], capture_output=True, text=True, timeout=20).stdout
+        assert ":status: 200" in told and "stream_id=1>" in told
+        assert "error" not in told.lower().replace("error_code=no_error", "")
 
 
 def test_the_request_that_asked_is_stream_1_and_obeys_the_rules(door):
