@@ -773,9 +773,9 @@ static void identity_says(struct world *w, struct end *caller, struct end **app,
 
     ask(caller, "GET", "/who");
     *app = meet(w);
-    snprintf(want, sizeof(want), "URI=%s\r\n", uri);
+    snprintf(want, sizeof(want), "URI=%s", uri);
     hear(*app, want);
-    hear(*app, "\r\n");
+    hear(*app, "\r\n\r\n"); /* a certificate may have names beside that */
     answer_text(*app, 200, uri);
     hear_answer(caller, 200, uri);
 }
