@@ -22,7 +22,7 @@ import pytest
 from faults import EVERYTHING, KILL_AFTER, KILL_BEFORE, KILL_TORN, SYNC, WRITE, Key, Lone, join_request
 from mesh import Failed
 
-ROUNDS = int(os.environ.get("CRASH_ROUNDS", "200"))
+ROUNDS = int(os.environ.get("CRASH_ROUNDS", "130"))
 SEED = int(os.environ.get("WEFT_SEED", random.SystemRandom().randrange(1 << 32)))
 
 
