@@ -163,7 +163,8 @@ __attribute__((unused)) static void put_item(struct buf *b, struct str item)
             t = (uint64_t)(letter - letters);
         else
             assert_true(str_uint(type, 0, 255, &t));
-        assert_true(str_uint(flags, 0, 255, &f) && str_uint(id, 0, UINT32_MAX, &i));
+        assert_true(str_uint(flags, 0, 255, &f));
+        assert_true(str_uint(id, 0, UINT32_MAX, &i));
         h2_frame(b, (unsigned)t, (unsigned)f, (uint32_t)i, buf_str(&payload));
     }
     buf_done(&payload);

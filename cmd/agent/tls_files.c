@@ -101,7 +101,7 @@ static struct creds *read_creds(const struct entry *e, struct err *err)
     struct creds *c = NULL;
 
     for (size_t i = 0; i < TLS_TEXTS; i++)
-        buf_init(&texts[i], most_bytes(i));
+        buf_init(&texts[i], most_bytes((enum tls_text_kind)i));
     if (read_texts(e, texts, err) == 0) {
         c = creds_make(&(struct creds_texts){.shown = {{buf_str(&texts[TLS_TEXT_CERT]), buf_str(&texts[TLS_TEXT_KEY])},
                                                        {buf_str(&texts[TLS_TEXT_CERT_2]), buf_str(&texts[TLS_TEXT_KEY_2])}},

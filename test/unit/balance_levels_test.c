@@ -22,7 +22,7 @@ static void set_out(struct choices *w, size_t first, size_t last, bool is_out)
 
 static bool is_about(size_t hits, double part)
 {
-    return hits > (part - 0.02) * PICKS && hits < (part + 0.02) * PICKS;
+    return (double)hits > (part - 0.02) * PICKS && (double)hits < (part + 0.02) * PICKS;
 }
 
 static size_t sum(const struct choices *w, size_t first, size_t last)

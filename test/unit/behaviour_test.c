@@ -47,7 +47,8 @@ static const char *what_it_does(struct world *w, const struct route *r)
     if (r->fault && r->fault->abort_share)
         return arena_printf(&w->arena, "%u", r->fault->abort_status).p;
     rest = str_sub(r->clusters[0].cluster, strlen("outbound|"), r->clusters[0].cluster.n);
-    CHECK(str_cut(&rest, '|', &port) && str_cut(&rest, '|', &subset));
+    CHECK(str_cut(&rest, '|', &port));
+    CHECK(str_cut(&rest, '|', &subset));
     return arena_str(&w->arena, subset).p;
 }
 

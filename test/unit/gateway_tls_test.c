@@ -260,7 +260,7 @@ TEST(what_a_server_shows_and_whom_it_believes)
         CHECK_INT(w.f.warnings, m ? 0 : 1);
         CHECK(!m || str_starts(m->creds, str_from(rows[i].key)));
         for (size_t k = 0; m && k < TLS_TEXTS; k++)
-            CHECK_STR(source(m, k), rows[i].texts[k] ? rows[i].texts[k] : "");
+            CHECK_STR(source(m, (enum tls_text_kind)k), rows[i].texts[k] ? rows[i].texts[k] : "");
         world_done(&w);
     }
 }
