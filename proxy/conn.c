@@ -9,9 +9,9 @@
 #include "mesh/base/mem.h"
 #include "pki/creds.h"
 #include "proxy/exchange.h"
+#include "proxy/grpc_web.h"
 #include "proxy/origdst.h"
 #include "proxy/tunnel.h"
-#include "proxy/wire/grpc_web.h"
 #include "proxy/wire/proxy_header.h"
 #include "proxy/wire/tls.h"
 

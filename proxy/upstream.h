@@ -97,8 +97,8 @@ void upstream_cancel(struct upstream_wait *wait); /* harmless when there is noth
 enum outcome upstream_open(struct upstream_wait *wait, struct task *task, unsigned note_shift,
                            struct stream **stream, struct breaker **counted);
 void upstream_request_end(struct breaker **counted); /* NULL in it is fine */
-/* The waiter is done, with a bare `up`: its io moves to the caller, and to `early` what was read from it already. The connection goes on counting until upstream_gone
- * is told of the view that is returned. */
+/* The waiter is done, with a bare `up`: its io moves to the caller, and to `early` what was read from it already. The
+ * connection goes on counting until upstream_gone is told of the view that is returned. */
 struct cluster_view *upstream_take(struct upstream_wait *wait, struct io *to, struct bytes *early,
                                    struct task *task, unsigned note_shift);
 void upstream_gone(struct worker *w, struct cluster_view *v);

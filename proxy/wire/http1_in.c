@@ -230,8 +230,9 @@ enum state http1_take_request(struct http1 *c)
     c->codec.requests++;
     c->codec.streams = 1;
     c->stall_ms = http1_now_ms(c);
-    http1_wake_by(c, c->stall_ms + (c->codec.refuses_slow ? LIMIT_BODY_MS : LIMIT_WRITE_STALL_MS));
     c->pace = (struct pace){c->stall_ms, 0};
+    http1_wake_by(c, c->codec.refuses_slow && p->s.in_head.framing == HTTP_BODY_LENGTH ? pace_due_ms(&c->pace)
+                                                                                      : c->stall_ms + LIMIT_WRITE_STALL_MS);
     head_done(c, &p->s.in_head);
     if (asks_for_h2c(c, &p->s.in_head)) {
         c->upgraded = true;

@@ -8,39 +8,23 @@ import threading
 import pytest
 from mesh import HERE, wait_until
 from test_http2 import ENTRY
-from test_standalone import Edge, free_port
+from test_standalone import Edge, free_port, front
 
 sys.path.insert(0, str(HERE))
 
 from peers import Answer, H2Caller, Origin, Reader, pattern  # noqa: E402
 
-DOCUMENTS = """apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: door}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers:
-  - port: {{number: {door}, name: http, protocol: HTTP}}
-    bind: 127.0.0.1
-    hosts: ["*"]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: door}}
-spec:
-  hosts: ["*"]
-  gateways: [door]
-  http:
-  - match: [{{method: {{exact: CONNECT}}, authority: {{prefix: refused.}}}}]
-    directResponse: {{status: 403, body: {{string: not there}}}}
-  - match: [{{method: {{exact: CONNECT}}, authority: {{prefix: over-http2.}}}}]
-    rewrite: {{authority: "127.0.0.1:{origin}"}}
-    route: [{{destination: {{host: again.test}}}}]
-  - match: [{{method: {{exact: CONNECT}}, withoutHeaders: {{x-none: {{}}}}}}]
-    headers: {{request: {{set: {{x-by: door}}}}}}
-    route: [{{destination: {{host: proxy.test}}}}]
-  - match: [{{uri: {{prefix: /}}}}]
-    directResponse: {{status: 418}}
+RULES = """\
+  - match: [{method: {exact: CONNECT}, authority: {prefix: refused.}}]
+    directResponse: {status: 403, body: {string: not there}}
+  - match: [{method: {exact: CONNECT}, authority: {prefix: over-http2.}}]
+    rewrite: {authority: "127.0.0.1:ORIGIN"}
+    route: [{destination: {host: again.test}}]
+  - match: [{method: {exact: CONNECT}, withoutHeaders: {x-none: {}}}]
+    headers: {request: {set: {x-by: door}}}
+    route: [{destination: {host: proxy.test}}]
+  - match: [{uri: {prefix: /}}]
+    directResponse: {status: 418}
 """
 
 
@@ -98,7 +82,7 @@ def door(tmp_path_factory):
     e.write("services.d/door.ini", "[gateway door]\nlabel.istio = ingressgateway\n")
     entries = (("proxy", "HTTP", e.proxy.port), ("again", "HTTP2", e.to[1]))
     e.write("all.yaml", "".join(ENTRY.format(name=n, protocol=p, port=port) for n, p, port in entries) +
-            DOCUMENTS.format(origin=e.origin.port, door=e.to[1]))
+            front(RULES.replace("ORIGIN", str(e.origin.port)), ("http", "HTTP", e.to[1])))
     yield e.start()
     e.stop()
     e.origin.close()

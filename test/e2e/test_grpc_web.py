@@ -11,43 +11,24 @@ import pytest
 from mesh import HERE, wait_until
 from npm import ENV, NODE, npm_modules  # noqa: F401
 from test_http2 import ENTRY
-from test_standalone import Edge, free_port
+from test_standalone import Edge, free_port, front
 
 sys.path.insert(0, str(HERE))
 
 from peers import CALLERS, Origin, ask  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("npm_modules")
-DOCUMENTS = """apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: door}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers:
-  - port: {{number: {web}, name: web, protocol: GRPC-WEB}}
-    bind: 127.0.0.1
-    hosts: ["*"]
-  - port: {{number: {plain}, name: plain, protocol: HTTP}}
-    bind: 127.0.0.1
-    hosts: ["*"]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: door}}
-spec:
-  hosts: ["*"]
-  gateways: [door]
-  http:
-  - match: [{{authority: {{prefix: page}}}}]
-    route: [{{destination: {{host: page.test}}}}]
-  - match: [{{headers: {{x-late: {{}}}}}}]
+RULES = """\
+  - match: [{authority: {prefix: page}}]
+    route: [{destination: {host: page.test}}]
+  - match: [{headers: {x-late: {}}}]
     timeout: 0.3s
-    route: [{{destination: {{host: app.test}}}}]
-  - match: [{{authority: {{prefix: none}}}}]
-    route: [{{destination: {{host: none.test}}}}]
-  - route: [{{destination: {{host: app.test}}}}]
-    retries: {{attempts: 2, retryOn: unavailable}}
-    corsPolicy: {{allowOrigins: [{{exact: "https://a.test"}}], exposeHeaders: [grpc-status, grpc-message]}}
+    route: [{destination: {host: app.test}}]
+  - match: [{authority: {prefix: none}}]
+    route: [{destination: {host: none.test}}]
+  - route: [{destination: {host: app.test}}]
+    retries: {attempts: 2, retryOn: unavailable}
+    corsPolicy: {allowOrigins: [{exact: "https://a.test"}], exposeHeaders: [grpc-status, grpc-message]}
 """
 BINARY, TEXT = "application/grpc-web+proto", "application/grpc-web-text"
 
@@ -64,7 +45,7 @@ def door(tmp_path_factory, npm_modules):  # noqa: F811
             "protocol = grpc-web\n")
     entries = (("app", "GRPC", e.ports["app"]), ("web", "GRPC-WEB", e.ports["app"]), ("page", "HTTP", e.other.port))
     e.write("all.yaml", "".join(ENTRY.format(name=n, protocol=p, port=port) for n, p, port in entries) +
-            DOCUMENTS.format(web=e.ports["web"], plain=e.ports["plain"]))
+            front(RULES, ("web", "GRPC-WEB", e.ports["web"]), ("plain", "HTTP", e.ports["plain"])))
     log = open(where / "node.log", "w")
     app = subprocess.Popen(["node", NODE / "grpc_peer.js", "serve", str(e.ports["app"])], env={**os.environ, **ENV}, stdout=log,
                            stderr=log)

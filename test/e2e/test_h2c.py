@@ -9,35 +9,16 @@ import sys
 import pytest
 from mesh import HERE, wait_until
 from test_http2 import ENTRY
-from test_standalone import Edge, free_port
+from test_standalone import Edge, free_port, front
 
 sys.path.insert(0, str(HERE))
 
 from peers import H2cCaller, Origin, Reader, pattern  # noqa: E402
 
-DOCUMENTS = """apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: door}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers:
-  - port: {{number: {http2}, name: h2, protocol: HTTP2}}
-    bind: 127.0.0.1
-    hosts: ["*"]
-  - port: {{number: {http}, name: h1, protocol: HTTP}}
-    bind: 127.0.0.1
-    hosts: ["*"]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: door}}
-spec:
-  hosts: ["*"]
-  gateways: [door]
-  http:
-  - match: [{{uri: {{prefix: /no}}}}]
-    directResponse: {{status: 403, body: {{string: not you}}}}
-  - route: [{{destination: {{host: app.test}}}}]
+RULES = """\
+  - match: [{uri: {prefix: /no}}]
+    directResponse: {status: 403, body: {string: not you}}
+  - route: [{destination: {host: app.test}}]
 """
 SETTINGS = "AAMAAABkAAQAAP__"
 ASKS = f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: {SETTINGS}\r\n"
@@ -53,7 +34,7 @@ def door(tmp_path_factory):
     e.write("services.d/in.ini", f"[service in]\nlisten = 127.0.0.1:{e.ports['inbound']}\nport = {e.origin.port}\n"
             "protocol = http2\n")
     e.write("all.yaml", ENTRY.format(name="app", protocol="HTTP", port=e.origin.port) +
-            DOCUMENTS.format(http2=e.ports["http2"], http=e.ports["http"]))
+            front(RULES, ("h2", "HTTP2", e.ports["http2"]), ("h1", "HTTP", e.ports["http"])))
     yield e.start()
     e.stop()
     e.origin.close()

@@ -9,31 +9,11 @@ import time
 import pytest
 from mesh import HERE, wait_until
 from test_http2 import ENTRY
-from test_standalone import Edge, free_port
+from test_standalone import Edge, free_port, front
 
 sys.path.insert(0, str(HERE))
 
 from peers import Closed, H2Caller, Origin, Reader, ask, pattern  # noqa: E402
-
-DOOR = """apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: door}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers:
-  - port: {{number: {port}, name: http, protocol: HTTP}}
-    bind: 0.0.0.0
-    hosts: ["*"]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: door}}
-spec:
-  hosts: ["*"]
-  gateways: [door]
-  http: [{{route: [{{destination: {{host: app.test}}}}]}}]
----
-"""
 
 
 class Door(Edge):
@@ -42,7 +22,8 @@ class Door(Edge):
         self.access_log, self.files, self.origin = where / "access.log", files, Origin()
         self.to = ("127.0.0.1", free_port())
         self.write("services.d/door.ini", f"[gateway door]\nlabel.istio = ingressgateway\n{section}")
-        self.write("all.yaml", DOOR.format(port=self.to[1]) + ENTRY.format(name="app", protocol="HTTP", port=self.origin.port))
+        rule = "  - route: [{destination: {host: app.test}}]\n"
+        self.write("all.yaml", front(rule, ("http", "HTTP", self.to[1]), bind="0.0.0.0") + ENTRY.format(name="app", protocol="HTTP", port=self.origin.port))
 
     def argv(self):
         limit = ["prlimit", f"--nofile={self.files}:{self.files}"] if self.files else []

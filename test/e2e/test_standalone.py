@@ -122,6 +122,16 @@ class Edge:
         return self.process.returncode if self.process else None
 
 
+def front(http, *servers, bind="127.0.0.1"):
+    """A Gateway for `[gateway door]` with `label.istio = ingressgateway`; a server is
+    (name, protocol, port). `http`: the rules of its VirtualService, for every host."""
+    ports = [f"  - port: {{number: {port}, name: {name}, protocol: {protocol}}}\n    bind: {bind}\n    hosts: [\"*\"]\n"
+             for name, protocol, port in servers]
+    head = "apiVersion: networking.istio.io/v1\nkind: {}\nmetadata: {{name: door}}\nspec:\n"
+    return (f"{head.format('Gateway')}  selector: {{istio: ingressgateway}}\n  servers:\n{''.join(ports)}---\n"
+            f"{head.format('VirtualService')}  hosts: [\"*\"]\n  gateways: [door]\n  http:\n{http}---\n")
+
+
 def get(port, host="x", path="/"):
     c = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:

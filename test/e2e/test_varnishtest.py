@@ -9,20 +9,11 @@ import subprocess
 
 import pytest
 from mesh import ROOT
+from test_http2 import ENTRY
 from test_standalone import Edge, free_port
 
 VTC = sorted((ROOT / "test" / "vtc").glob("*.vtc"))
-DOCUMENTS = """apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: {name}}}
-spec:
-  hosts: [{name}.test]
-  location: MESH_EXTERNAL
-  resolution: STATIC
-  ports: [{{number: 80, name: http, protocol: {protocol}}}]
-  endpoints: [{{address: 127.0.0.1, ports: {{http: {port}}}}}]
----
-apiVersion: networking.istio.io/v1
+RULE = """apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {{name: {name}}}
 spec:
@@ -50,7 +41,8 @@ def door(tmp_path):
     e.ports = {name: free_port() for name in ("door", "door2", "origin")}
     for name, at, protocol in (("one", "door", "HTTP"), ("two", "door2", "HTTP2")):
         e.write(f"services.d/{name}.ini", f"[listener {name}]\nbind = 127.0.0.1:{e.ports[at]}\nservice = {name}.test\n")
-        e.write(f"{name}.yaml", DOCUMENTS.format(name=name, protocol=protocol, port=e.ports["origin"]))
+        e.write(f"{name}.yaml", ENTRY.format(name=name, protocol=protocol, port=e.ports["origin"]) +
+                RULE.format(name=name))
     yield e.start()
     e.stop()
 

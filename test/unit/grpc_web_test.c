@@ -1,5 +1,5 @@
 /* The stream in front of a browser's: what is fed to one side comes out at the other, cut in any way. */
-#include "proxy/wire/grpc_web.h"
+#include "proxy/grpc_web.h"
 
 #include "mesh/base/buf.h"
 #include "mesh/base/mem.h"
@@ -45,7 +45,12 @@ static size_t real_room(const struct stream *s)
 
 static void real_nothing(struct stream *s)
 {
-    (void)s; /* there is no window and no connection */
+    (void)s; /* there is no window */
+}
+
+static void real_reset(struct stream *s)
+{
+    s->reset = STREAM_RESET_LOCAL;
 }
 
 static void real_release(struct stream *s)
@@ -59,7 +64,7 @@ static const struct codec_ops real_ops = {.send_head = real_head,
                                           .send_trailers = real_trailers,
                                           .room = real_room,
                                           .consumed = real_nothing,
-                                          .reset = real_nothing,
+                                          .reset = real_reset,
                                           .release = real_release};
 
 static void on_notes(struct task *t, unsigned notes)
@@ -253,6 +258,33 @@ TEST(trailers_are_the_last_frame)
         buf_done(&all);
         finish();
     }
+}
+
+TEST(an_answer_that_has_begun_is_broken_off_by_bad_base64)
+{
+    begin("application/grpc-web-text", "application/grpc-web-text");
+    answer("application/grpc", false);
+    send_some("abc");
+    arrive(STR("A==="), 4);
+    CHECK_INT(w.web->reset, STREAM_RESET_PROTOCOL);
+    CHECK_INT(w.real->reset, STREAM_RESET_LOCAL);
+    CHECK(!w.ended);
+    check_bytes(&w.out, STR("YWJj"));
+    finish();
+}
+
+TEST(a_connection_that_is_gone_is_not_answered)
+{
+    begin("application/grpc-web-text", NULL);
+    bytes_append(&w.real->in, STR("A==="));
+    w.real->reset = STREAM_RESET_CLOSED;
+    w.real->codec = &codec_dead;
+    stream_note(w.real, STREAM_NOTE_DATA | STREAM_NOTE_RESET);
+    go();
+    CHECK_INT(w.web->reset, STREAM_RESET_CLOSED);
+    CHECK_INT(codec_dead.failure_status, 0);
+    w.real->codec = &w.codec;
+    finish();
 }
 
 TEST(an_answer_that_is_no_grpc_passes_as_it_is)

@@ -1,4 +1,4 @@
-#include "proxy/wire/grpc_web.h"
+#include "proxy/grpc_web.h"
 
 #include <string.h>
 
@@ -6,6 +6,7 @@
 #include "mesh/base/limits.h"
 #include "mesh/base/mem.h"
 #include "mesh/base/text.h"
+#include "proxy/grpc.h"
 
 enum { N_KICK = 1 << STREAM_NOTE_BITS };
 
@@ -36,7 +37,7 @@ static bool is_type(struct str value, struct str type)
 
 /* ---- the request ---- */
 
-static void refuse(struct web *w)
+static void answer_bad(struct web *w)
 {
     struct stream *real = w->real;
     struct http_head h;
@@ -51,6 +52,15 @@ static void refuse(struct web *w)
     bytes_append(&body, BAD_BASE64);
     stream_send_head(real, &h, false);
     stream_send_data(real, &body, true);
+}
+
+/* An answer that has begun is broken off: an end would make it look whole. */
+static void refuse(struct web *w)
+{
+    if (w->s.out_head_sent)
+        stream_reset(w->real);
+    else
+        answer_bad(w);
     w->s.reset = STREAM_RESET_PROTOCOL;
     stream_note(&w->s, STREAM_NOTE_RESET);
 }
@@ -94,7 +104,7 @@ static void take(struct web *w)
     struct stream *real = w->real, *s = &w->s;
     size_t before = s->in.n;
 
-    if (s->in_ended || s->reset != STREAM_RESET_NONE)
+    if (s->in_ended || s->reset != STREAM_RESET_NONE || real->reset != STREAM_RESET_NONE)
         return;
     s->in_body_bytes = real->in_body_bytes;
     if (!w->text_in && before < LIMIT_STREAM_HIGH) {
@@ -132,20 +142,13 @@ static void run(struct task *t, unsigned notes)
 
 /* ---- the answer ---- */
 
-static bool is_grpc(const struct http_head *h)
-{
-    struct str type;
-
-    return http_get(h, STR("content-type"), &type) && is_type(type, STR("application/grpc"));
-}
-
 static void op_send_head(struct stream *s, const struct http_head *head, bool end)
 {
     struct web *w = web_of(s);
     struct http_head h;
 
     if (head->status >= 200) {
-        w->plain = !is_grpc(head);
+        w->plain = !grpc_is(head);
         s->out_head_sent = true;
         s->out_ended = end;
     }
