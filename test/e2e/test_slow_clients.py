@@ -23,7 +23,8 @@ class Door(Edge):
         self.to = ("127.0.0.1", free_port())
         self.write("services.d/door.ini", f"[gateway door]\nlabel.istio = ingressgateway\n{section}")
         rule = "  - route: [{destination: {host: app.test}}]\n"
-        self.write("all.yaml", front(rule, ("http", "HTTP", self.to[1]), bind="0.0.0.0") + ENTRY.format(name="app", protocol="HTTP", port=self.origin.port))
+        self.write("all.yaml", front(rule, ("http", "HTTP", self.to[1]), bind="0.0.0.0") +
+                   ENTRY.format(name="app", protocol="HTTP", port=self.origin.port))
 
     def argv(self):
         limit = ["prlimit", f"--nofile={self.files}:{self.files}"] if self.files else []
