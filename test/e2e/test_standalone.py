@@ -33,10 +33,18 @@ spec: {mtls: {mode: STRICT}}
 MESH = ", serviceAccount: {account}, labels: {{security.istio.io/tlsMode: istio}}"
 
 
+given = set()
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Never one that was given before: the kernel may offer it again before the one who asked for it has taken it."""
+    while True:
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        if port not in given:
+            given.add(port)
+            return port
 
 
 def openssl(where, *argv):

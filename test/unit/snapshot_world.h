@@ -34,13 +34,21 @@ static int listen_any(uint16_t *port)
     return fd;
 }
 
-/* A port on which nobody listens right now. */
+/* Nobody listens on it, and it is none of those given lately: the kernel may offer a port again before the one who asked
+ * for it has taken it, and two listeners with SO_REUSEPORT would then share its connections. */
 UNUSED static uint16_t free_port(void)
 {
-    uint16_t port;
+    static uint16_t given[64];
+    static size_t at;
+    uint16_t port = 0;
 
-    close(listen_any(&port));
-    return port;
+    for (bool again = true; again;) {
+        close(listen_any(&port));
+        again = false;
+        for (size_t i = 0; i < COUNT(given); i++)
+            again |= given[i] == port;
+    }
+    return given[at++ % COUNT(given)] = port;
 }
 
 /* ---- snapshots ---- */

@@ -122,12 +122,32 @@ static struct world *telling; /* now; NULL: none */
 static const char *const shape_names[SHAPES] = {"plain", "mtls", "pair"};
 static const char *const mode_names[CHAOS_MODES] = {"as it is", "dripped", "coalesced", "seeded", "torn"};
 
+static const char *const live_names[] = {"weft_connections", "weft_requests", "weft_attempts", "weft_tunnels",
+                                         "weft_upstream_connections"};
+
+/* Where everybody stands. */
+static void print_state(struct world *w)
+{
+    for (size_t i = 0; i < w->end_count; i++) {
+        struct end *e = w->ends[i];
+
+        print_error("  %s%s: %zu bytes to say, heard %zu of %zu%s%s: %.*s\n", e->name, e->fd < 0 ? " (hung up)" : "",
+                    e->out_n, e->at, e->in_n, e->ended ? ", ended" : "", e->was_reset ? ", reset" : "",
+                    (int)MIN(e->in_n, (size_t)300), e->in ? e->in : "");
+    }
+    for (size_t i = 0; i < COUNT(live_names); i++)
+        print_error("  %s: %llu at the caller's, %llu at the host's\n", live_names[i],
+                    (unsigned long long)proxy_live(w->caller.proxy, live_names[i]),
+                    (unsigned long long)(w->has_host ? proxy_live(w->host.proxy, live_names[i]) : 0));
+}
+
 /* A broken expectation. In a torn story the connection it was about may be gone. */
 __attribute__((noreturn)) static void broken(struct world *w, const char *what)
 {
     if (w->mode == CHAOS_TORN)
         longjmp(w->left, 1);
     print_error("%s\n", what);
+    print_state(w);
     fail();
     abort();
 }
