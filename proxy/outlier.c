@@ -68,26 +68,36 @@ static unsigned times_out(const struct endpoint_block *block, const struct outli
     return forgiven < block->times_out ? block->times_out - (unsigned)forgiven : 0;
 }
 
-static void tell(const struct cluster_view *v, const struct endpoint *ep, const char *why, int64_t for_ms)
+/* Nobody waits for the log: it is written when the lock is free again. */
+static void tell(const struct cluster_view *v, const struct endpoint_block *block, const char *why, int64_t for_ms)
 {
+    const struct endpoint *ep = endpoint_of(v, block);
     char addr[ADDR_TEXT_MAX];
 
-    log_warn("endpoint left out cluster=%.*s endpoint=%s reason=%s for_ms=%" PRId64, STR_ARG(v->detector->name),
-             addr_format(&ep->addr, addr), why, for_ms);
+    if (for_ms > 0)
+        log_warn("endpoint left out cluster=%.*s endpoint=%s reason=%s for_ms=%" PRId64, STR_ARG(v->detector->name),
+                 addr_format(&ep->addr, addr), why, for_ms);
 }
 
-/* Under the lock, so that it is told once. */
-static void tell_return(const struct cluster_view *v, const struct endpoint *ep, struct endpoint_block *block,
-                        int64_t now_ms)
+static void tell_return(const struct cluster_view *v, const struct endpoint_block *block, int64_t out_ms)
 {
+    const struct endpoint *ep = endpoint_of(v, block);
     char addr[ADDR_TEXT_MAX];
+
+    if (out_ms >= 0)
+        log_info("endpoint is back cluster=%.*s endpoint=%s out_ms=%" PRId64, STR_ARG(v->detector->name),
+                 addr_format(&ep->addr, addr), out_ms);
+}
+
+/* Under the lock, so that it is told once. How long it was out; -1: it is, or its return was told. */
+static int64_t come_back(struct endpoint_block *block, int64_t now_ms)
+{
     int64_t since = atomic_load_explicit(&block->out_since_ms, memory_order_relaxed);
 
     if (since == 0 || outlier_is_out(block, now_ms))
-        return;
+        return -1;
     atomic_store_explicit(&block->out_since_ms, 0, memory_order_relaxed);
-    log_info("endpoint is back cluster=%.*s endpoint=%s out_ms=%" PRId64, STR_ARG(v->detector->name),
-             addr_format(&ep->addr, addr), (int64_t)atomic_load(&block->out_until_ms) - since);
+    return (int64_t)atomic_load(&block->out_until_ms) - since;
 }
 
 static void end_runs(struct endpoint_block *block)
@@ -97,20 +107,15 @@ static void end_runs(struct endpoint_block *block)
     atomic_store_explicit(&block->run_local, 0, memory_order_relaxed);
 }
 
-/* Under the lock. All rows end, so that the endpoint begins anew when it is back. */
-static void eject(struct cluster_view *v, const struct outlier_policy *p, struct endpoint_block *block,
-                  const char *why, int64_t now_ms)
+/* Under the lock. All rows end, so that the endpoint begins anew when it is back. For how long; 0: it stays. */
+static int64_t eject(struct cluster_view *v, const struct outlier_policy *p, struct endpoint_block *block, int64_t now_ms)
 {
-    const struct endpoint *ep = endpoint_of(v, block);
     int64_t for_ms, most_ms = MAX(p->base_ms, (int64_t)EJECTION_MS_MAX);
     unsigned times;
 
-    if (!ep || outlier_is_out(block, now_ms))
-        return;
-    tell_return(v, ep, block, now_ms); /* of the last time, if nobody has looked since */
     if ((count_out(v, now_ms) + 1) * 100 > (size_t)p->max_percent * v->set->count) {
         atomic_fetch_add_explicit(&v->detector->overflows, 1, memory_order_relaxed);
-        return;
+        return 0;
     }
     times = times_out(block, p, now_ms);
     if (p->base_ms * times < p->base_ms + most_ms) /* as Envoy counts: further would take too long to be forgiven */
@@ -122,7 +127,22 @@ static void eject(struct cluster_view *v, const struct outlier_policy *p, struct
     atomic_store_explicit(&block->out_until_ms, now_ms + for_ms, memory_order_release);
     atomic_fetch_add_explicit(&v->detector->ejections, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&v->detector->generation, 1, memory_order_release);
-    tell(v, ep, why, for_ms);
+    return for_ms;
+}
+
+static void leave_one_out(struct cluster_view *v, const struct outlier_policy *p, struct endpoint_block *block,
+                          const char *why, int64_t now_ms)
+{
+    int64_t for_ms = 0, out_ms = -1;
+
+    pthread_mutex_lock(&v->detector->lock);
+    if (endpoint_of(v, block) && !outlier_is_out(block, now_ms)) {
+        out_ms = come_back(block, now_ms); /* of the last time, if nobody has looked since */
+        for_ms = eject(v, p, block, now_ms);
+    }
+    pthread_mutex_unlock(&v->detector->lock);
+    tell_return(v, block, out_ms);
+    tell(v, block, why, for_ms);
 }
 
 /* ---- runs of failures ---- */
@@ -139,9 +159,7 @@ static void count_run(struct cluster_view *v, const struct outlier_policy *p, st
     if (limit == 0 || atomic_fetch_add_explicit(run, 1, memory_order_relaxed) + 1 < limit)
         return;
     atomic_store_explicit(run, 0, memory_order_relaxed);
-    pthread_mutex_lock(&v->detector->lock);
-    eject(v, p, block, why, now_ms);
-    pthread_mutex_unlock(&v->detector->lock);
+    leave_one_out(v, p, block, why, now_ms);
 }
 
 static bool is_error(const struct outlier_policy *p, unsigned status)
@@ -203,13 +221,16 @@ static void end_time(struct endpoint_block *block, int64_t now_ms)
 static void take_back(struct cluster_view *v, const struct cluster *c, int64_t now_ms)
 {
     for (size_t i = 0; i < v->set->count; i++) {
+        int64_t out_ms;
+
         if (atomic_load_explicit(&v->blocks[i]->out_since_ms, memory_order_relaxed) == 0)
             continue;
         pthread_mutex_lock(&v->detector->lock);
         if (!c->outlier.is_on)
             end_time(v->blocks[i], now_ms);
-        tell_return(v, &v->set->endpoints[i], v->blocks[i], now_ms);
+        out_ms = come_back(v->blocks[i], now_ms);
         pthread_mutex_unlock(&v->detector->lock);
+        tell_return(v, v->blocks[i], out_ms);
     }
 }
 
