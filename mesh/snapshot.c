@@ -43,377 +43,6 @@ void part_unref(void *part)
     mem_free(p);
 }
 
-/* ---- printing ---- */
-
-static void put_addr(struct buf *b, const char *name, const struct addr *a)
-{
-    char text[ADDR_TEXT_MAX];
-
-    if (a->family)
-        put_cstr(b, name, addr_format(a, text));
-    else
-        put_cstr(b, name, "");
-    put_number(b, "port", a->port);
-}
-
-static const char *protocol_name(enum app_protocol p)
-{
-    return p == APP_HTTP ? "http" : p == APP_TCP ? "tcp" : "sniff";
-}
-
-static void print_endpoint(struct buf *b, const struct endpoint *e)
-{
-    comma(b);
-    buf_addc(b, '{');
-    put_addr(b, "address", &e->addr);
-    put_bool(b, "mesh", e->is_mesh);
-    put_bool(b, "local", e->is_local);
-    put_number(b, "weight", e->weight);
-    put_number(b, "priority", e->priority);
-    put_number(b, "share", e->share);
-    put_text(b, "locality", e->locality);
-    put_text(b, "identity", e->identity);
-    put_text(b, "workload", e->workload);
-    put_text(b, "workloadNamespace", e->workload_ns);
-    put_text(b, "app", e->app);
-    put_text(b, "version", e->version);
-    put_text(b, "canonicalService", e->canonical_service);
-    put_text(b, "canonicalRevision", e->canonical_revision);
-    put_text(b, "host", e->host);
-    buf_addc(b, '}');
-}
-
-static void print_endpoints(struct buf *b, const struct endpoint_set *set)
-{
-    static const char *const rings[] = {"none", "points", "maglev"};
-
-    key(b, "endpoints");
-    buf_addc(b, '[');
-    for (size_t i = 0; i < set->count; i++)
-        print_endpoint(b, &set->endpoints[i]);
-    buf_addc(b, ']');
-    key(b, "shares");
-    buf_addc(b, '[');
-    for (size_t i = 0; i < set->share_count; i++) {
-        comma(b);
-        buf_printf(b, "%u", set->shares[i]);
-    }
-    buf_addc(b, ']');
-    put_number(b, "warmupMs", set->warmup.for_ms);
-    key(b, "warmupLeast");
-    buf_printf(b, "%.17g", set->warmup.least);
-    key(b, "warmupAggression");
-    buf_printf(b, "%.17g", set->warmup.aggression);
-    put_cstr(b, "ring", rings[set->ring_kind]);
-    put_number(b, "ringSize", (int64_t)set->ring_size);
-}
-
-static void print_limits(struct buf *b, const struct cluster_limits *l)
-{
-    put_number(b, "maxConnections", l->connections);
-    put_number(b, "maxPending", l->pending);
-    put_number(b, "maxRequests", l->requests);
-    put_number(b, "maxRetries", l->retries);
-    put_bool(b, "retryBudget", l->has_retry_budget);
-    put_number(b, "retryShare", l->retry_share);
-}
-
-static void print_probes(struct buf *b, const struct tcp_probes *p)
-{
-    put_bool(b, "keepalive", p->is_on);
-    put_number(b, "keepaliveProbes", p->count);
-    put_number(b, "keepaliveAfterS", p->after_s);
-    put_number(b, "keepaliveEveryS", p->every_s);
-}
-
-static void print_material(struct buf *b, const struct tls_material *m)
-{
-    static const char *const files[TLS_TEXTS] = {
-        [TLS_TEXT_CA] = "caFile",     [TLS_TEXT_CRL] = "crlFile",       [TLS_TEXT_CERT] = "certFile",
-        [TLS_TEXT_KEY] = "keyFile",   [TLS_TEXT_CERT_2] = "certFile2",  [TLS_TEXT_KEY_2] = "keyFile2"};
-
-    put_text(b, "creds", m->creds);
-    for (size_t i = 0; i < TLS_TEXTS; i++)
-        put_text(b, files[i], m->texts[i].file);
-    put_bool(b, "systemAuthorities", m->system_authorities);
-}
-
-static void print_names(struct buf *b, const struct str *names, size_t count)
-{
-    key(b, "serverNames");
-    buf_addc(b, '[');
-    for (size_t i = 0; i < count; i++) {
-        comma(b);
-        buf_json(b, names[i]);
-    }
-    buf_addc(b, ']');
-}
-
-static void print_end(struct buf *b, const struct tls_end *t)
-{
-    static const char *const clients[] = {"none", "optional", "required", "mesh"};
-
-    key(b, "tls");
-    buf_addc(b, '{');
-    print_material(b, &t->material);
-    put_cstr(b, "client", clients[t->client]);
-    put_text(b, "clientNames", t->client_names);
-    put_text(b, "clientPins", t->client_pins);
-    put_number(b, "minVersion", t->min_version);
-    put_number(b, "maxVersion", t->max_version);
-    put_text(b, "ciphers", t->ciphers);
-    put_text(b, "key", t->key);
-    buf_addc(b, '}');
-}
-
-static void print_origination(struct buf *b, const struct origination *o)
-{
-    key(b, "origination");
-    buf_addc(b, '{');
-    print_material(b, &o->material);
-    put_text(b, "sni", o->sni);
-    put_text(b, "names", o->names);
-    put_bool(b, "skipVerify", o->skip_verify);
-    buf_addc(b, '}');
-}
-
-static void print_hash(struct buf *b, const struct hash_rule *h)
-{
-    static const char *const by[] = {"nothing", "header", "cookie", "source", "query"};
-
-    key(b, "hash");
-    buf_addc(b, '{');
-    put_cstr(b, "by", by[h->by]);
-    put_text(b, "name", h->name);
-    put_bool(b, "makesCookie", h->makes_cookie);
-    put_text(b, "cookieTail", h->cookie_tail);
-    buf_addc(b, '}');
-}
-
-static void print_outlier(struct buf *b, const struct outlier_policy *p)
-{
-    key(b, "outlierDetection");
-    buf_addc(b, '{');
-    put_bool(b, "splitsLocal", p->splits_local);
-    put_number(b, "errors", p->errors);
-    put_number(b, "gatewayErrors", p->gateway_errors);
-    put_number(b, "localFailures", p->local_failures);
-    put_number(b, "intervalMs", p->interval_ms);
-    put_number(b, "baseMs", p->base_ms);
-    put_number(b, "maxPercent", p->max_percent);
-    put_number(b, "minHealthPercent", p->min_health_percent);
-    key(b, "statuses");
-    buf_addc(b, '[');
-    for (size_t i = 0; i < p->status_count; i++) {
-        comma(b);
-        buf_printf(b, "%u", p->statuses[i]);
-    }
-    buf_adds(b, "]}");
-}
-
-static void print_cluster(struct buf *b, const struct cluster *c)
-{
-    static const char *const kinds[] = {"endpoints", "originalDst", "local"};
-    static const char *const tls[] = {"auto", "off", "mutual", "web"};
-    static const char *const headers[] = {"none", "text", "binary"};
-    static const char *const balance[] = {"leastRequest", "roundRobin", "random", "passthrough", "hash"};
-    static const char *const http[] = {"1", "2", "asClient"};
-
-    comma(b);
-    buf_addc(b, '{');
-    put_text(b, "name", c->name);
-    put_cstr(b, "kind", kinds[c->kind]);
-    put_cstr(b, "tls", tls[c->tls]);
-    put_cstr(b, "balance", balance[c->balance]);
-    if (c->balance == BALANCE_HASH)
-        print_hash(b, &c->hash);
-    put_cstr(b, "protocol", protocol_name(c->protocol));
-    put_number(b, "connectTimeoutMs", c->connect_timeout_ms);
-    put_number(b, "tcpIdleMs", c->tcp_idle_ms);
-    put_number(b, "httpIdleMs", c->http_idle_ms);
-    put_number(b, "maxAgeMs", c->age_ms_max);
-    put_cstr(b, "http", http[c->http]);
-    put_number(b, "requestsPerConnection", c->requests_per_connection);
-    put_number(b, "streamsPerConnection", c->streams_per_connection);
-    put_number(b, "probeEveryMs", c->http2_probe_every_ms);
-    put_number(b, "probeWithinMs", c->http2_probe_within_ms);
-    print_limits(b, &c->limits);
-    if (c->outlier.is_on)
-        print_outlier(b, &c->outlier);
-    print_probes(b, &c->probes);
-    put_text(b, "sni", c->sni);
-    put_text(b, "sans", c->sans);
-    put_cstr(b, "proxyHeader", headers[c->proxy_header]);
-    put_text(b, "forwardTo", c->forward_to);
-    put_bool(b, "forwardsByPost", c->forwards_by_post);
-    if (c->origination)
-        print_origination(b, c->origination);
-    if (c->kind == CLUSTER_LOCAL)
-        put_addr(b, "local", &c->local);
-    put_text(b, "service", c->service_fqdn);
-    put_text(b, "serviceName", c->service_name);
-    put_text(b, "serviceNamespace", c->service_ns);
-    if (c->endpoints)
-        print_endpoints(b, c->endpoints);
-    buf_addc(b, '}');
-}
-
-static void print_table(struct buf *b, const struct route_table *t)
-{
-    comma(b);
-    buf_addc(b, '{');
-    put_text(b, "name", t->name);
-    key(b, "virtualHosts");
-    buf_addc(b, '[');
-    for (size_t i = 0; i < t->vhost_count; i++)
-        print_vhost(b, t->vhosts[i]);
-    buf_adds(b, "]}");
-}
-
-static void print_tcp_route(struct buf *b, const struct tcp_route *r)
-{
-    char text[ADDR_TEXT_MAX];
-
-    comma(b);
-    buf_addc(b, '{');
-    put_text(b, "name", r->name);
-    key(b, "subnets");
-    buf_addc(b, '[');
-    for (size_t i = 0; i < r->subnet_count; i++) {
-        comma(b);
-        buf_printf(b, "\"%s/%u\"", addr_format_ip(&r->subnets[i].base, text), r->subnets[i].bits);
-    }
-    buf_addc(b, ']');
-    print_names(b, r->server_names, r->server_name_count);
-    print_weighted(b, r->clusters, r->cluster_count, r->weight_total);
-    buf_addc(b, '}');
-}
-
-static void print_rate_limit(struct buf *b, const struct limit *l)
-{
-    static const char *const keys[] = {"none", "sourceIp", "principal", "header"};
-
-    comma(b);
-    buf_addc(b, '{');
-    put_text(b, "bucket", l->bucket);
-    put_text(b, "object", l->object);
-    put_text(b, "name", l->name);
-    put_text(b, "rule", l->rule);
-    put_cstr(b, "key", keys[l->key]);
-    put_text(b, "header", l->header);
-    put_number(b, "requests", l->requests);
-    put_number(b, "burst", l->burst);
-    put_number(b, "intervalNs", l->interval_ns);
-    put_number(b, "maxKeys", l->keys_max);
-    put_number(b, "status", l->status);
-    put_bool(b, "headers", l->has_headers);
-    buf_addc(b, '}');
-}
-
-static void print_rate_limits(struct buf *b, const struct limit *limits, size_t count)
-{
-    key(b, "rateLimits");
-    buf_addc(b, '[');
-    for (size_t i = 0; i < count; i++)
-        print_rate_limit(b, &limits[i]);
-    buf_addc(b, ']');
-}
-
-static void print_listener(struct buf *b, const struct listener *l)
-{
-    static const char *const kinds[] = {"outbound", "inbound", "gateway"};
-    static const char *const modes[] = {"permissive", "strict", "disable"};
-
-    comma(b);
-    buf_addc(b, '{');
-    put_text(b, "name", l->name);
-    put_cstr(b, "kind", kinds[l->kind]);
-    put_bool(b, "bound", l->is_bound);
-    put_cstr(b, "protocol", protocol_name(l->protocol));
-    put_addr(b, "at", &l->at);
-    if (l->http)
-        put_text(b, "routeTable", l->http->name);
-    key(b, "tcp");
-    buf_addc(b, '[');
-    for (size_t i = 0; i < l->tcp_count; i++)
-        print_tcp_route(b, &l->tcp[i]);
-    buf_addc(b, ']');
-    put_bool(b, "readsSni", l->reads_sni);
-    put_bool(b, "chain", l->is_chain);
-    put_bool(b, "isHttp2", l->is_http2);
-    put_bool(b, "isGrpcWeb", l->is_grpc_web);
-    put_bool(b, "takesProxyHeader", l->takes_proxy_header);
-    print_names(b, l->server_names, l->server_name_count);
-    if (l->tls)
-        print_end(b, l->tls);
-    put_text(b, "service", l->service);
-    put_bool(b, "pending", l->is_pending);
-    put_text(b, "identity", l->identity);
-    put_cstr(b, "mtls", modes[l->mtls]);
-    put_text(b, "cluster", l->cluster);
-    put_number(b, "tcpIdleMs", l->tcp_idle_ms);
-    if (l->limit_count)
-        print_rate_limits(b, l->limits, l->limit_count);
-    put_text(b, "workload", l->workload);
-    put_text(b, "workloadNamespace", l->workload_ns);
-    put_text(b, "app", l->app);
-    put_text(b, "version", l->version);
-    put_text(b, "canonicalService", l->canonical_service);
-    put_text(b, "canonicalRevision", l->canonical_revision);
-    put_text(b, "serviceFqdn", l->service_fqdn);
-    put_text(b, "serviceName", l->service_name);
-    put_text(b, "serviceNamespace", l->service_ns);
-    buf_addc(b, '}');
-}
-
-/* A key of a set of pointers. */
-static struct str pointer_key(const void *const *p)
-{
-    return (struct str){(const char *)p, sizeof(*p)};
-}
-
-static void print_tables(struct buf *b, const struct snapshot *s)
-{
-    struct map seen;
-
-    map_init(&seen);
-    key(b, "routeTables");
-    buf_addc(b, '[');
-    for (size_t i = 0; i < s->listener_count; i++) {
-        struct route_table *t = s->listeners[i]->http;
-        const void *p = t;
-
-        if (t && !map_put(&seen, pointer_key(&p), t))
-            print_table(b, t);
-    }
-    buf_addc(b, ']');
-    map_done(&seen);
-}
-
-static const char *const path_modes[] = {"base", "asIs", "merge", "decode"};
-
-void snapshot_dump(const struct snapshot *s, struct buf *out)
-{
-    buf_addc(out, '{');
-    put_number(out, "revision", (int64_t)s->revision);
-    put_text(out, "epoch", s->epoch);
-    put_text(out, "trustDomain", s->trust_domain);
-    put_text(out, "node", s->node);
-    put_text(out, "defaultIdentity", s->default_identity);
-    put_cstr(out, "paths", path_modes[s->path_mode]);
-    key(out, "listeners");
-    buf_addc(out, '[');
-    for (size_t i = 0; i < s->listener_count; i++)
-        print_listener(out, s->listeners[i]);
-    buf_addc(out, ']');
-    print_tables(out, s);
-    key(out, "clusters");
-    buf_addc(out, '[');
-    for (size_t i = 0; i < s->cluster_count; i++)
-        print_cluster(out, s->clusters[i]);
-    buf_adds(out, "]}");
-}
-
 /* ---- hashes ---- */
 
 static void hash_text(struct part *p, struct buf *text)
@@ -435,21 +64,21 @@ static bool same(const struct part *a, const struct part *b)
 static void hash_cluster(struct cluster *c, struct buf *text)
 {
     if (c->endpoints) {
-        put_text(text, "cluster", c->endpoints->cluster);
-        print_endpoints(text, c->endpoints);
+        buf_json(text, c->endpoints->cluster);
+        members_print(text, &snapshot_endpoints_shape, c->endpoints);
         hash_text(&c->endpoints->part, text);
     }
-    print_cluster(text, c);
+    members_print(text, &snapshot_cluster_shape, c);
     hash_text(&c->part, text);
 }
 
 static void hash_table(struct route_table *t, struct buf *text)
 {
     for (size_t i = 0; i < t->vhost_count; i++) {
-        print_vhost(text, t->vhosts[i]);
+        members_print(text, &snapshot_vhost_shape, t->vhosts[i]);
         hash_text(&t->vhosts[i]->part, text);
     }
-    put_text(text, "name", t->name);
+    buf_json(text, t->name);
     for (size_t i = 0; i < t->vhost_count; i++)
         add_hash(text, &t->vhosts[i]->part);
     hash_text(&t->part, text);
@@ -457,7 +86,7 @@ static void hash_table(struct route_table *t, struct buf *text)
 
 static void hash_listener(struct listener *l, struct buf *text)
 {
-    print_listener(text, l);
+    members_print(text, &snapshot_listener_shape, l);
     if (l->http)
         add_hash(text, &l->http->part);
     hash_text(&l->part, text);
@@ -703,6 +332,12 @@ struct former {
 static struct str listener_name(struct arena *a, const struct listener *l)
 {
     return arena_printf(a, "%d %.*s", (int)l->kind, STR_ARG(l->name));
+}
+
+/* A key of a set of pointers. */
+static struct str pointer_key(const void *const *p)
+{
+    return (struct str){(const char *)p, sizeof(*p)};
 }
 
 static void former_init(struct former *f, const struct snapshot *previous, struct arena *a)
