@@ -35,6 +35,7 @@ struct world {
                               wildcards are looked for */
     struct map entries;    /* namespace and host -> struct entry, of ServiceEntries */
     struct map mesh_hosts; /* FQDN -> struct entry, of VirtualServices for callers in the mesh */
+    struct map policies;   /* FQDN -> struct entry, of DestinationRules; those of wildcards are at "*" */
     struct arena scratch;
 };
 
@@ -73,6 +74,14 @@ static void add_virtual_service(struct world *w, const struct object *o)
         add_to(w, &w->mesh_hosts, model_fqdn(&w->scratch, vs->hosts[i], o->meta.ns, w->domain), o);
 }
 
+static void add_policy(struct world *w, const struct object *o)
+{
+    const struct destination_rule *r = o->spec;
+    struct str fqdn = model_fqdn(&w->scratch, r->host, o->meta.ns, w->domain);
+
+    add_to(w, &w->policies, str_has(fqdn, '*') ? STR("*") : fqdn, o);
+}
+
 static void world_init(struct world *w, const struct object_list *all,
                        const struct validate_scope *scope)
 {
@@ -83,6 +92,7 @@ static void world_init(struct world *w, const struct object_list *all,
     map_init(&w->documented);
     map_init(&w->entries);
     map_init(&w->mesh_hosts);
+    map_init(&w->policies);
     arena_init(&w->scratch);
     for (size_t i = 0; i < all->count; i++) {
         struct object *o = all->items[i];
@@ -95,6 +105,8 @@ static void world_init(struct world *w, const struct object_list *all,
             add_entry(w, o);
         if (o->meta.kind->id == KIND_VIRTUAL_SERVICE)
             add_virtual_service(w, o);
+        if (o->meta.kind->id == KIND_DESTINATION_RULE)
+            add_policy(w, o);
     }
 }
 
@@ -104,6 +116,7 @@ static void world_done(struct world *w)
     map_done(&w->documented);
     map_done(&w->entries);
     map_done(&w->mesh_hosts);
+    map_done(&w->policies);
     arena_done(&w->scratch);
 }
 
@@ -134,19 +147,28 @@ static void check_gateways(struct world *w, const struct check *c, const struct 
     }
 }
 
-static bool declares_subset(struct world *w, struct str fqdn, struct str subset)
+static bool has_subset(const struct destination_rule *r, struct str subset)
 {
-    for (size_t i = 0; i < w->all->count; i++) {
-        const struct object *o = w->all->items[i];
-        const struct destination_rule *r = o->spec;
+    for (size_t i = 0; i < r->subsets_count; i++) {
+        if (str_eq(r->subsets[i].name, subset))
+            return true;
+    }
+    return false;
+}
 
-        if (o->meta.kind->id != KIND_DESTINATION_RULE ||
-            !match_host(model_fqdn(&w->scratch, r->host, o->meta.ns, w->domain), fqdn))
-            continue;
-        for (size_t j = 0; j < r->subsets_count; j++) {
-            if (str_eq(r->subsets[j].name, subset))
-                return true;
-        }
+static bool declares_subset(const struct world *w, struct str fqdn, struct str subset)
+{
+    const struct entry *e;
+
+    for (e = map_get(&w->policies, fqdn); e; e = e->next) {
+        if (has_subset(e->object->spec, subset))
+            return true;
+    }
+    for (e = map_get(&w->policies, STR("*")); e; e = e->next) {
+        const struct destination_rule *r = e->object->spec;
+
+        if (match_host(r->host, fqdn) && has_subset(r, subset))
+            return true;
     }
     return false;
 }
