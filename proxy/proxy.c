@@ -67,6 +67,15 @@ static void do_creds(struct post *p)
     mem_free(o);
 }
 
+static void do_drop_creds(struct post *p)
+{
+    struct order *o = CONTAINER(p, struct order, post);
+
+    worker_drop_creds(o->worker, str_from(o->identity));
+    free(o->identity);
+    mem_free(o);
+}
+
 static void do_listen(struct post *p)
 {
     struct order *o = CONTAINER(p, struct order, post);
@@ -252,16 +261,18 @@ struct shown {
     uint8_t trust[HASH_BYTES]; /* creds_trust when they were made */
 };
 
+static void shown_free(struct shown *s)
+{
+    tls_tickets_unref(s->tickets);
+    mem_free(s);
+}
+
 static void free_tickets(struct proxy *p)
 {
     struct map_entry *e;
 
-    for (size_t i = 0; (e = map_each(&p->identities, &i));) {
-        struct shown *s = e->value;
-
-        tls_tickets_unref(s->tickets);
-        mem_free(s);
-    }
+    for (size_t i = 0; (e = map_each(&p->identities, &i));)
+        shown_free(e->value);
     map_done(&p->identities);
 }
 
@@ -428,6 +439,21 @@ void proxy_set_creds(struct proxy *p, struct str identity, struct creds *c)
         o->identity = str_dup(identity);
         o->creds = creds_ref(c);
         o->tickets = tls_tickets_ref(tickets);
+        give(o);
+    }
+}
+
+void proxy_drop_creds(struct proxy *p, struct str identity)
+{
+    struct shown *s = map_del(&p->identities, identity);
+
+    if (!s)
+        return;
+    shown_free(s);
+    for (size_t i = 0; i < p->worker_count; i++) {
+        struct order *o = order_new(&p->workers[i], do_drop_creds);
+
+        o->identity = str_dup(identity);
         give(o);
     }
 }

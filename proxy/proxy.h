@@ -45,6 +45,8 @@ int proxy_apply(struct proxy *p, struct snapshot *s,
                 struct err *err) MUST_USE; /* err: an address cannot be bound */
 /* SVID for an identity; replaces an older one. Connections made from now on use it. */
 void proxy_set_creds(struct proxy *p, struct str identity, struct creds *c);
+/* Nothing in force needs it any more. What is under way keeps what it began with. */
+void proxy_drop_creds(struct proxy *p, struct str identity);
 
 /* Stop reusing connections and accept nothing new; `proxy_is_drained` when nothing is left. */
 void proxy_drain(struct proxy *p);

@@ -132,6 +132,15 @@ static void drop_contexts(struct worker_identity *id)
     }
 }
 
+static void identity_free(struct worker_identity *id)
+{
+    drop_contexts(id);
+    creds_unref(id->creds);
+    tls_tickets_unref(id->tickets);
+    str_free(id->uri);
+    mem_free(id);
+}
+
 void worker_set_creds(struct worker *w, struct str uri, struct creds *c, struct tls_tickets *t)
 {
     struct worker_identity *id = map_get(&w->identities, uri);
@@ -147,6 +156,17 @@ void worker_set_creds(struct worker *w, struct str uri, struct creds *c, struct 
     tls_tickets_unref(id->tickets);
     id->creds = c;
     id->tickets = t;
+    if (w->snap)
+        upstream_trim(w, w->snap->root);
+}
+
+void worker_drop_creds(struct worker *w, struct str uri)
+{
+    struct worker_identity *id = map_del(&w->identities, uri);
+
+    if (!id)
+        return;
+    identity_free(id);
     if (w->snap)
         upstream_trim(w, w->snap->root);
 }
@@ -250,15 +270,8 @@ static void identities_done(struct map *m)
 {
     struct map_entry *e;
 
-    for (size_t i = 0; (e = map_each(m, &i));) {
-        struct worker_identity *id = e->value;
-
-        drop_contexts(id);
-        creds_unref(id->creds);
-        tls_tickets_unref(id->tickets);
-        str_free(id->uri);
-        mem_free(id);
-    }
+    for (size_t i = 0; (e = map_each(m, &i));)
+        identity_free(e->value);
     map_done(m);
 }
 

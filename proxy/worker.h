@@ -109,6 +109,7 @@ void worker_done(struct worker *w); /* the thread is gone */
 void worker_apply(struct worker *w, struct snapshot *s); /* takes over the reference */
 void worker_set_creds(struct worker *w, struct str uri, struct creds *c,
                       struct tls_tickets *t); /* both taken over */
+void worker_drop_creds(struct worker *w, struct str uri);
 void worker_drain(struct worker *w);
 void worker_stop(struct worker *w); /* close everything, then leave the loop */
 

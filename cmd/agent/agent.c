@@ -78,12 +78,14 @@ static struct snapshot *build(struct agent *a, const struct catalog *c, struct f
     struct snapshot *s = compile(c, &a->self, a->snapshot, f);
     struct err err;
 
-    if (s)
-        tls_files_follow(a->tls_files, s);
-    if (s && proxy_apply(a->proxy, s, &err)) {
+    if (!s)
+        return NULL;
+    tls_files_need(a->tls_files, s);
+    if (proxy_apply(a->proxy, s, &err)) {
         findings_add(f, FIND_CONFLICT, SEVERITY_ERROR, "%s", err.text);
-        s = snapshot_unref(s);
+        return snapshot_unref(s);
     }
+    tls_files_keep(a->tls_files, s);
     return s;
 }
 

@@ -16,6 +16,8 @@
 #include "pki/key.h"
 #include "proxy/proxy.h"
 
+#define UNUSED_MAX 2u /* then it is dropped */
+
 enum { N_LOOK = 1 };
 
 /* How a file looked when it was read; all zero: it was not there. */
@@ -30,7 +32,7 @@ struct entry {
     char *paths[TLS_TEXTS]; /* NULL: none */
     struct look looks[TLS_TEXTS];
     struct str texts[TLS_TEXTS]; /* owned; of Credentials, in their place */
-    bool is_used;
+    unsigned unused; /* by so many snapshots in force, the last ones */
 };
 
 struct tls_files {
@@ -175,43 +177,61 @@ static void entry_free(struct entry *e)
     mem_free(e);
 }
 
-static void use(struct tls_files *f, const struct tls_material *m)
+typedef void material_fn(struct tls_files *f, const struct tls_material *m);
+
+static void each_material(struct tls_files *f, const struct snapshot *s, material_fn *fn)
 {
-    struct entry *e = map_get(&f->entries, m->creds);
-
-    if (m->creds.n == 0) /* there is none, as the compiler has told */
-        return;
-    if (!e) {
-        e = entry_new(m);
-        map_put(&f->entries, m->creds, e);
-        load(f, m->creds, e);
-        if (!has_files(e)) /* it is not read again: another text has another key */
-            drop_texts(e);
-    }
-    e->is_used = true;
-}
-
-void tls_files_follow(struct tls_files *f, const struct snapshot *s)
-{
-    struct map_entry *m;
-
-    for (size_t i = 0; (m = map_each(&f->entries, &i));)
-        ((struct entry *)m->value)->is_used = false;
     for (size_t i = 0; i < s->cluster_count; i++) {
         if (s->clusters[i]->origination)
-            use(f, &s->clusters[i]->origination->material);
+            fn(f, &s->clusters[i]->origination->material);
     }
     for (size_t i = 0; i < s->listener_count; i++) {
         const struct tls_end *t = s->listeners[i]->tls;
 
         if (t && t->client != TLS_CLIENT_MESH)
-            use(f, &t->material);
+            fn(f, &t->material);
     }
+}
+
+static void need(struct tls_files *f, const struct tls_material *m)
+{
+    struct entry *e;
+
+    if (m->creds.n == 0 || map_get(&f->entries, m->creds)) /* there is none, as the compiler has told; or it was read */
+        return;
+    e = entry_new(m);
+    map_put(&f->entries, m->creds, e);
+    load(f, m->creds, e);
+    if (!has_files(e)) /* it is not read again: another text has another key */
+        drop_texts(e);
+}
+
+void tls_files_need(struct tls_files *f, const struct snapshot *s)
+{
+    each_material(f, s, need);
+}
+
+static void keep(struct tls_files *f, const struct tls_material *m)
+{
+    struct entry *e = map_get(&f->entries, m->creds);
+
+    if (e)
+        e->unused = 0;
+}
+
+void tls_files_keep(struct tls_files *f, const struct snapshot *s)
+{
+    struct map_entry *m;
+
+    for (size_t i = 0; (m = map_each(&f->entries, &i));)
+        ((struct entry *)m->value)->unused++;
+    each_material(f, s, keep);
     for (size_t i = 0; (m = map_each(&f->entries, &i));) {
         struct entry *e = m->value;
 
-        if (e->is_used)
+        if (e->unused < UNUSED_MAX)
             continue;
+        proxy_drop_creds(f->proxy, m->key);
         map_del(&f->entries, m->key);
         entry_free(e);
     }

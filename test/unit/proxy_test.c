@@ -605,6 +605,25 @@ TEST(a_renewed_certificate_replaces_pooled_connections)
     mesh_stop(&w);
 }
 
+TEST(a_dropped_certificate_is_shown_no_more_and_its_connections_go)
+{
+    struct mesh w;
+    struct message m;
+
+    mesh_start(&w, 0, ORIGIN_HTTP, APP_HTTP, MTLS_STRICT);
+    CHECK_INT(get_once(w.client.outbound, "/", &m), 200);
+    message_free(&m);
+    proxy_drop_creds(w.client.proxy, STR("spiffe://cluster.local/ns/default/sa/nobody")); /* nothing to drop */
+    proxy_drop_creds(w.client.proxy, STR(DB_URI));
+    proxy_drop_creds(w.client.proxy, STR(DB_URI));
+    nap_ms(30);
+    CHECK_INT(proxy_live(w.client.proxy, "weft_upstream_connections"), 0);
+    CHECK_INT(get_once(w.client.outbound, "/", &m), 503);
+    CHECK(has(m.body, "TLS_error"));
+    message_free(&m);
+    mesh_stop(&w);
+}
+
 TEST(a_peer_with_another_name_is_not_spoken_to)
 {
     struct mesh w;
