@@ -10,7 +10,8 @@
 #include "mesh/base/hash.h"
 #include "mesh/base/mem.h"
 
-#define HOST_MAX_BYTES 255u /* no domain is longer, so no longer Host can match one */
+#define HOST_MAX_BYTES 255u                 /* no domain is longer, so no longer Host can match one */
+#define HOST_KEY_BYTES (HOST_MAX_BYTES + 9) /* with brackets and a port */
 
 /* ---- parts ---- */
 
@@ -171,7 +172,7 @@ static const struct vhost *find_suffix(const struct route_table *t, char *name, 
 
 const struct vhost *route_table_find(const struct route_table *t, struct str host)
 {
-    char name[HOST_MAX_BYTES + 9]; /* brackets and a port */
+    char name[HOST_KEY_BYTES];
     struct str bare = without_port(host);
     const struct vhost *v = NULL;
     size_t n;
@@ -495,6 +496,16 @@ const struct listener *snapshot_chain(const struct snapshot *s, const struct add
         l = map_get(&s->by_chain, chain_key(at, name, &k));
     }
     return l;
+}
+
+const struct listener *snapshot_chain_of_host(const struct snapshot *s, const struct addr *at, struct str host)
+{
+    char name[HOST_KEY_BYTES];
+    struct str bare = without_port(host);
+
+    if (bare.n > HOST_MAX_BYTES)
+        return NULL;
+    return snapshot_chain(s, at, (struct str){name, host_key(bare, name)});
 }
 
 const struct listener *snapshot_bound(const struct snapshot *s, const struct addr *at)

@@ -483,6 +483,8 @@ const struct listener *snapshot_inbound(const struct snapshot *s, uint16_t port)
 const struct listener *snapshot_bound(const struct snapshot *s, const struct addr *at); /* the socket's address */
 /* The chain of a bound listener for a server name (lower case, may be empty): exact, then the longest wildcard, then any. */
 const struct listener *snapshot_chain(const struct snapshot *s, const struct addr *at, struct str server_name);
+/* The same for the host of a request: as Host has it, any case, with or without a port. */
+const struct listener *snapshot_chain_of_host(const struct snapshot *s, const struct addr *at, struct str host);
 const struct cluster *snapshot_cluster(const struct snapshot *s, struct str name);
 const struct vhost *route_table_find(const struct route_table *t, struct str host); /* as Host has it, any case */
 

@@ -75,6 +75,16 @@ const struct listener *conn_listener(const struct conn *c, const struct snapshot
     return NULL;
 }
 
+bool conn_is_misdirected(const struct conn *c, const struct listener *l, const struct snapshot *s, struct str host)
+{
+    const struct listener *other;
+
+    if (!l->is_chain || !l->tls)
+        return false;
+    other = snapshot_chain_of_host(s, &c->socket_at, host);
+    return other && other != l;
+}
+
 const struct addr *conn_destination(const struct conn *c)
 {
     return c->socket == SOCKET_BOUND ? NULL : &c->original;

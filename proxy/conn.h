@@ -75,6 +75,10 @@ void conn_open_pair(struct worker *w, struct io *io, struct task *task, unsigned
                     bool is_http);
 /* The listener of this connection in a snapshot; NULL for none. */
 const struct listener *conn_listener(const struct conn *c, const struct snapshot *s);
+/* At a gateway that has several TLS servers at one address: `host` is for another than `l`, the one that this connection has
+ * named. It may ask for other certificates of clients, so it is not reached by way of this one. Source: RFC 9110 section
+ * 15.5.20. */
+bool conn_is_misdirected(const struct conn *c, const struct listener *l, const struct snapshot *s, struct str host);
 /* Where the client was going, for clusters that dial just that; NULL if it came to our own socket, which they would
  * call again for ever. */
 const struct addr *conn_destination(const struct conn *c);

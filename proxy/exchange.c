@@ -126,6 +126,8 @@ static enum exchange_state on_route(struct exchange *x)
     }
     if (x->down->in_head.authority.n == 0)
         return exchange_reply(x, OUTCOME_NO_HOST);
+    if (conn_is_misdirected(x->conn, x->listener, x->snap->root, x->down->in_head.authority))
+        return exchange_reply(x, OUTCOME_MISDIRECTED);
     if (!path_normalise(x->snap->root->path_mode, x->down->in_head.path, &x->arena, &x->down->in_head.path))
         return exchange_reply(x, OUTCOME_BAD_PATH);
     why = find_route(x, &pending);

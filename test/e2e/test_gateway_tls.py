@@ -248,6 +248,28 @@ def test_a_client_must_show_a_certificate_with_an_accepted_name(edge):
     assert call(edge, "x.b.test", *client(edge, "stranger"))[0] != 0
 
 
+# SNI -> what that server asks of its clients.
+SERVERS = {"a.test": None, "o.test": "friend", "x.b.test": "friend", "hash.test": "friend", "names.two.test": "foreign", "files.two.test": None}
+
+
+def status_for(edge, server, host, flag="--http2"):
+    shown = client(edge, SERVERS[server]) if SERVERS[server] else []
+    return call(edge, server, "-k", flag, *shown, "-H", f"Host: {host}")[1]
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_connection_serves_the_hosts_of_its_own_server_alone(edge, server):
+    assert {host: status_for(edge, server, host) for host in SERVERS} == {host: 200 if host == server else 421 for host in SERVERS}
+
+
+@pytest.mark.parametrize("flag", ["--http1.1", "--http2"])
+def test_however_the_host_of_another_server_is_spelt(edge, flag):
+    for host in (f"o.test:{edge.port}", "O.Test", "o.test."):
+        assert status_for(edge, "a.test", host, flag) == 421
+        assert status_for(edge, "o.test", host, flag) == 200
+    assert status_for(edge, "a.test", "nobody.test", flag) == 404
+
+
 def client_certs(edge, name, *more):
     """x-forwarded-client-cert as the application gets it."""
     code, status, _, body = call(edge, name, "-H", "x-forwarded-client-cert: By=me;URI=spiffe://mesh.test/forged", *more, path="/headers")
