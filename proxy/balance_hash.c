@@ -64,16 +64,52 @@ static struct str make_cookie(struct arena *a, const struct addr *remote, const 
     return arena_printf(a, "%016" PRIx64, xxh64(both, 0));
 }
 
+static void sort_values(const struct http_head *h, struct str name, struct str *values)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < h->count; i++) {
+        size_t at = n;
+
+        if (!str_eq(h->fields[i].name, name))
+            continue;
+        for (; at > 0 && str_cmp(values[at - 1], h->fields[i].value) > 0; at--)
+            values[at] = values[at - 1];
+        values[at] = h->fields[i].value;
+        n++;
+    }
+}
+
+/* Where the header came several times all its values count, and not their order: the hash of each is the seed of the
+ * next. */
+static bool hash_header(const struct http_head *h, struct str name, uint64_t *hash)
+{
+    struct str first, *values;
+    size_t n = http_count(h, name);
+
+    if (!http_field_get(h, name, &first))
+        return false;
+    if (n < 2) {
+        *hash = xxh64(first, 0);
+        return true;
+    }
+    values = arena_alloc(h->arena, n * sizeof(*values));
+    sort_values(h, name, values);
+    *hash = 0;
+    for (size_t i = 0; i < n; i++)
+        *hash = xxh64(values[i], *hash);
+    return true;
+}
+
 static bool key_of_request(const struct hash_rule *r, const struct http_head *h, struct str *key)
 {
     switch (r->by) {
-    case HASH_BY_HEADER:
-        return http_field_get(h, r->name, key);
     case HASH_BY_COOKIE:
         return find_cookie(h, r->name, key);
     case HASH_BY_QUERY:
         return http_query_get(h->path, r->name, key);
     case HASH_BY_NOTHING:
+    case HASH_BY_HEADER:
     case HASH_BY_SOURCE:
         break;
     }
@@ -90,6 +126,8 @@ bool balance_hash_request(const struct cluster *c, const struct http_head *h, co
         return true;
     if (c->balance != BALANCE_HASH)
         return false;
+    if (r->by == HASH_BY_HEADER)
+        return hash_header(h, r->name, hash);
     if (!key_of_request(r, h, &key)) {
         if (!r->makes_cookie)
             return false;

@@ -1,12 +1,42 @@
 #include "proxy/route.h"
 
+#include "mesh/base/buf.h"
+#include "mesh/base/limits.h"
+
 /* ---- HTTP ---- */
 
-static enum match_result match_header(const struct header_match *m, const struct http_head *h)
+/* A request under judgement. */
+struct matching {
+    const struct http_head *h;
+    struct buf joined; /* the values of a header that came several times */
+};
+
+/* A header that came several times is one list (RFC 9110 5.3), so that nobody gets past a rule by the order. */
+static bool get_whole(struct matching *q, struct str name, struct str *value)
+{
+    const char *between = str_eq(name, STR("cookie")) ? "; " : ",";
+
+    if (!http_field_get(q->h, name, value))
+        return false;
+    if (http_count(q->h, name) < 2)
+        return true;
+    buf_clear(&q->joined);
+    for (size_t i = 0; i < q->h->count; i++) {
+        if (!str_eq(q->h->fields[i].name, name))
+            continue;
+        if (q->joined.n > 0)
+            buf_adds(&q->joined, between);
+        buf_add(&q->joined, q->h->fields[i].value);
+    }
+    *value = buf_str(&q->joined);
+    return true;
+}
+
+static enum match_result match_header(const struct header_match *m, struct matching *q)
 {
     struct str value = STR_NONE;
-    bool present = http_field_get(h, m->name, &value);
-    enum match_result r = match_optional(&m->value, present, value);
+    bool present = get_whole(q, m->name, &value);
+    enum match_result r = q->joined.failed ? MATCH_FAILED : match_optional(&m->value, present, value);
 
     if (r == MATCH_FAILED || !m->negate)
         return r;
@@ -41,12 +71,13 @@ static enum match_result match_parts(const struct route_match *m, const struct h
     return MATCH_YES;
 }
 
-static enum match_result match_route(const struct route_match *m, const struct http_head *h)
+static enum match_result match_route(const struct route_match *m, struct matching *q)
 {
+    const struct http_head *h = q->h;
     enum match_result r = takes_method(m, h) ? match_parts(m, h) : MATCH_NO;
 
     for (size_t i = 0; r == MATCH_YES && i < m->header_count; i++)
-        r = match_header(&m->headers[i], h);
+        r = match_header(&m->headers[i], q);
     for (size_t i = 0; r == MATCH_YES && i < m->query_count; i++) {
         struct str value = STR_NONE;
         bool present = http_query_get(h->path, m->queries[i].name, &value);
@@ -59,15 +90,17 @@ static enum match_result match_route(const struct route_match *m, const struct h
 enum match_result route_find(const struct vhost *v, const struct http_head *h,
                              const struct route **out)
 {
-    for (size_t i = 0; i < v->route_count; i++) {
-        enum match_result r = match_route(&v->routes[i].match, h);
+    enum match_result r = MATCH_NO;
+    struct matching q = {.h = h};
 
+    buf_init(&q.joined, LIMIT_HEAD_BYTES);
+    for (size_t i = 0; i < v->route_count && r == MATCH_NO; i++) {
+        r = match_route(&v->routes[i].match, &q);
         if (r == MATCH_YES)
             *out = &v->routes[i];
-        if (r != MATCH_NO)
-            return r;
     }
-    return MATCH_NO;
+    buf_done(&q.joined);
+    return r;
 }
 
 /* ---- TCP ---- */

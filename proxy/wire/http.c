@@ -24,6 +24,15 @@ bool http_get(const struct http_head *h, struct str name, struct str *value)
     return false;
 }
 
+size_t http_count(const struct http_head *h, struct str name)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < h->count; i++)
+        n += str_eq(h->fields[i].name, name);
+    return n;
+}
+
 bool http_field_get(const struct http_head *h, struct str name, struct str *value)
 {
     if (str_eq(name, STR(":method")))

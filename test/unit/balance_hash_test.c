@@ -1,6 +1,7 @@
 /* consistentHash: from the request to its key, through a proxy to one endpoint. */
 #include "test/unit/proxy_world.h"
 
+#include "mesh/base/xxh64.h"
 #include "proxy/balance_hash.h"
 #include "proxy/wire/http.h"
 
@@ -59,6 +60,24 @@ TEST(the_value_alone_is_hashed_wherever_it_stands)
     CHECK(key_hash(BY_COOKIE, "/", "cookie", "who=\"abc\"") == ABC);
     CHECK(key_hash(BY_QUERY, "/x?p=1&q=abc&q=other", NULL, NULL) == ABC);
     CHECK(key_hash((struct hash_rule){.by = HASH_BY_HEADER, .name = STR(":path")}, "abc", NULL, NULL) == ABC);
+}
+
+TEST(of_a_header_that_comes_several_times_all_values_count_in_any_order)
+{
+    uint64_t hashes[3];
+
+    for (size_t i = 0; i < COUNT(hashes); i++) {
+        static const char *const values[][2] = {{"abc", "b"}, {"b", "abc"}, {"abc", "c"}};
+        struct asked a;
+
+        ask_key(&a, BY_HEADER, "/", "x-user", values[i][0]);
+        http_add(&a.head, STR("x-user"), str_from(values[i][1]));
+        CHECK(balance_hash_request(&a.c, &a.head, &a.remote, &a.local, &hashes[i], &a.cookie));
+        arena_done(&a.arena);
+    }
+    CHECK(hashes[0] == hashes[1]);
+    CHECK(hashes[0] == xxh64(STR("b"), ABC)); /* as every Envoy has it */
+    CHECK(hashes[2] != hashes[1]);
 }
 
 TEST(without_its_key_a_request_has_no_hash)

@@ -134,6 +134,9 @@ TEST(headers_are_there_are_not_there_or_have_values)
         {ELSE("withoutHeaders: {end-user: {regex: '*'}}"),    "GET b /",                  "v1"},
         {ELSE("withoutHeaders: {end-user: {regex: '.*'}}"),   "GET b / end-user:jason",   "v2"}, /* A16 */
         {ELSE("withoutHeaders: {end-user: {regex: '.*'}}"),   "GET b /",                  "v2"},
+        {ELSE("withoutHeaders: {x: {exact: a}}"),             "GET b / x:a x:b",          "v1"}, /* the list is not "a" */
+        {ELSE("headers: {x: {exact: a}}"),                    "GET b / x:a x:b",          "v2"},
+        {ELSE("headers: {x: {exact: 'a,b'}}"),                "GET b / x:a x:b",          "v1"},
         {IF("headers: {':method': {exact: GET}}"),            "POST b /",                 "404"}, /* A18 */
         {IF("headers: {':method': {exact: GET}}"),            "GET b /",                  "v1"},
     };

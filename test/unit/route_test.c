@@ -108,6 +108,38 @@ TEST(headers_queries_and_their_absence_decide)
     }
 }
 
+TEST(a_header_that_comes_several_times_is_one_list)
+{
+    static const struct {
+        const char *name, *first, *second, *want;
+        enum match_kind kind;
+        bool matches;
+    } rows[] = {
+        {"x",      "a",   "b",   "a",        MATCH_EXACT,  false},
+        {"x",      "a",   "b",   "a,b",      MATCH_EXACT,  true },
+        {"x",      "a",   NULL,  "a",        MATCH_EXACT,  true },
+        {"x",      "ab",  "c",   "a",        MATCH_PREFIX, true },
+        {"x",      "c",   "ab",  "a",        MATCH_PREFIX, false},
+        {"x",      "",    "",    "",         MATCH_PRESENT, true},
+        {"cookie", "a=1", "b=2", "a=1; b=2", MATCH_EXACT,  true },
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct header_match m = {str_from(rows[i].name), {.kind = rows[i].kind, .text = str_from(rows[i].want)}, false};
+        struct world w;
+
+        world_init(&w, "GET", "/");
+        w.v.route_count = 1;
+        http_add(&w.h, m.name, str_from(rows[i].first));
+        http_add(&w.h, STR("other"), STR("z"));
+        if (rows[i].second)
+            http_add(&w.h, m.name, str_from(rows[i].second));
+        w.routes[0].match.headers = &m;
+        w.routes[0].match.header_count = 1;
+        check_route(&w, rows[i].matches ? "zero" : NULL);
+    }
+}
+
 TEST(a_tcp_route_is_chosen_by_the_original_address)
 {
     struct cidr ten, any6;
