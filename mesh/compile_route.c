@@ -32,24 +32,35 @@ bool compile_names_place(struct build *b, const struct str *refs, size_t count, 
     return false;
 }
 
-/* The conditions that configuration alone decides. */
-static bool holds_here(struct build *b, const struct place *p, const struct object *o,
-                       uint32_t port, const struct labels *source, struct str source_ns,
-                       const struct str *gateways, size_t count)
+static bool is_from(const struct place *p, const struct labels *source, struct str source_ns)
 {
-    if (port && port != p->port)
+    return (source_ns.n == 0 || str_eq(source_ns, p->ns)) && labels_match(p->labels, source);
+}
+
+/* As Istio decides about HTTP: where a match names gateways, who calls does not count. */
+static bool http_holds_here(struct build *b, const struct place *p, const struct object *o, const struct http_rule_match *m)
+{
+    if (m->port && m->port != p->port)
         return false;
-    if (source_ns.n && !str_eq(source_ns, p->ns))
+    if (m->gateways_count > 0)
+        return compile_names_place(b, m->gateways, m->gateways_count, o->meta.ns, p);
+    return is_from(p, &m->source_labels, m->source_namespace);
+}
+
+/* About anything else all conditions hold together. */
+static bool holds_here(struct build *b, const struct place *p, const struct object *o, const struct l4_match *m)
+{
+    if (m->port && m->port != p->port)
         return false;
-    if (count && !compile_names_place(b, gateways, count, o->meta.ns, p))
+    if (m->gateways_count > 0 && !compile_names_place(b, m->gateways, m->gateways_count, o->meta.ns, p))
         return false;
-    return labels_match(p->labels, source);
+    return is_from(p, &m->source_labels, m->source_namespace);
 }
 
 /* ---- HTTP ---- */
 
-void compile_match(struct filling *v, const struct object *o, const struct match_string *from,
-                       struct match_string *to)
+static void fill_string(struct filling *v, const struct object *o, const struct match_string *from, bool nocase,
+                        struct match_string *to)
 {
     struct err err;
 
@@ -57,18 +68,32 @@ void compile_match(struct filling *v, const struct object *o, const struct match
     to->text = arena_str(&v->vhost->part.arena, from->text);
     if (from->kind != MATCH_REGEX)
         return;
-    to->regex = regex_new(from->text, &err);
+    to->regex = nocase ? regex_new_nocase(from->text, &err) : regex_new(from->text, &err);
     if (!to->regex)
         findings_add(v->b->f, FIND_VALUE, SEVERITY_ERROR, "%s", err.text)->object =
             compile_object_name(v->b, o);
 }
 
-/* A withoutHeaders regex takes an absent header for an empty one (Istio sets
- * treat_missing_header_as_empty): where the expression covers the empty value, an absent header
- * must not pass, so the header has to be there as well. */
+void compile_match(struct filling *v, const struct object *o, const struct match_string *from, struct match_string *to)
+{
+    fill_string(v, o, from, false, to);
+}
+
+/* Names of hosts have no case: heads hold them in lower case. */
+static void fill_host_match(struct filling *v, const struct object *o, const struct match_string *from,
+                            struct match_string *to)
+{
+    fill_string(v, o, from, true, to);
+    if (from->kind != MATCH_REGEX)
+        to->text = compile_lower(&v->vhost->part.arena, from->text);
+}
+
+/* withoutHeaders takes an absent header for an empty one, if it names a value (Istio sets
+ * treat_missing_header_as_empty): where that covers the empty value, an absent header must not pass, so the header has
+ * to be there as well. */
 static bool covers_empty(const struct match_string *m)
 {
-    return m->kind == MATCH_REGEX && m->regex && regex_match(m->regex, STR("")) == MATCH_YES;
+    return m->kind != MATCH_PRESENT && m->kind != MATCH_ANY && match_string(m, STR(""), false) == MATCH_YES;
 }
 
 static void add_headers(struct filling *v, const struct object *o, const struct named_match *list,
@@ -81,7 +106,10 @@ static void add_headers(struct filling *v, const struct object *o, const struct 
 
         h->name = compile_lower(a, list[i].key);
         h->negate = negate;
-        compile_match(v, o, &list[i].value, &h->value);
+        if (str_eq(h->name, STR(":authority")) || str_eq(h->name, STR("host")))
+            fill_host_match(v, o, &list[i].value, &h->value);
+        else
+            compile_match(v, o, &list[i].value, &h->value);
         if (negate && covers_empty(&h->value))
             m->headers[m->header_count++] =
                 (struct header_match){.name = h->name, .value = {.kind = MATCH_PRESENT}};
@@ -97,7 +125,7 @@ static void fill_match(struct filling *v, const struct object *o,
     to->path_nocase = from->ignore_uri_case;
     compile_match(v, o, &from->method, &to->method);
     compile_match(v, o, &from->scheme, &to->scheme);
-    compile_match(v, o, &from->authority, &to->authority);
+    fill_host_match(v, o, &from->authority, &to->authority);
     to->headers = ARENA_ARRAY(a, from->headers_count + 2 * from->without_headers_count + 1,
                               struct header_match);
     add_headers(v, o, from->headers, from->headers_count, false, to);
@@ -237,8 +265,7 @@ void compile_add_routes(struct filling *v, const struct rules *rules, const stru
         for (size_t k = 0; k < rule->match_count; k++) {
             const struct http_rule_match *m = &rule->match[k];
 
-            if (!holds_here(v->b, p, rules->object, m->port, &m->source_labels, m->source_namespace,
-                            m->gateways, m->gateways_count))
+            if (!http_holds_here(v->b, p, rules->object, m))
                 continue;
             add_route(v, from, rule, m, p);
             if (compile_is_catch_all(&v->routes[v->count - 1]))
@@ -322,8 +349,7 @@ bool compile_add_tls_routes(struct tcp_filling *t, const struct rules *rules, co
         for (size_t k = 0; k < rule->match_count; k++) {
             const struct l4_match *m = &rule->match[k];
 
-            if (!holds_here(t->b, p, rules->object, m->port, &m->source_labels, m->source_namespace,
-                            m->gateways, m->gateways_count))
+            if (!holds_here(t->b, p, rules->object, m))
                 continue;
             add_tcp_route(t, rules, rule, m, p);
             fill_names(&t->listener->part.arena, m, &t->routes[t->count - 1]);
@@ -344,8 +370,7 @@ void compile_add_tcp_routes(struct tcp_filling *t, const struct rules *rules, co
         for (size_t k = 0; k < rule->match_count && !t->is_closed; k++) {
             const struct l4_match *m = &rule->match[k];
 
-            if (holds_here(t->b, p, rules->object, m->port, &m->source_labels, m->source_namespace,
-                           m->gateways, m->gateways_count))
+            if (holds_here(t->b, p, rules->object, m))
                 add_tcp_route(t, rules, rule, m, p);
         }
     }

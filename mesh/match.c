@@ -490,6 +490,11 @@ struct regex *regex_new(struct str pattern, struct err *err)
     return regex_make(pattern, PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_NO_AUTO_CAPTURE, err);
 }
 
+struct regex *regex_new_nocase(struct str pattern, struct err *err)
+{
+    return regex_make(pattern, PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_NO_AUTO_CAPTURE | PCRE2_CASELESS, err);
+}
+
 struct regex *regex_new_search(struct str pattern, struct err *err)
 {
     return regex_make(pattern, 0, err);

@@ -33,6 +33,7 @@ struct match_string {
  * at most LIMIT_REGEX_BYTES and compilable? */
 int match_regex_check(struct str pattern, struct err *err) MUST_USE;
 struct regex *regex_new(struct str pattern, struct err *err) MUST_USE;
+struct regex *regex_new_nocase(struct str pattern, struct err *err) MUST_USE;
 void regex_free(struct regex *r); /* NULL is fine */
 enum match_result regex_match(const struct regex *r, struct str subject);
 

@@ -137,6 +137,9 @@ TEST(headers_are_there_are_not_there_or_have_values)
         {ELSE("withoutHeaders: {x: {exact: a}}"),             "GET b / x:a x:b",          "v1"}, /* the list is not "a" */
         {ELSE("headers: {x: {exact: a}}"),                    "GET b / x:a x:b",          "v2"},
         {ELSE("headers: {x: {exact: 'a,b'}}"),                "GET b / x:a x:b",          "v1"},
+        {ELSE("withoutHeaders: {x: {exact: ''}}"),            "GET b /",                  "v2"},
+        {ELSE("withoutHeaders: {x: {exact: ''}}"),            "GET b / x:",               "v2"},
+        {ELSE("withoutHeaders: {x: {exact: ''}}"),            "GET b / x:a",              "v1"},
         {IF("headers: {':method': {exact: GET}}"),            "POST b /",                 "404"}, /* A18 */
         {IF("headers: {':method': {exact: GET}}"),            "GET b /",                  "v1"},
     };
@@ -161,6 +164,11 @@ TEST(parameters_methods_and_authorities_are_matched)
         {ELSE("authority: {exact: b}"),              "GET b /",           "v1"},
         {ELSE("authority: {exact: b}"),              "GET b:80 /",        "v2"}, /* the port of Host counts here */
         {ELSE("authority: {exact: 'b:80'}"),         "GET b:80 /",        "v1"}, /* and not for the virtual host */
+        {ELSE("authority: {exact: B}"),              "GET b /",           "v1"}, /* heads have it in lower case */
+        {ELSE("authority: {prefix: B}"),             "GET b /",           "v1"},
+        {ELSE("authority: {regex: 'B(:80)?'}"),      "GET b /",           "v1"},
+        {ELSE("headers: {host: {exact: B}}"),        "GET b /",           "v1"},
+        {ELSE("headers: {':authority': {regex: 'B'}}"), "GET b /",        "v1"},
     };
 
     check_rows(rows, COUNT(rows));
@@ -187,6 +195,23 @@ TEST(a_rule_for_other_callers_does_not_exist)
     w.self.ns = STR("ns2");
     world_compile(&w);
     CHECK_TEXT(decide(&w, world_listener(&w, B)->http, "GET b.default /"), "v2");
+    world_done(&w);
+}
+
+TEST(where_a_match_names_gateways_the_caller_does_not_count)
+{
+    struct world w;
+
+    start(&w);
+    apply(&w, "VirtualService", "v",
+          "{hosts: [b], http: " ELSE("gateways: [mesh], sourceLabels: {app: x}, sourceNamespace: ns1") "}");
+    world_compile(&w);
+    CHECK_TEXT(decide(&w, world_listener(&w, B)->http, "GET b /"), "v1");
+    world_done(&w);
+    start(&w);
+    apply(&w, "VirtualService", "v", "{hosts: [b], http: " ELSE("gateways: [other]") "}");
+    world_compile(&w);
+    CHECK_TEXT(decide(&w, world_listener(&w, B)->http, "GET b /"), "v2");
     world_done(&w);
 }
 
