@@ -30,6 +30,12 @@ static void put_field(struct buf *b, const struct http_head *h, const struct hea
     buf_add(b, str_sub(value, 0, MIN(value.n, p->bytes_max)));
 }
 
+/* The request as it is now: as it goes to the endpoint, or as it came where it goes nowhere. */
+static const struct http_head *request_now(const struct exchange *x)
+{
+    return x->request.arena ? &x->request : &x->down->in_head;
+}
+
 /* `response` is NULL while the request is edited. */
 static void put_piece(struct exchange *x, const struct http_head *response,
                       const struct header_piece *p, struct buf *b)
@@ -79,7 +85,7 @@ static void put_piece(struct exchange *x, const struct http_head *response,
         buf_printf(b, "%u", response ? response->status : 0);
         break;
     case HEADER_REQ:
-        put_field(b, &x->down->in_head, p);
+        put_field(b, request_now(x), p);
         break;
     case HEADER_RESP:
         put_field(b, response, p);
@@ -108,24 +114,35 @@ static struct str value_of(struct exchange *x, const struct http_head *response,
 
 /* ---- edits ---- */
 
-static void edit(struct exchange *x, const struct header_edits *e, bool is_response,
-                 struct http_head *h)
+static struct str *values_of(struct exchange *x, const struct http_head *response, const struct header_edit *e,
+                             size_t count)
+{
+    struct str *values = arena_alloc(&x->arena, (count + 1) * sizeof(*values));
+
+    for (size_t i = 0; i < count; i++)
+        values[i] = value_of(x, response, e[i].value);
+    return values;
+}
+
+/* No value sees what is set beside it. */
+static void edit(struct exchange *x, const struct header_edits *e, bool is_response, struct http_head *h)
 {
     const struct http_head *response = is_response ? h : NULL;
+    struct str *set, *add;
 
     for (size_t i = 0; i < e->remove_count; i++)
         http_remove(h, e->remove[i]);
+    if (e->set_count + e->add_count == 0)
+        return;
+    set = values_of(x, response, e->set, e->set_count);
+    add = values_of(x, response, e->add, e->add_count);
     for (size_t i = 0; i < e->set_count; i++) {
-        struct str value = value_of(x, response, e->set[i].value);
-
-        if (value.n)
-            http_set(h, e->set[i].name, value);
+        if (set[i].n)
+            http_set(h, e->set[i].name, set[i]);
     }
     for (size_t i = 0; i < e->add_count; i++) {
-        struct str value = value_of(x, response, e->add[i].value);
-
-        if (value.n)
-            http_add(h, e->add[i].name, value);
+        if (add[i].n)
+            http_add(h, e->add[i].name, add[i]);
     }
 }
 

@@ -2,7 +2,8 @@
  *
  * Order:   of a request: its destination's edits, the route's edits, the authority (the route's before the
  *          destination's), the path. Of a response: the destination's edits, the route's. Within one block: removed,
- *          set, added; a value that comes to nothing edits nothing.
+ *          set, added; a value that comes to nothing edits nothing. Variables see what was removed and what an earlier
+ *          block did, not what their own sets; %REQ()% in a response sees the request as it went out.
  * Threads: the worker's.
  */
 #pragma once

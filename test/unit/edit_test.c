@@ -102,6 +102,37 @@ TEST(headers_are_removed_then_set_then_added)
     end();
 }
 
+TEST(variables_see_what_was_edited_before_and_not_what_is_set_beside_them)
+{
+    struct snapshot *s = begin();
+    struct message m;
+
+    route->request.remove = names("x-gone");
+    route->request.remove_count = 1;
+    route->request.set = ARENA_ARRAY(&vhost->part.arena, 5, struct header_edit);
+    route->request.set_count = 5;
+    route->request.set[0] = (struct header_edit){STR("x-a"), STR("%REQ(x-b)%")};
+    route->request.set[1] = (struct header_edit){STR("x-b"), STR("new")};
+    route->request.set[2] = (struct header_edit){STR("x-c"), STR("%REQ(x-gone)%|%REQ(x-of-cluster)%")};
+    route->request.set[3] = (struct header_edit){STR("x-d"), STR("id=%REQ(x-request-id)%")};
+    route->request.set[4] = (struct header_edit){STR("x-e"), STR("%REQ(x-gone)%")};
+    route->clusters[0].request = (struct header_edits){NULL, 0, edits("x-of-cluster", "early"), 1, NULL, 0};
+    route->rewrite = (struct route_rewrite){.kind = PATH_WHOLE, .path = STR("/headers")};
+    route->response = (struct header_edits){NULL, 0, edits("x-now", "%REQ(:path)% %REQ(x-envoy-original-path?:path)% %REQ(x-b)%"),
+                                            1, NULL, 0};
+    node_apply(&n, s);
+    CHECK_INT(send_text("GET /old HTTP/1.1\r\nHost: svc.test\r\nX-Gone: 1\r\nX-B: old\r\n\r\n", &m), 200);
+    CHECK(has(m.body, "\r\nx-a: old\r\n"));
+    CHECK(has(m.body, "\r\nx-b: new\r\n"));
+    CHECK(has(m.body, "\r\nx-c: |early\r\n"));
+    CHECK(lacks(m.body, "\r\nx-d: id=\r\n")); /* it is made for requests that have none */
+    CHECK(has(m.body, "\r\nx-d: id="));
+    CHECK(lacks(m.body, "x-e:"));
+    CHECK(has(m.text, "\r\nx-now: /headers /old new\r\n"));
+    message_free(&m);
+    end();
+}
+
 TEST(the_rules_authority_wins_over_the_destinations)
 {
     struct snapshot *s = begin();
