@@ -206,6 +206,8 @@ static enum exchange_state on_filter(struct exchange *x)
     case FILTER_PAUSE:
         return EXCHANGE_FILTER;
     case FILTER_ANSWER:
+        if (own.why != OUTCOME_CORS_PREFLIGHT)
+            edit_response(x, &own.head);
         return exchange_answer(x, own.why, &own.head, own.body);
     case FILTER_CONTINUE:
         break;

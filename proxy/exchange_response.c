@@ -108,6 +108,8 @@ enum exchange_state exchange_reply(struct exchange *x, enum outcome why)
         http_add(&h, STR("grpc-status"), STR("4"));
     if (why == OUTCOME_OVERFLOW)
         http_add(&h, STR("x-envoy-overloaded"), STR("true"));
+    if (x->route)
+        edit_response(x, &h);
     next = exchange_answer(x, why, &h, buf_str(&text));
     buf_done(&text);
     return next;

@@ -133,6 +133,30 @@ TEST(variables_see_what_was_edited_before_and_not_what_is_set_beside_them)
     end();
 }
 
+TEST(what_the_proxy_answers_has_the_rules_response_headers)
+{
+    struct snapshot *s = begin();
+    struct message m;
+
+    route->response = (struct header_edits){NULL, 0, edits("x-code", "%RESPONSE_CODE%"), 1, NULL, 0};
+    node_apply(&n, s);
+    origin_stop(&o);
+    CHECK_INT(get_once(n.outbound, "/", &m), 503);
+    CHECK(has(m.text, "\r\nx-code: 503\r\n"));
+    message_free(&m);
+    CHECK(node_is_quiet(&n));
+    node_stop(&n);
+    s = begin();
+    route->response = (struct header_edits){NULL, 0, edits("x-code", "%RESPONSE_CODE%"), 1, NULL, 0};
+    route->fault = ARENA_NEW(&vhost->part.arena, struct route_fault);
+    *route->fault = (struct route_fault){0, 0, 1000000, 418, -1};
+    node_apply(&n, s);
+    CHECK_INT(get_once(n.outbound, "/", &m), 418);
+    CHECK(has(m.text, "\r\nx-code: 418\r\n"));
+    message_free(&m);
+    end();
+}
+
 TEST(the_rules_authority_wins_over_the_destinations)
 {
     struct snapshot *s = begin();
