@@ -8,9 +8,8 @@ static bool is_allowed(const struct route_cors *c, struct str origin)
     for (size_t i = 0; i < c->origin_count; i++) {
         const struct match_string *m = &c->origins[i];
 
-        if (m->kind == MATCH_EXACT && str_eq(m->text, STR("*")))
-            return true;
-        if (match_string(m, origin, false) == MATCH_YES) /* a limit that is reached allows nothing */
+        /* a limit that is reached allows nothing */
+        if (match_string(m, STR("*"), false) == MATCH_YES || match_string(m, origin, false) == MATCH_YES)
             return true;
     }
     return false;
@@ -22,18 +21,32 @@ static void add(struct http_head *h, struct str name, struct str value)
         http_set(h, name, value);
 }
 
+/* "*" allows what was asked for. */
+static void add_list(struct exchange *x, struct http_head *h, struct str name, struct str list, struct str asked)
+{
+    struct str value = STR_NONE;
+
+    if (str_eq(list, STR("*")))
+        (void)http_get(&x->down->in_head, asked, &value); /* nothing was asked: nothing is allowed */
+    else
+        value = list;
+    add(h, name, value);
+}
+
 static enum filter_verdict preflight(struct exchange *x, const struct route_cors *c,
                                      struct filter_answer *out)
 {
+    struct http_head *h = &out->head;
+
     out->why = OUTCOME_CORS_PREFLIGHT;
     out->body = STR_NONE;
-    http_head_init(&out->head, &x->arena, false);
-    out->head.status = 200;
+    http_head_init(h, &x->arena, false);
+    h->status = 200;
     if (!x->filter.cors)
         return FILTER_ANSWER;
-    add(&out->head, STR("access-control-allow-methods"), c->methods);
-    add(&out->head, STR("access-control-allow-headers"), c->headers);
-    add(&out->head, STR("access-control-max-age"), c->max_age);
+    add_list(x, h, STR("access-control-allow-methods"), c->methods, STR("access-control-request-method"));
+    add_list(x, h, STR("access-control-allow-headers"), c->headers, STR("access-control-request-headers"));
+    add(h, STR("access-control-max-age"), c->max_age);
     return FILTER_ANSWER;
 }
 
@@ -64,8 +77,7 @@ static void on_response(struct exchange *x, struct http_head *h)
     add(h, STR("access-control-allow-origin"), origin);
     if (c->credentials)
         add(h, STR("access-control-allow-credentials"), STR("true"));
-    if (x->outcome != OUTCOME_CORS_PREFLIGHT)
-        add(h, STR("access-control-expose-headers"), c->expose);
+    add(h, STR("access-control-expose-headers"), c->expose);
 }
 
 const struct filter cors_filter = {.name = "cors", .request = on_request, .response = on_response};

@@ -391,6 +391,29 @@ TEST(unmatched_preflights_may_be_answered_here_too)
     end();
 }
 
+TEST(a_star_allows_what_a_preflight_asks_for)
+{
+    struct snapshot *s = begin();
+    struct message m;
+
+    cors_route();
+    route->cors->origins[0].text = STR("*");
+    route->cors->methods = route->cors->headers = STR("*");
+    node_apply(&n, s);
+    CHECK_INT(send_text("OPTIONS /x HTTP/1.1\r\nHost: svc.test\r\nOrigin: any.com\r\nAccess-Control-Request-Method: DELETE\r\n"
+                        "Access-Control-Request-Headers: x-1,x-2\r\n\r\n",
+                        &m),
+              200);
+    CHECK(has(m.text, "\r\naccess-control-allow-origin: any.com\r\n"));
+    CHECK(has(m.text, "\r\naccess-control-allow-methods: DELETE\r\n"));
+    CHECK(has(m.text, "\r\naccess-control-allow-headers: x-1,x-2\r\n"));
+    message_free(&m);
+    CHECK_INT(send_text(PREFLIGHT("any.com"), &m), 200);
+    CHECK(lacks(m.text, "access-control-allow-headers"));
+    message_free(&m);
+    end();
+}
+
 TEST(an_allowed_origin_is_echoed) /* B32 */
 {
     struct snapshot *s = begin();
