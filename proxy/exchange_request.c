@@ -106,6 +106,58 @@ static void take_retry_names(struct exchange *x)
     http_remove(&x->request, STR(RETRY_NAMES));
 }
 
+/* Fields by which a caller of Envoy tells it what to do. Here the rules say that: what callers write goes no further. */
+static bool is_order(struct str name, bool at_edge)
+{
+    static const struct str orders[] = {
+        STR_INIT("x-envoy-retry-on"),
+        STR_INIT("x-envoy-retry-grpc-on"),
+        STR_INIT("x-envoy-max-retries"),
+        STR_INIT("x-envoy-retriable-status-codes"),
+        STR_INIT("x-envoy-upstream-rq-timeout-ms"),
+        STR_INIT("x-envoy-upstream-rq-per-try-timeout-ms"),
+        STR_INIT("x-envoy-upstream-rq-timeout-alt-response"),
+        STR_INIT("x-envoy-upstream-alt-stat-name"),
+        STR_INIT("x-envoy-hedge-on-per-try-timeout"),
+        STR_INIT("x-envoy-force-trace"),
+        STR_INIT("x-envoy-ip-tags"),
+    };
+    static const struct str edge[] = {
+        STR_INIT("x-envoy-retriable-header-names"),
+        STR_INIT("x-envoy-original-path"),
+        STR_INIT("x-envoy-original-host"),
+        STR_INIT("x-envoy-decorator-operation"),
+        STR_INIT("x-envoy-downstream-service-cluster"),
+        STR_INIT("x-envoy-downstream-service-node"),
+    };
+
+    for (size_t i = 0; i < COUNT(orders); i++) {
+        if (str_eq(name, orders[i]))
+            return true;
+    }
+    for (size_t i = 0; at_edge && i < COUNT(edge); i++) {
+        if (str_eq(name, edge[i]))
+            return true;
+    }
+    return false;
+}
+
+static void drop_orders(struct exchange *x)
+{
+    bool at_edge = x->conn->kind == LISTENER_GATEWAY;
+    size_t kept = 0;
+
+    if (x->conn->kind == LISTENER_INBOUND) /* the caller's proxy did */
+        return;
+    for (size_t i = 0; i < x->request.count; i++) {
+        struct http_field f = x->request.fields[i];
+
+        if (!str_starts(f.name, STR("x-envoy-")) || !is_order(f.name, at_edge))
+            x->request.fields[kept++] = f;
+    }
+    x->request.count = kept;
+}
+
 enum outcome exchange_prepare(struct exchange *x)
 {
     struct str value;
@@ -113,6 +165,7 @@ enum outcome exchange_prepare(struct exchange *x)
 
     http_head_copy(&x->request, &x->down->in_head, &x->arena);
     http_remove(&x->request, STR("expect")); /* answered here */
+    drop_orders(x);
     if (!exchange_is_tunnel(x))
         x->request.upgrade = STR_NONE;
     if (!http_get(&x->request, STR("x-request-id"), &value) || value.n == 0)
@@ -120,8 +173,6 @@ enum outcome exchange_prepare(struct exchange *x)
     set_forwarded(x);
     set_client_cert(x);
     set_timeout(x);
-    if (x->conn->kind == LISTENER_GATEWAY)
-        http_remove(&x->request, STR(RETRY_NAMES)); /* at the edge only rules say when we try again */
     why = edit_request(x);
     take_retry_names(x);
     return why;
