@@ -5,11 +5,8 @@
 
 STORY(a_connection_carries_one_request_after_the_other, EVERYWHERE)
 {
-    struct end *caller = call(w), *app;
+    struct end *caller = call(w), *app = reach(caller, "/one");
 
-    ask(caller, "GET", "/one");
-    app = meet(w);
-    hear_request(app, "GET /one ", "", 0);
     answer_text(app, 200, "first");
     hear_answer(caller, 200, "first");
     ask_with(caller, "POST", "/two", "body", 4);
@@ -160,16 +157,12 @@ STORY(a_second_answer_in_one_read_is_nobodys, EVERYWHERE)
 {
     struct end *caller = call(w), *app, *fresh;
 
-    ask(caller, "GET", "/");
-    app = meet(w);
-    hear_request(app, "GET / ", "", 0);
+    app = reach(caller, "/");
     say(app, "HTTP/1.1 200 X\r\nContent-Length: 2\r\n\r\nok"
              "HTTP/1.1 200 X\r\nContent-Length: 8\r\n\r\nsmuggled");
     hear_answer(caller, 200, "ok");
     settle(w);
-    ask(caller, "GET", "/next");
-    fresh = meet(w);
-    hear_request(fresh, "GET /next ", "", 0);
+    fresh = reach(caller, "/next");
     answer_text(fresh, 200, "own");
     hear_answer(caller, 200, "own");
     hang_up(caller);
@@ -177,11 +170,8 @@ STORY(a_second_answer_in_one_read_is_nobodys, EVERYWHERE)
 
 STORY(a_body_with_a_length_that_is_cut_is_cut_for_the_caller, EVERYWHERE)
 {
-    struct end *caller = call(w), *app;
+    struct end *caller = call(w), *app = reach(caller, "/");
 
-    ask(caller, "GET", "/");
-    app = meet(w);
-    hear_request(app, "GET / ", "", 0);
     say(app, "HTTP/1.1 200 X\r\nContent-Length: 100\r\n\r\nhalf");
     hear(caller, "half");
     hang_up(app);
@@ -190,11 +180,8 @@ STORY(a_body_with_a_length_that_is_cut_is_cut_for_the_caller, EVERYWHERE)
 
 STORY(a_chunked_body_that_is_cut_never_ends_well, EVERYWHERE)
 {
-    struct end *caller = call(w), *app;
+    struct end *caller = call(w), *app = reach(caller, "/");
 
-    ask(caller, "GET", "/");
-    app = meet(w);
-    hear_request(app, "GET / ", "", 0);
     say(app, "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nh\r\n");
     hear(caller, "1\r\nh\r\n");
     slam(app);
@@ -207,17 +194,13 @@ STORY(a_body_to_the_close_ends_with_it, EVERYWHERE)
     struct end *caller = call(w), *app;
     char *big = bulk_text(w, w->bulk);
 
-    ask(caller, "GET", "/");
-    app = meet(w);
-    hear_request(app, "GET / ", "", 0);
+    app = reach(caller, "/");
     say(app, "HTTP/1.1 200 X\r\n\r\n");
     say_bytes(app, big, w->bulk);
     end_saying(app);
     hear_answer_with(caller, 200, big, w->bulk);
     hear_end(app);
-    ask(caller, "GET", "/next");
-    app = meet(w);
-    hear_request(app, "GET /next ", "", 0);
+    app = reach(caller, "/next");
     answer_text(app, 200, "next");
     hear_answer(caller, 200, "next");
     hang_up(caller);
@@ -283,9 +266,7 @@ STORY(a_try_and_its_answer_may_meet_at_the_deadline, EVERYWHERE)
     w->rules.retry = (struct retry_policy){.attempts = 1, .on = RETRY_RESET, .per_try_timeout_ms = 100, .backoff_base_ms = 1};
     apply_rules(w);
     caller = call(w);
-    ask(caller, "GET", "/");
-    app = meet(w);
-    hear_request(app, "GET / ", "", 0);
+    app = reach(caller, "/");
     settle(w);
     answer_text(app, 200, "just in time");
     chaos_advance(100); /* both are noted in one turn */
@@ -307,9 +288,7 @@ STORY(an_endpoint_that_never_answers_costs_its_deadline, EVERYWHERE)
     w->rules.timeout_ms = 700;
     apply_rules(w);
     caller = call(w);
-    ask(caller, "GET", "/");
-    app = meet(w);
-    hear_request(app, "GET / ", "", 0);
+    app = reach(caller, "/");
     later(w, 700);
     hear_answer(caller, 504, "upstream request timeout");
     hear_gone(app);
@@ -335,11 +314,8 @@ STORY(an_idle_connection_that_closed_is_not_used_again, EVERYWHERE)
 
 STORY(a_pooled_connection_that_dies_under_a_request_costs_a_safe_one_nothing, EVERYWHERE)
 {
-    struct end *caller = call(w), *app;
+    struct end *caller = call(w), *app = reach(caller, "/");
 
-    ask(caller, "GET", "/");
-    app = meet(w);
-    hear_request(app, "GET / ", "", 0);
     answer_text(app, 200, "ok");
     hear_answer(caller, 200, "ok");
     settle(w);
@@ -360,9 +336,7 @@ STORY(idle_connections_leave_after_their_time, IN_PLAIN | IN_MTLS)
     w->rules.http_idle_ms = 1000;
     apply_rules(w);
     caller = call(w);
-    ask(caller, "GET", "/");
-    app = meet(w);
-    hear_request(app, "GET / ", "", 0);
+    app = reach(caller, "/");
     answer_text(app, 200, "ok");
     hear_answer(caller, 200, "ok");
     later(w, 999);
@@ -485,9 +459,7 @@ STORY(a_caller_may_leave_in_the_middle_of_its_answer, EVERYWHERE)
     struct end *caller = call(w), *app;
     char *big = bulk_text(w, w->bulk);
 
-    ask(caller, "GET", "/");
-    app = meet(w);
-    hear_request(app, "GET / ", "", 0);
+    app = reach(caller, "/");
     caller->deaf = true;
     answer_with(app, 200, big, w->bulk);
     settle(w);
@@ -546,9 +518,7 @@ STORY(a_slow_reader_holds_back_the_endpoint, EVERYWHERE)
     size_t n = w->mode == CHAOS_NONE || w->mode == CHAOS_COALESCED ? 4 * LARGE : w->bulk;
     char *big = bulk_text(w, n);
 
-    ask(caller, "GET", "/");
-    app = meet(w);
-    hear_request(app, "GET / ", "", 0);
+    app = reach(caller, "/");
     caller->deaf = true;
     answer_with(app, 200, big, n);
     settle(w);

@@ -598,6 +598,19 @@ UNUSED static void hear_request(struct end *e, const char *start, const char *wa
         broken(e->w, "another request than expected");
 }
 
+/* A request without a body comes to the application, which has it on a new connection. */
+UNUSED static struct end *reach(struct end *caller, const char *path)
+{
+    struct end *app;
+    char start[64];
+
+    ask(caller, "GET", path);
+    app = meet(caller->w);
+    snprintf(start, sizeof(start), "GET %s ", path);
+    hear_request(app, start, "", 0);
+    return app;
+}
+
 /* ---- rules ---- */
 
 static struct snapshot *world_snapshot(struct world *w, struct side *n, bool caller, bool serves)
