@@ -149,7 +149,7 @@ static void check_asked(void)
     pour(&world.heard, &s->in);
     must(begins(&world.asked, &world.heard));
     if (s->in_ended)
-        must(!world.is_bad && s->reset == STREAM_RESET_NONE && world.heard.n == world.asked.n);
+        must(!world.is_bad && world.heard.n == world.asked.n);
     if (s->reset == STREAM_RESET_PROTOCOL)
         must(world.is_bad);
 }
