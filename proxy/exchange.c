@@ -130,6 +130,7 @@ static enum exchange_state on_route(struct exchange *x)
         return exchange_reply(x, OUTCOME_MISDIRECTED);
     if (!path_normalise(x->snap->root->path_mode, x->down->in_head.path, &x->arena, &x->down->in_head.path))
         return exchange_reply(x, OUTCOME_BAD_PATH);
+    exchange_receive(x);
     why = find_route(x, &pending);
     if (x->listener->is_pending)
         pending = x->listener->service;
@@ -652,6 +653,7 @@ void exchange_open(struct conn *c, struct stream *s)
     live_add(&c->worker->live.exchanges, 1);
     x->is_grpc = grpc_is(&s->in_head);
     x->grpc_status = -1;
+    x->request_head_bytes = exchange_head_bytes(&s->in_head);
     stream_own(s, &x->task, EXCHANGE_DOWN_SHIFT);
     task_note(&x->task, EXCHANGE_NOTE_GO); /* even if nothing was noted yet */
 }

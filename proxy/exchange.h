@@ -69,7 +69,7 @@ struct exchange {
     unsigned tries, retries;
     struct breaker *retry_breaker; /* this request counts in its retries; referenced */
     bool timed_out, waited, woken, armed, free_retry_used, want_fresh, hash_asked, has_hash, responded, replay_off,
-        rest_awaited, cut_seen;
+        rest_awaited, cut_seen, received;
     uint64_t rest_bytes;      /* of the request body when we last looked, after an early answer */
     struct http_head request; /* as sent on; lives in the arena */
     struct bytes replay;      /* of the request body: what was sent already */
@@ -86,7 +86,7 @@ struct exchange {
     struct addr upstream_host, upstream_local;
     struct str peer_uri;
     char failure[160];
-    uint64_t response_head_bytes;
+    uint64_t request_head_bytes, response_head_bytes; /* as the client sent it, as it got it */
     struct arena arena;
     _Alignas(max_align_t) char first[LIMIT_HEAD_ARENA];
 };

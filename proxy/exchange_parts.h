@@ -14,6 +14,8 @@ static inline int64_t exchange_now(const struct exchange *x)
 
 /* ---- exchange_request.c ---- */
 
+/* The head as rules judge it, in place: what a client may not say is taken out, what we say of it is there. Once. */
+void exchange_receive(struct exchange *x);
 /* The head as it will be sent on: the route's edits and rewrites are made. OUTCOME_NONE, or why it cannot be. */
 enum outcome exchange_prepare(struct exchange *x);
 static inline bool exchange_is_tunnel(const struct exchange *x)

@@ -85,7 +85,7 @@ void exchange_count(struct exchange *x, int64_t duration_ms)
     key.grpc_status = x->grpc_status;
     s = metrics_series(&x->worker->metrics, cached ? &key : NULL, &labels);
     metrics_request(s, (uint64_t)duration_ms,
-                    exchange_head_bytes(&x->down->in_head) + x->down->in_body_bytes,
+                    x->request_head_bytes + x->down->in_body_bytes,
                     x->response_head_bytes + x->down->out_body_bytes);
 }
 
@@ -109,7 +109,7 @@ void exchange_log(struct exchange *x, int64_t duration_ms)
     line.authority = h->authority;
     (void)http_get(h, STR("x-forwarded-for"), &line.forwarded_for); /* absent prints as "-" */
     (void)http_get(h, STR("user-agent"), &line.user_agent);
-    (void)http_get(x->request.arena ? &x->request : h, STR("x-request-id"), &line.request_id);
+    (void)http_get(x->request.arena ? &x->request : h, STR("x-request-id"), &line.request_id); /* as a rule sets it */
     line.upstream_host = x->upstream_host;
     line.upstream_local = x->upstream_local;
     line.downstream_local = x->conn->original;

@@ -1,4 +1,5 @@
-/* The request on its way to the endpoint: its head, as sent on, and its body with what is kept for another try. */
+/* The request on its way to the endpoint: its head, as rules judge it and as it is sent on, and its body with what is
+ * kept for another try. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -6,7 +7,9 @@
 #include "proxy/exchange_parts.h"
 #include "proxy/mirror.h"
 
-static void new_request_id(struct exchange *x)
+/* ---- as rules judge it ---- */
+
+static void new_request_id(struct exchange *x, struct http_head *h)
 {
     static const char digits[] = "0123456789abcdef";
     char text[36];
@@ -22,18 +25,18 @@ static void new_request_id(struct exchange *x)
     }
     text[14] = '4'; /* a random UUID, RFC 9562 */
     text[19] = digits[8 + (r[1] >> 60 & 3)];
-    http_set(&x->request, STR("x-request-id"), (struct str){text, sizeof(text)});
+    http_set(h, STR("x-request-id"), (struct str){text, sizeof(text)});
 }
 
 #define CLIENT_CERT "x-forwarded-client-cert"
 
 /* All fields of the name, as one list. */
-static struct str told_before(struct exchange *x)
+static struct str told_before(struct exchange *x, const struct http_head *h)
 {
     struct str all = STR_NONE;
 
-    for (size_t i = 0; i < x->request.count; i++) {
-        const struct http_field *f = &x->request.fields[i];
+    for (size_t i = 0; i < h->count; i++) {
+        const struct http_field *f = &h->fields[i];
 
         if (str_eq(f->name, STR(CLIENT_CERT)) && f->value.n > 0)
             all = all.n > 0 ? arena_printf(&x->arena, "%.*s,%.*s", STR_ARG(all), STR_ARG(f->value)) : f->value;
@@ -43,22 +46,32 @@ static struct str told_before(struct exchange *x)
 
 /* Whoever called proves it by TLS; what a caller writes about itself proves nothing. Of whom a peer of the mesh was called
  * is kept, for its own proxy has cleaned that; the peer comes last. */
-static void set_client_cert(struct exchange *x)
+static void set_client_cert(struct exchange *x, struct http_head *h)
 {
     const struct conn *c = x->conn;
     struct str value = c->client_cert, before = STR_NONE;
 
     if (c->kind == LISTENER_INBOUND && c->is_mutual)
-        before = told_before(x);
-    http_remove(&x->request, STR(CLIENT_CERT));
+        before = told_before(x, h);
+    http_remove(h, STR(CLIENT_CERT));
     if (before.n > 0)
         value = arena_printf(&x->arena, "%.*s,%.*s", STR_ARG(before), STR_ARG(value));
     if (value.n > 0)
-        http_add(&x->request, STR(CLIENT_CERT), value);
+        http_add(h, STR(CLIENT_CERT), value);
+}
+
+/* A scheme that was told to an application is told on by it: HTTP/1 has no other place for it. */
+static void take_scheme(struct http_head *h)
+{
+    struct str told;
+
+    if (h->version < 20 && http_get(h, STR("x-forwarded-proto"), &told) &&
+        (str_eq(told, STR("http")) || str_eq(told, STR("https"))))
+        h->scheme = told;
 }
 
 /* At the edge what a client says of itself is not believed: the scheme is ours, and its address comes last. */
-static void set_forwarded(struct exchange *x)
+static void set_forwarded(struct exchange *x, struct http_head *h)
 {
     const struct conn *c = x->conn;
     bool at_edge = c->kind == LISTENER_GATEWAY;
@@ -66,44 +79,18 @@ static void set_forwarded(struct exchange *x)
     char ip[ADDR_TEXT_MAX];
     struct str value;
 
-    if (at_edge || !http_get(&x->request, STR("x-forwarded-proto"), &value))
-        http_set(&x->request, STR("x-forwarded-proto"), is_https ? STR("https") : STR("http"));
+    if (at_edge || !http_get(h, STR("x-forwarded-proto"), &value))
+        http_set(h, STR("x-forwarded-proto"), is_https ? STR("https") : STR("http"));
+    if (c->kind == LISTENER_OUTBOUND)
+        take_scheme(h);
     if (!at_edge)
         return;
     value = str_from(addr_format_ip(&c->remote, ip));
-    if (http_get(&x->request, STR("x-forwarded-for"), &value) && value.n > 0)
+    if (http_get(h, STR("x-forwarded-for"), &value) && value.n > 0)
         value = arena_printf(&x->arena, "%.*s,%s", STR_ARG(value), ip);
     else
         value = str_from(ip);
-    http_set(&x->request, STR("x-forwarded-for"), value);
-}
-
-/* A gRPC call has the deadline that its caller gave it, within the route's timeout, and the endpoint is told what is left
- * of it: that of a try. */
-static void set_timeout(struct exchange *x)
-{
-    const struct route *r = x->route;
-    int64_t timeout = r->retry.per_try_timeout_ms;
-
-    x->timeout_ms = x->is_grpc ? grpc_deadline_ms(&x->request, r->timeout_ms) : r->timeout_ms;
-    if (timeout == 0 || (x->timeout_ms > 0 && timeout > x->timeout_ms))
-        timeout = x->timeout_ms;
-    if (x->is_grpc && timeout > 0)
-        grpc_set_deadline(&x->request, timeout);
-    http_remove(&x->request, STR("x-envoy-expected-rq-timeout-ms"));
-    if (timeout > 0)
-        http_add(&x->request, STR("x-envoy-expected-rq-timeout-ms"),
-                 arena_printf(&x->arena, "%" PRId64, timeout));
-}
-
-#define RETRY_NAMES "x-envoy-retriable-header-names"
-
-/* Said by the caller or by a rule's headers, to us: the endpoint does not see it. */
-static void take_retry_names(struct exchange *x)
-{
-    if (!http_get(&x->request, STR(RETRY_NAMES), &x->retry_names))
-        return;
-    http_remove(&x->request, STR(RETRY_NAMES));
+    http_set(h, STR("x-forwarded-for"), value);
 }
 
 /* Fields by which a caller of Envoy tells it what to do. Here the rules say that: what callers write goes no further. */
@@ -142,36 +129,75 @@ static bool is_order(struct str name, bool at_edge)
     return false;
 }
 
-static void drop_orders(struct exchange *x)
+static void drop_orders(const struct exchange *x, struct http_head *h)
 {
     bool at_edge = x->conn->kind == LISTENER_GATEWAY;
     size_t kept = 0;
 
     if (x->conn->kind == LISTENER_INBOUND) /* the caller's proxy did */
         return;
-    for (size_t i = 0; i < x->request.count; i++) {
-        struct http_field f = x->request.fields[i];
+    for (size_t i = 0; i < h->count; i++) {
+        struct http_field f = h->fields[i];
 
         if (!str_starts(f.name, STR("x-envoy-")) || !is_order(f.name, at_edge))
-            x->request.fields[kept++] = f;
+            h->fields[kept++] = f;
     }
-    x->request.count = kept;
+    h->count = kept;
+}
+
+void exchange_receive(struct exchange *x)
+{
+    struct http_head *h = &x->down->in_head;
+    struct str value;
+
+    if (x->received)
+        return;
+    x->received = true;
+    drop_orders(x, h);
+    if (!http_get(h, STR("x-request-id"), &value) || value.n == 0)
+        new_request_id(x, h);
+    set_forwarded(x, h);
+    set_client_cert(x, h);
+}
+
+/* ---- as it is sent on ---- */
+
+/* A gRPC call has the deadline that its caller gave it, within the route's timeout, and the endpoint is told what is left
+ * of it: that of a try. */
+static void set_timeout(struct exchange *x)
+{
+    const struct route *r = x->route;
+    int64_t timeout = r->retry.per_try_timeout_ms;
+
+    x->timeout_ms = x->is_grpc ? grpc_deadline_ms(&x->request, r->timeout_ms) : r->timeout_ms;
+    if (timeout == 0 || (x->timeout_ms > 0 && timeout > x->timeout_ms))
+        timeout = x->timeout_ms;
+    if (x->is_grpc && timeout > 0)
+        grpc_set_deadline(&x->request, timeout);
+    http_remove(&x->request, STR("x-envoy-expected-rq-timeout-ms"));
+    if (timeout > 0)
+        http_add(&x->request, STR("x-envoy-expected-rq-timeout-ms"),
+                 arena_printf(&x->arena, "%" PRId64, timeout));
+}
+
+#define RETRY_NAMES "x-envoy-retriable-header-names"
+
+/* Said by the caller or by a rule's headers, to us: the endpoint does not see it. */
+static void take_retry_names(struct exchange *x)
+{
+    if (!http_get(&x->request, STR(RETRY_NAMES), &x->retry_names))
+        return;
+    http_remove(&x->request, STR(RETRY_NAMES));
 }
 
 enum outcome exchange_prepare(struct exchange *x)
 {
-    struct str value;
     enum outcome why;
 
     http_head_copy(&x->request, &x->down->in_head, &x->arena);
     http_remove(&x->request, STR("expect")); /* answered here */
-    drop_orders(x);
     if (!exchange_is_tunnel(x))
         x->request.upgrade = STR_NONE;
-    if (!http_get(&x->request, STR("x-request-id"), &value) || value.n == 0)
-        new_request_id(x);
-    set_forwarded(x);
-    set_client_cert(x);
     set_timeout(x);
     why = edit_request(x);
     take_retry_names(x);
