@@ -4,30 +4,47 @@
 
 #define ARGUMENT_MAX 256u
 
+enum argument { ARGUMENT_NONE, ARGUMENT_FIELD, ARGUMENT_LATER /* may have one in Envoy, not here */ };
+
 static const struct {
     struct str name;
     enum header_variable variable;
-    bool has_argument;
+    enum argument argument;
 } rows[] = {
-    {STR_INIT("DOWNSTREAM_REMOTE_ADDRESS"), HEADER_DOWNSTREAM_REMOTE_ADDRESS, false},
-    {STR_INIT("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT"),
-     HEADER_DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT, false},
-    {STR_INIT("DOWNSTREAM_REMOTE_PORT"), HEADER_DOWNSTREAM_REMOTE_PORT, false},
-    {STR_INIT("DOWNSTREAM_LOCAL_ADDRESS"), HEADER_DOWNSTREAM_LOCAL_ADDRESS, false},
-    {STR_INIT("DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT"),
-     HEADER_DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT, false},
-    {STR_INIT("DOWNSTREAM_LOCAL_PORT"), HEADER_DOWNSTREAM_LOCAL_PORT, false},
-    {STR_INIT("DOWNSTREAM_PEER_URI_SAN"), HEADER_DOWNSTREAM_PEER_URI_SAN, false},
-    {STR_INIT("REQUESTED_SERVER_NAME"), HEADER_REQUESTED_SERVER_NAME, false},
-    {STR_INIT("PROTOCOL"), HEADER_PROTOCOL, false},
-    {STR_INIT("HOSTNAME"), HEADER_HOSTNAME, false},
-    {STR_INIT("ROUTE_NAME"), HEADER_ROUTE_NAME, false},
-    {STR_INIT("UPSTREAM_CLUSTER"), HEADER_UPSTREAM_CLUSTER, false},
-    {STR_INIT("UPSTREAM_HOST"), HEADER_UPSTREAM_REMOTE_ADDRESS, false},
-    {STR_INIT("UPSTREAM_REMOTE_ADDRESS"), HEADER_UPSTREAM_REMOTE_ADDRESS, false},
-    {STR_INIT("RESPONSE_CODE"), HEADER_RESPONSE_CODE, false},
-    {STR_INIT("REQ"), HEADER_REQ, true},
-    {STR_INIT("RESP"), HEADER_RESP, true},
+#define PLAIN(name) {STR_INIT(#name), HEADER_##name, ARGUMENT_NONE}
+    PLAIN(DOWNSTREAM_REMOTE_ADDRESS),
+    PLAIN(DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT),
+    PLAIN(DOWNSTREAM_REMOTE_PORT),
+    PLAIN(DOWNSTREAM_LOCAL_ADDRESS),
+    PLAIN(DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT),
+    PLAIN(DOWNSTREAM_LOCAL_PORT),
+    PLAIN(DOWNSTREAM_PEER_URI_SAN),
+    PLAIN(REQUESTED_SERVER_NAME),
+    PLAIN(PROTOCOL),
+    PLAIN(HOSTNAME),
+    PLAIN(ROUTE_NAME),
+    PLAIN(UPSTREAM_CLUSTER),
+    PLAIN(UPSTREAM_REMOTE_ADDRESS),
+    PLAIN(UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT),
+    PLAIN(UPSTREAM_REMOTE_PORT),
+    PLAIN(UPSTREAM_LOCAL_ADDRESS),
+    PLAIN(UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT),
+    PLAIN(UPSTREAM_LOCAL_PORT),
+    PLAIN(UPSTREAM_TRANSPORT_FAILURE_REASON),
+    PLAIN(UPSTREAM_REQUEST_ATTEMPT_COUNT),
+    PLAIN(RESPONSE_CODE),
+    PLAIN(RESPONSE_CODE_DETAILS),
+    PLAIN(RESPONSE_FLAGS),
+#undef PLAIN
+    /* who connects is who is believed to be the client */
+    {STR_INIT("DOWNSTREAM_DIRECT_REMOTE_ADDRESS"),              HEADER_DOWNSTREAM_REMOTE_ADDRESS, ARGUMENT_NONE},
+    {STR_INIT("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT"), HEADER_DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT, ARGUMENT_NONE},
+    {STR_INIT("DOWNSTREAM_DIRECT_REMOTE_PORT"),                 HEADER_DOWNSTREAM_REMOTE_PORT, ARGUMENT_NONE},
+    {STR_INIT("UPSTREAM_HOST"),                                 HEADER_UPSTREAM_REMOTE_ADDRESS, ARGUMENT_NONE},
+    {STR_INIT("START_TIME"),                                    HEADER_START_TIME, ARGUMENT_LATER},
+    {STR_INIT("REQ"),                                           HEADER_REQ, ARGUMENT_FIELD},
+    {STR_INIT("REQ_WITHOUT_QUERY"),                             HEADER_REQ_WITHOUT_QUERY, ARGUMENT_FIELD},
+    {STR_INIT("RESP"),                                          HEADER_RESP, ARGUMENT_FIELD},
 };
 
 /* "NAME", "NAME(X)", "NAME(X?Y):LENGTH" of the text between two '%'. */
@@ -53,12 +70,12 @@ static int parse_command(struct str command, struct header_piece *out, struct er
     for (size_t i = 0; i < COUNT(rows); i++) {
         if (!str_eq(rows[i].name, name))
             continue;
-        if (rows[i].has_argument != (argument.n > 0))
-            return err_set(err, ERR_INVALID,
-                           rows[i].has_argument ? "%%%.*s%% needs the name of a header, as in "
-                                                  "%%REQ(x-user)%%"
-                                                : "%%%.*s%% takes no argument",
-                           STR_ARG(command));
+        if (rows[i].argument == ARGUMENT_LATER && argument.n > 0)
+            break;
+        if (rows[i].argument == ARGUMENT_FIELD && argument.n == 0)
+            return err_set(err, ERR_INVALID, "%%%.*s%% needs the name of a header, as in %%REQ(x-user)%%", STR_ARG(command));
+        if (rows[i].argument == ARGUMENT_NONE && argument.n > 0)
+            return err_set(err, ERR_INVALID, "%%%.*s%% takes no argument", STR_ARG(command));
         out->variable = rows[i].variable;
         out->other = argument;
         if (!str_cut(&out->other, '?', &out->name)) {

@@ -23,16 +23,27 @@ enum header_variable {
     HEADER_HOSTNAME,
     HEADER_ROUTE_NAME,
     HEADER_UPSTREAM_CLUSTER,
-    HEADER_UPSTREAM_REMOTE_ADDRESS, /* of the response's try; empty in a request */
+    HEADER_UPSTREAM_REMOTE_ADDRESS, /* of the response's try, as those below; empty in a request */
+    HEADER_UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT,
+    HEADER_UPSTREAM_REMOTE_PORT,
+    HEADER_UPSTREAM_LOCAL_ADDRESS,
+    HEADER_UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT,
+    HEADER_UPSTREAM_LOCAL_PORT,
+    HEADER_UPSTREAM_TRANSPORT_FAILURE_REASON,
+    HEADER_UPSTREAM_REQUEST_ATTEMPT_COUNT,
+    HEADER_START_TIME, /* of the request, as 2024-01-31T12:00:00.000Z */
     HEADER_RESPONSE_CODE,
+    HEADER_RESPONSE_CODE_DETAILS, /* empty in a request */
+    HEADER_RESPONSE_FLAGS,        /* "-" for none */
     HEADER_REQ,  /* field `name` of the request, else `other` */
+    HEADER_REQ_WITHOUT_QUERY,
     HEADER_RESP, /* of the response */
 };
 
 struct header_piece {
     enum header_variable variable;
     struct str text;        /* HEADER_LITERAL */
-    struct str name, other; /* HEADER_REQ, HEADER_RESP; `other` may be empty */
+    struct str name, other; /* HEADER_REQ, HEADER_REQ_WITHOUT_QUERY, HEADER_RESP; `other` may be empty */
     size_t bytes_max;       /* of the value; SIZE_MAX: all of it */
 };
 

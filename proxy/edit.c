@@ -27,7 +27,43 @@ static void put_field(struct buf *b, const struct http_head *h, const struct hea
         return;
     if (!http_field_get(h, p->name, &value) && p->other.n)
         (void)http_field_get(h, p->other, &value); /* absent is empty */
+    if (p->variable == HEADER_REQ_WITHOUT_QUERY)
+        value = http_path_only(value);
     buf_add(b, str_sub(value, 0, MIN(value.n, p->bytes_max)));
+}
+
+static void put_port(struct buf *b, const struct addr *a)
+{
+    if (a->family)
+        buf_printf(b, "%u", a->port);
+}
+
+static void put_time(struct buf *b, int64_t wall_ms)
+{
+    time_t seconds = (time_t)(wall_ms / 1000);
+    char text[40];
+    struct tm tm;
+
+    gmtime_r(&seconds, &tm);
+    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+    buf_printf(b, "%s.%03dZ", text, (int)(wall_ms % 1000));
+}
+
+static const struct addr *upstream_remote(const struct exchange *x)
+{
+    return x->attempt ? &x->attempt->host : &x->upstream_host;
+}
+
+static const struct addr *upstream_local(const struct exchange *x)
+{
+    return x->attempt ? &x->attempt->local : &x->upstream_local;
+}
+
+static void put_flags(struct buf *b, const struct exchange *x)
+{
+    char text[RESPONSE_FLAGS_TEXT];
+
+    buf_adds(b, response_flags_format(outcome_flag(x->outcome) | x->flags, text));
 }
 
 /* The request as it is now: as it goes to the endpoint, or as it came where it goes nowhere. */
@@ -51,14 +87,14 @@ static void put_piece(struct exchange *x, const struct http_head *response,
         put_addr(b, &c->remote, p->variable == HEADER_DOWNSTREAM_REMOTE_ADDRESS);
         break;
     case HEADER_DOWNSTREAM_REMOTE_PORT:
-        buf_printf(b, "%u", c->remote.port);
+        put_port(b, &c->remote);
         break;
     case HEADER_DOWNSTREAM_LOCAL_ADDRESS:
     case HEADER_DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT:
         put_addr(b, &c->original, p->variable == HEADER_DOWNSTREAM_LOCAL_ADDRESS);
         break;
     case HEADER_DOWNSTREAM_LOCAL_PORT:
-        buf_printf(b, "%u", c->original.port);
+        put_port(b, &c->original);
         break;
     case HEADER_DOWNSTREAM_PEER_URI_SAN:
         buf_add(b, c->peer_uri);
@@ -79,12 +115,40 @@ static void put_piece(struct exchange *x, const struct http_head *response,
         buf_add(b, x->cluster ? x->cluster->name : STR_NONE);
         break;
     case HEADER_UPSTREAM_REMOTE_ADDRESS:
-        put_addr(b, x->attempt ? &x->attempt->host : &x->upstream_host, true);
+    case HEADER_UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT:
+        put_addr(b, upstream_remote(x), p->variable == HEADER_UPSTREAM_REMOTE_ADDRESS);
+        break;
+    case HEADER_UPSTREAM_REMOTE_PORT:
+        put_port(b, upstream_remote(x));
+        break;
+    case HEADER_UPSTREAM_LOCAL_ADDRESS:
+    case HEADER_UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT:
+        put_addr(b, upstream_local(x), p->variable == HEADER_UPSTREAM_LOCAL_ADDRESS);
+        break;
+    case HEADER_UPSTREAM_LOCAL_PORT:
+        put_port(b, upstream_local(x));
+        break;
+    case HEADER_UPSTREAM_TRANSPORT_FAILURE_REASON:
+        buf_adds(b, x->failure);
+        break;
+    case HEADER_UPSTREAM_REQUEST_ATTEMPT_COUNT:
+        buf_printf(b, "%u", x->tries);
+        break;
+    case HEADER_START_TIME:
+        put_time(b, x->started_wall_ms);
         break;
     case HEADER_RESPONSE_CODE:
         buf_printf(b, "%u", response ? response->status : 0);
         break;
+    case HEADER_RESPONSE_CODE_DETAILS:
+        if (response)
+            buf_adds(b, outcome_details(x->outcome == OUTCOME_NONE ? OUTCOME_ANSWERED : x->outcome));
+        break;
+    case HEADER_RESPONSE_FLAGS:
+        put_flags(b, x);
+        break;
     case HEADER_REQ:
+    case HEADER_REQ_WITHOUT_QUERY:
         put_field(b, request_now(x), p);
         break;
     case HEADER_RESP:

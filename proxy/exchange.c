@@ -207,6 +207,7 @@ static enum exchange_state on_filter(struct exchange *x)
     case FILTER_PAUSE:
         return EXCHANGE_FILTER;
     case FILTER_ANSWER:
+        x->outcome = own.why;
         if (own.why != OUTCOME_CORS_PREFLIGHT)
             edit_response(x, &own.head);
         return exchange_answer(x, own.why, &own.head, own.body);

@@ -100,6 +100,8 @@ enum exchange_state exchange_reply(struct exchange *x, enum outcome why)
     struct http_head h;
     struct buf text;
 
+    if (x->outcome == OUTCOME_NONE)
+        x->outcome = why; /* edits may tell it */
     buf_init(&text, 1024);
     body_format(x, why, &text);
     http_head_init(&h, &x->arena, false);

@@ -252,6 +252,9 @@ TEST(values_of_headers_are_formats)
         {"%HOSTNAME(x)%",                           "takes no argument"         },
         {"%ENVIRONMENT(HOME)%",                     "in the value of a header"  },
         {"%START_TIME(%b %d)%",                     "in the value of a header"  },
+        {"%START_TIME% %REQ_WITHOUT_QUERY(:path)%", NULL                        },
+        {"%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",      NULL                        },
+        {"%REQ_WITHOUT_QUERY%",                     "needs the name of a header"},
         {"a\r\nb: c",                               "control characters"        },
     };
 

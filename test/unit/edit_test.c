@@ -133,6 +133,39 @@ TEST(variables_see_what_was_edited_before_and_not_what_is_set_beside_them)
     end();
 }
 
+TEST(variables_tell_of_the_try_and_its_end)
+{
+    static const char *const values[][3] = {
+        {"%REQ_WITHOUT_QUERY(:path)%", "x-0: /headers", "x-0: /headers"},
+        {"%UPSTREAM_REQUEST_ATTEMPT_COUNT%", "x-1: 1", "x-1: 1"},
+        {"%UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "x-2: 127.0.0.1", "x-2: 127.0.0.1"},
+        {"%RESPONSE_CODE_DETAILS%", "x-3: via_upstream", "x-3: upstream_reset_before_response_started{connection_failure}"},
+        {"%RESPONSE_FLAGS%", "x-4: -", "x-4: UF"},
+        {"%UPSTREAM_TRANSPORT_FAILURE_REASON%", NULL, "x-5: Connection refused"},
+        {"%START_TIME%", "x-6: 20", "x-6: 20"},
+        {"%UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%", "x-7: 127.0.0.1", NULL},
+    };
+    struct snapshot *s = begin();
+    struct message m;
+
+    route->response.set = ARENA_ARRAY(&vhost->part.arena, COUNT(values), struct header_edit);
+    route->response.set_count = COUNT(values);
+    for (size_t i = 0; i < COUNT(values); i++)
+        route->response.set[i] = (struct header_edit){arena_printf(&vhost->part.arena, "x-%zu", i), str_from(values[i][0])};
+    route->retry.attempts = 0;
+    node_apply(&n, s);
+    for (size_t end = 1; end < 3; end++) {
+        if (end == 2)
+            origin_stop(&o);
+        CHECK_INT(get_once(n.outbound, "/headers?q=1", &m), end == 1 ? 200 : 503);
+        for (size_t i = 0; i < COUNT(values); i++)
+            CHECK(values[i][end] ? has(m.text, values[i][end]) : lacks(m.text, values[i][3 - end]));
+        message_free(&m);
+    }
+    CHECK(node_is_quiet(&n));
+    node_stop(&n);
+}
+
 TEST(what_the_proxy_answers_has_the_rules_response_headers)
 {
     struct snapshot *s = begin();
