@@ -30,20 +30,6 @@ static void new_request_id(struct exchange *x, struct http_head *h)
 
 #define CLIENT_CERT "x-forwarded-client-cert"
 
-/* All fields of the name, as one list. */
-static struct str told_before(struct exchange *x, const struct http_head *h)
-{
-    struct str all = STR_NONE;
-
-    for (size_t i = 0; i < h->count; i++) {
-        const struct http_field *f = &h->fields[i];
-
-        if (str_eq(f->name, STR(CLIENT_CERT)) && f->value.n > 0)
-            all = all.n > 0 ? arena_printf(&x->arena, "%.*s,%.*s", STR_ARG(all), STR_ARG(f->value)) : f->value;
-    }
-    return all;
-}
-
 /* Whoever called proves it by TLS; what a caller writes about itself proves nothing. Of whom a peer of the mesh was called
  * is kept, for its own proxy has cleaned that; the peer comes last. */
 static void set_client_cert(struct exchange *x, struct http_head *h)
@@ -52,7 +38,7 @@ static void set_client_cert(struct exchange *x, struct http_head *h)
     struct str value = c->client_cert, before = STR_NONE;
 
     if (c->kind == LISTENER_INBOUND && c->is_mutual)
-        before = told_before(x, h);
+        before = http_list(h, STR(CLIENT_CERT), &x->arena);
     http_remove(h, STR(CLIENT_CERT));
     if (before.n > 0)
         value = arena_printf(&x->arena, "%.*s,%.*s", STR_ARG(before), STR_ARG(value));
@@ -85,11 +71,9 @@ static void set_forwarded(struct exchange *x, struct http_head *h)
         take_scheme(h);
     if (!at_edge)
         return;
-    value = str_from(addr_format_ip(&c->remote, ip));
-    if (http_get(h, STR("x-forwarded-for"), &value) && value.n > 0)
-        value = arena_printf(&x->arena, "%.*s,%s", STR_ARG(value), ip);
-    else
-        value = str_from(ip);
+    addr_format_ip(&c->remote, ip);
+    value = http_list(h, STR("x-forwarded-for"), &x->arena);
+    value = value.n > 0 ? arena_printf(&x->arena, "%.*s,%s", STR_ARG(value), ip) : str_from(ip);
     http_set(h, STR("x-forwarded-for"), value);
 }
 
@@ -110,6 +94,8 @@ static bool is_order(struct str name, bool at_edge)
         STR_INIT("x-envoy-ip-tags"),
     };
     static const struct str edge[] = {
+        STR_INIT("x-envoy-internal"),
+        STR_INIT("x-envoy-external-address"),
         STR_INIT("x-envoy-retriable-header-names"),
         STR_INIT("x-envoy-original-path"),
         STR_INIT("x-envoy-original-host"),

@@ -33,6 +33,19 @@ size_t http_count(const struct http_head *h, struct str name)
     return n;
 }
 
+struct str http_list(const struct http_head *h, struct str name, struct arena *a)
+{
+    struct str all = STR_NONE;
+
+    for (size_t i = 0; i < h->count; i++) {
+        const struct http_field *f = &h->fields[i];
+
+        if (str_eq(f->name, name) && f->value.n > 0)
+            all = all.n > 0 ? arena_printf(a, "%.*s,%.*s", STR_ARG(all), STR_ARG(f->value)) : f->value;
+    }
+    return all;
+}
+
 bool http_field_get(const struct http_head *h, struct str name, struct str *value)
 {
     if (str_eq(name, STR(":method")))

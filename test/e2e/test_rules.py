@@ -21,6 +21,8 @@ ROWS = [
     ("proto-said", if_("{headers: {x-forwarded-proto: {exact: https}}}"), ("GET", "/", [("X-Forwarded-Proto", "https")]),
      (200, "x-app", "b")),
     ("from", if_("{headers: {x-forwarded-for: {regex: '.*127[.]0[.]0[.]1'}}}"), ("GET", "/", []), (200, "x-app", "a")),
+    ("from-several", if_("{headers: {x-forwarded-for: {exact: '1.1.1.1,2.2.2.2,127.0.0.1'}}}"),
+     ("GET", "/", [("X-Forwarded-For", "1.1.1.1"), ("X-Forwarded-For", "2.2.2.2")]), (200, "x-app", "a")),
     ("id", if_("{headers: {x-request-id: {}}}"), ("GET", "/", []), (200, "x-app", "a")),
     ("orders", if_("{headers: {x-envoy-retry-on: {}}}"), ("GET", "/", [("X-Envoy-Retry-On", "5xx")]), (200, "x-app", "b")),
     ("cert", if_("{headers: {x-forwarded-client-cert: {}}}"), ("GET", "/", [("X-Forwarded-Client-Cert", "URI=me")]),
@@ -81,11 +83,11 @@ def test_a_rule_decides_and_edits(edge, name, asked, want):
 
 
 def test_orders_of_clients_do_not_reach_the_endpoint(edge):
-    sent = [("X-Envoy-Original-Path", "/lie"), ("X-Envoy-Max-Retries", "9"), ("X-Mine", "1")]
+    sent = [("X-Envoy-Original-Path", "/lie"), ("X-Envoy-Max-Retries", "9"), ("X-Envoy-Internal", "true"), ("X-Mine", "1")]
     r, body = call(edge.port, "id.lab", "GET", "/", sent)
     names = [k for k, _ in json.loads(body)["headers"]]
     assert r.status == 200 and "x-mine" in names
-    assert not {"x-envoy-original-path", "x-envoy-max-retries"} & set(names)
+    assert not {"x-envoy-original-path", "x-envoy-max-retries", "x-envoy-internal"} & set(names)
 
 
 def test_an_application_tells_the_scheme_on(edge):
