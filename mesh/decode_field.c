@@ -4,6 +4,8 @@
 #include "mesh/decode_parts.h"
 #include "mesh/kinds/virtual_service.h"
 
+#define LABEL_VALUE_MAX 63u
+
 /* ---- StringMatch ---- */
 
 static void decode_match_member(const struct decoder *d, unsigned flags, const struct node *n,
@@ -69,6 +71,21 @@ static void decode_match(const struct decoder *d, const struct field *f, const s
 
 /* ---- maps ---- */
 
+/* A label that a selector asks for. Like Istio it may ask for one that nothing can carry; then it selects nothing. */
+static void check_selected(const struct decoder *d, const struct node *n)
+{
+    struct err err;
+
+    if (str_has(n->key, '*') || str_has(n->text, '*'))
+        decode_fail(d, n, FIND_VALUE, "a selector has no wildcards; leave the label out");
+    else if (n->key.n == 0)
+        decode_point_at_key(decode_fail(d, n, FIND_VALUE, "the key of a label is empty"), n);
+    else if (n->text.n > LABEL_VALUE_MAX)
+        decode_fail(d, n, FIND_VALUE, "the value of a label has at most %u characters, not %zu", LABEL_VALUE_MAX, n->text.n);
+    else if (common_check_label_key(n->key, &err) || common_check_label_value(n->text, &err))
+        object_report(d->f, d->m, n, FIND_WARNING, SEVERITY_WARNING, "%s: nothing has it, so nothing is selected", err.text);
+}
+
 void decode_labels(const struct decoder *d, const struct field *f, const struct node *n,
                    struct labels *out)
 {
@@ -90,8 +107,8 @@ void decode_labels(const struct decoder *d, const struct field *f, const struct 
         out->items[out->count++] = (struct label){c->key, c->text};
         if (f->flags & FIELD_FREE_KEYS)
             continue;
-        if ((f->flags & FIELD_NO_WILDCARD) && (str_has(c->key, '*') || str_has(c->text, '*')))
-            decode_fail(d, c, FIND_VALUE, "a selector has no wildcards; leave the label out");
+        if (f->flags & FIELD_SELECTOR)
+            check_selected(d, c);
         else if (common_check_label_key(c->key, &err))
             decode_point_at_key(decode_fail(d, c, FIND_VALUE, "%s", err.text), c);
         else if (common_check_label_value(c->text, &err))
@@ -418,19 +435,19 @@ static void check_required(const struct decoder *d, const struct schema *s, cons
     }
 }
 
-/* The second member of a group that is given is the one reported. */
+/* The second member of a group that is given is the one reported. An empty one is given, too: so Istio's CRDs count. */
 static void check_oneof(const struct decoder *d, const struct schema *s, const struct node *n)
 {
     for (const struct node *c = n->first; c; c = c->next) {
         const struct field *f = schema_find(s, c->key);
 
-        if (!f || !f->oneof || !counts_as_given(f, c))
+        if (!f || !f->oneof || c->kind == NODE_NULL)
             continue;
         for (const struct node *b = n->first; b != c; b = b->next) {
             const struct field *other = schema_find(s, b->key);
 
             if (!other || other == f || !other->oneof || strcmp(other->oneof, f->oneof) != 0 ||
-                !counts_as_given(other, b))
+                b->kind == NODE_NULL)
                 continue;
             decode_point_at_key(decode_fail(d, c, FIND_ONEOF, "%s and %s cannot both be given",
                                             other->name, f->name),

@@ -145,8 +145,8 @@ void decode_string(const struct decoder *d, const struct field *f, const struct 
         decode_fail(d, n, FIND_VALUE, "%s is \"%s\": a secret is not shown again, so what was read back has none",
                     f->name, SCHEMA_REDACTED)
             ->hint = STR("put the secret itself there, or apply the file that it came from");
-    else if ((f->flags & FIELD_BOUNDED) && n->text.n &&
-        (n->text.n < (size_t)f->min || n->text.n > (size_t)f->max))
+    else if ((f->flags & FIELD_BOUNDED) && (n->text.n || !(f->flags & FIELD_REQUIRED)) &&
+             (n->text.n < (size_t)f->min || n->text.n > (size_t)f->max))
         decode_fail(d, n, FIND_VALUE, "%s has from %lld to %lld bytes, not %zu", f->name,
                     (long long)f->min, (long long)f->max, n->text.n);
     else if (f->check && n->text.n && f->check(n->text, &err))

@@ -61,8 +61,8 @@ enum field_flag {
     FIELD_BOUNDED = 64,         /* min and max hold */
     FIELD_FREE_KEYS = 128,      /* of a map<string,string>: not held to the syntax of labels */
     FIELD_NOT_EMPTY = 512,      /* if the map or list is given, it has an element */
-    FIELD_NO_WILDCARD =
-        1024,             /* of a map<string,string>: no '*' in it, and no empty key (a selector) */
+    FIELD_SELECTOR = 1024, /* of a map<string,string>: labels that are asked for: no '*' and no empty key; what nothing can
+                            * carry is warned of */
     FIELD_SECRET = 2048, /* never shown: encode_redact() puts a mark in its place */
     FIELD_MAY_BE_OFF = 4096, /* an address may be "off": family 0 */
 };

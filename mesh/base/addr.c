@@ -64,7 +64,7 @@ bool cidr_parse(struct str s, struct cidr *out)
         return false;
     most = ip_bytes(&c.base) * 8;
     bits = most;
-    if (has_bits && (s.n > 3 || !str_uint(s, 0, most, &bits)))
+    if (has_bits && (s.n > 3 || (s.n > 1 && s.p[0] == '0') || !str_uint(s, 0, most, &bits)))
         return false;
     c.bits = (uint8_t)bits;
     whole = c.bits / 8;

@@ -5,6 +5,8 @@
 
 #define DRY_RUN "istio.io/dry-run"
 
+#define ACCOUNTS_MAX 16u
+
 static int check_account(struct str s, struct err *err)
 {
     struct str ns, name = s;
@@ -25,9 +27,9 @@ static int check_trust_domain(struct str s, struct err *err)
 
     if (str_has(s, '/'))
         return err_set(err, ERR_INVALID, "\"%.*s\": a trust domain has no '/'", STR_ARG(s));
-    if (s.p[0] == '*')
+    if (str_starts(s, STR("*")))
         middle = str_sub(s, 1, s.n);
-    else if (s.p[s.n - 1] == '*')
+    else if (str_ends(s, STR("*")))
         middle = str_sub(s, 0, s.n - 1);
     return str_has(middle, '*')
                ? err_set(err, ERR_INVALID, "\"%.*s\": one '*' is allowed, at an end", STR_ARG(s))
@@ -43,15 +45,32 @@ static int check_port(struct str s, struct err *err)
                : err_set(err, ERR_INVALID, "\"%.*s\" is not a port from 0 to 65535", STR_ARG(s));
 }
 
-/* With {*} or {**} a path is a template: whole segments only, and nothing may vary behind {**}. */
+/* What a segment of a template may be made of (RFC 3986, pchar without '*'). */
+static bool is_literal(struct str segment)
+{
+    struct err ignored;
+
+    return common_check_plain_name(segment, "-._~%!$&'()+,;:@=", &ignored) == 0;
+}
+
+static struct str without_slashes(struct str s)
+{
+    while (str_starts(s, STR("/")))
+        s = str_sub(s, 1, s.n);
+    while (str_ends(s, STR("/")))
+        s = str_sub(s, 0, s.n - 1);
+    return s;
+}
+
+/* With {*} or {**} a path is a template: whole segments only, and nothing may vary behind {**}. Other braces mean
+ * nothing, in any path. */
 static int check_path(struct str s, struct err *err)
 {
-    struct str rest = s, segment;
-    bool has_rest = false;
+    struct str rest = without_slashes(s), segment;
+    bool is_template, has_rest = false;
     size_t at;
 
-    if (!str_find(s, STR("{*}"), &at) && !str_find(s, STR("{**}"), &at))
-        return 0;
+    is_template = str_find(s, STR("{*}"), &at) || str_find(s, STR("{**}"), &at);
     while (str_next(&rest, '/', &segment)) {
         bool one = str_eq(segment, STR("{*}")), many = str_eq(segment, STR("{**}"));
 
@@ -61,68 +80,102 @@ static int check_path(struct str s, struct err *err)
         has_rest = has_rest || many;
         if (one || many)
             continue;
-        if (str_has(segment, '{') || str_has(segment, '}') || str_has(segment, '*'))
+        if (str_has(segment, '{') || str_has(segment, '}'))
             return err_set(err, ERR_INVALID,
-                           "\"%.*s\": {*} and {**} stand for whole segments, and '*' is not allowed "
-                           "beside them",
+                           "\"%.*s\": braces are only for {*} (one segment) and {**} (the rest), which stand for whole "
+                           "segments",
+                           STR_ARG(s));
+        if (is_template && !is_literal(segment))
+            return err_set(err, ERR_INVALID,
+                           "\"%.*s\": beside {*} and {**} a segment is letters, digits and -._~%%!$&'()+,;:@= alone, and "
+                           "not empty",
                            STR_ARG(s));
     }
     return 0;
 }
 
-enum condition_value { CONDITION_WORD, CONDITION_IP, CONDITION_PORT };
+enum condition_value { CONDITION_WORD, CONDITION_IP, CONDITION_PORT, CONDITION_ACCOUNT, CONDITION_DOMAIN, CONDITION_VALUES };
 
-/* What a condition may look at. A name that ends in '[' continues with NAME]. */
+static field_check *const value_checks[CONDITION_VALUES] = {
+    [CONDITION_IP] = common_check_cidr,
+    [CONDITION_PORT] = check_port,
+    [CONDITION_ACCOUNT] = check_account,
+    [CONDITION_DOMAIN] = check_trust_domain,
+};
+
+/* What a condition may look at. A name that ends in '[' continues with NAME], one that ends in '.' with anything and [NAME]. */
 static const struct condition_key {
     struct str name;
     enum condition_value value;
     bool is_peer; /* of the peer's or the token's identity, which CUSTOM does not see */
     bool is_http;
+    const char *not_yet; /* NULL: nothing is in the way but the kind itself */
 } condition_keys[] = {
-    {STR_INIT("request.headers["),           CONDITION_WORD, false, true },
-    {STR_INIT("request.auth.principal"),     CONDITION_WORD, true,  true },
-    {STR_INIT("request.auth.audiences"),     CONDITION_WORD, true,  true },
-    {STR_INIT("request.auth.presenter"),     CONDITION_WORD, true,  true },
-    {STR_INIT("request.auth.claims["),       CONDITION_WORD, true,  true },
-    {STR_INIT("source.ip"),                  CONDITION_IP,   false, false},
-    {STR_INIT("remote.ip"),                  CONDITION_IP,   false, false},
-    {STR_INIT("source.namespace"),           CONDITION_WORD, true,  false},
-    {STR_INIT("source.serviceAccount"),      CONDITION_WORD, true,  false},
-    {STR_INIT("source.principal"),           CONDITION_WORD, true,  false},
-    {STR_INIT("source.trustDomain"),         CONDITION_WORD, true,  false},
-    {STR_INIT("destination.ip"),             CONDITION_IP,   false, false},
-    {STR_INIT("destination.port"),           CONDITION_PORT, false, false},
-    {STR_INIT("connection.sni"),             CONDITION_WORD, false, false},
-    {STR_INIT("experimental.envoy.filters."), CONDITION_WORD, false, false},
+    {STR_INIT("request.headers["),             CONDITION_WORD,    false, true,  NULL},
+    {STR_INIT("request.auth.principal"),       CONDITION_WORD,    true,  true,  NULL},
+    {STR_INIT("request.auth.audiences"),       CONDITION_WORD,    true,  true,  NULL},
+    {STR_INIT("request.auth.presenter"),       CONDITION_WORD,    true,  true,  NULL},
+    {STR_INIT("request.auth.claims["),         CONDITION_WORD,    true,  true,  NULL},
+    {STR_INIT("source.ip"),                    CONDITION_IP,      false, false, NULL},
+    {STR_INIT("remote.ip"),                    CONDITION_IP,      false, false, NULL},
+    {STR_INIT("source.namespace"),             CONDITION_WORD,    true,  false, NULL},
+    {STR_INIT("source.serviceAccount"),        CONDITION_ACCOUNT, true,  false, NULL},
+    {STR_INIT("source.principal"),             CONDITION_WORD,    true,  false, NULL},
+    {STR_INIT("source.trustDomain"),           CONDITION_DOMAIN,  true,  false, NULL},
+    {STR_INIT("destination.ip"),               CONDITION_IP,      false, false, NULL},
+    {STR_INIT("destination.port"),             CONDITION_PORT,    false, false, NULL},
+    {STR_INIT("connection.sni"),               CONDITION_WORD,    false, false, NULL},
+    {STR_INIT("request.experimental.inline.headers["), CONDITION_WORD, false, true, "one of several values in a header"},
+    {STR_INIT("experimental.envoy.filters."),  CONDITION_WORD,    false, false, "the metadata of Envoy's filters"},
 };
+
+/* Ends with [NAME]. */
+static bool has_member(struct str key)
+{
+    struct str before;
+
+    return str_cut(&key, '[', &before) && key.n > 1 && key.p[key.n - 1] == ']';
+}
 
 static const struct condition_key *find_key(struct str key)
 {
     for (size_t i = 0; i < COUNT(condition_keys); i++) {
         struct str name = condition_keys[i].name;
-        bool is_open = name.p[name.n - 1] == '[';
+        char last = name.p[name.n - 1];
 
-        if (is_open ? str_starts(key, name) && key.n > name.n + 1 && key.p[key.n - 1] == ']'
-                    : str_eq(key, name))
-            return &condition_keys[i];
-        if (name.p[name.n - 1] == '.' && str_starts(key, name) && str_has(key, '['))
+        if (last == '[' || last == '.' ? str_starts(key, name) && has_member(key) : str_eq(key, name))
             return &condition_keys[i];
     }
     return NULL;
 }
 
+/* What Istio once had, and what takes its place. */
+static const struct {
+    struct str name;
+    const char *instead;
+} former_keys[] = {
+    {STR_INIT("destination.labels"),    "use selector"                                        },
+    {STR_INIT("destination.namespace"), "a policy is for the namespace that it is in"         },
+    {STR_INIT("destination.name"),      "use selector"                                        },
+    {STR_INIT("destination.user"),      "use selector"                                        },
+};
+
 static int check_condition_key(struct str s, struct err *err)
 {
-    if (str_starts(s, STR("experimental.envoy.filters.")) && find_key(s))
-        return err_set(err, ERR_UNSUPPORTED, "the metadata of Envoy's filters (\"%.*s\")",
-                       STR_ARG(s));
-    return find_key(s) ? 0
-                       : err_set(err, ERR_INVALID,
-                                 "\"%.*s\" is not an attribute; there are request.headers[NAME], "
-                                 "request.auth.principal, .audiences, .presenter, .claims[NAME], "
-                                 "source.ip, .namespace, .serviceAccount, .principal, .trustDomain, "
-                                 "remote.ip, destination.ip, destination.port and connection.sni",
-                                 STR_ARG(s));
+    const struct condition_key *k = find_key(s);
+
+    if (k)
+        return k->not_yet ? err_set(err, ERR_UNSUPPORTED, "%s (\"%.*s\")", k->not_yet, STR_ARG(s)) : 0;
+    for (size_t i = 0; i < COUNT(former_keys); i++) {
+        if (str_starts(s, former_keys[i].name))
+            return err_set(err, ERR_INVALID, "\"%.*s\" is no longer an attribute: %s", STR_ARG(s), former_keys[i].instead);
+    }
+    return err_set(err, ERR_INVALID,
+                   "\"%.*s\" is not an attribute; there are request.headers[NAME], "
+                   "request.auth.principal, .audiences, .presenter, .claims[NAME], "
+                   "source.ip, .namespace, .serviceAccount, .principal, .trustDomain, "
+                   "remote.ip, destination.ip, destination.port and connection.sni",
+                   STR_ARG(s));
 }
 
 /* Rows of designated initialisers, which clang-format 14 cannot lay out (it even crashes). */
@@ -142,9 +195,11 @@ static const struct field source_fields[] = {
      .meaning = "Namespaces of the peer; * anywhere. Mutual TLS only."},
     {"notNamespaces", FIELD_STRINGS, SCHEMA_LIST(authz_source, not_namespaces), .check = common_check_word,
      .meaning = "None of these namespaces of the peer."},
-    {"serviceAccounts", FIELD_STRINGS, SCHEMA_LIST(authz_source, service_accounts), .check = check_account, .most = 16,
+    {"serviceAccounts", FIELD_STRINGS, SCHEMA_LIST(authz_source, service_accounts), .check = check_account,
+     .most = ACCOUNTS_MAX,
      .meaning = "Accounts of the peer, ACCOUNT or NAMESPACE/ACCOUNT. Mutual TLS only."},
-    {"notServiceAccounts", FIELD_STRINGS, SCHEMA_LIST(authz_source, not_service_accounts), .check = check_account, .most = 16,
+    {"notServiceAccounts", FIELD_STRINGS, SCHEMA_LIST(authz_source, not_service_accounts), .check = check_account,
+     .most = ACCOUNTS_MAX,
      .meaning = "None of these accounts of the peer."},
     {"ipBlocks", FIELD_STRINGS, SCHEMA_LIST(authz_source, ip_blocks), .check = common_check_cidr,
      .meaning = "Addresses or blocks that the packets are from."},
@@ -197,7 +252,7 @@ static SCHEMA(to_schema, "To", authz_to, to_fields);
 
 static const struct field when_fields[] = {
     {"key", FIELD_STRING, SCHEMA_AT(authz_condition, key), .flags = FIELD_REQUIRED,
-     .check = check_condition_key, .partly = "experimental.envoy.filters.*",
+     .check = check_condition_key, .partly = "experimental.envoy.filters.*; request.experimental.inline.headers",
      .meaning = "Attribute that is looked at, such as source.ip or request.headers[NAME]."},
     {"values", FIELD_STRINGS, SCHEMA_LIST(authz_condition, values), .check = common_check_word,
      .meaning = "Values, one of which it must have."},
@@ -252,19 +307,48 @@ static bool names_peer(const struct authz_source *s)
            s->not_namespaces_count;
 }
 
+/* Is any of these members written, be it empty? */
+static bool gives_any(const struct node *message, const char *const *names)
+{
+    for (size_t i = 0; names[i]; i++) {
+        if (check_given(message, names[i]))
+            return true;
+    }
+    return false;
+}
+
+/* Something is written, and every list of it is empty. (An empty message itself is reported by its row.) */
+static bool is_void(const struct node *message)
+{
+    for (const struct node *n = message ? message->first : NULL; n; n = n->next) {
+        if (n->kind != NODE_NULL && (n->kind != NODE_LIST || n->count))
+            return false;
+    }
+    return message && message->count;
+}
+
 static void check_source(const struct check *c, const struct authorization_policy *p,
                          const struct authz_source *s)
 {
-    bool accounts = s->service_accounts_count || s->not_service_accounts_count;
+    static const char *const account_rows[] = {"serviceAccounts", "notServiceAccounts", NULL};
+    static const char *const peer_rows[] = {"principals", "notPrincipals", "namespaces", "notNamespaces", NULL};
 
-    if (accounts && names_peer(s))
+    if (is_void(s->node))
+        FAIL(c, s->node, FIND_REQUIRED, "source says nothing; name principals, namespaces, ipBlocks, ...");
+    if (gives_any(s->node, account_rows) && gives_any(s->node, peer_rows))
         FAIL(c, s->node, FIND_ONEOF, "serviceAccounts excludes principals and namespaces");
     if (p->action == AUTHZ_CUSTOM &&
-        (accounts || names_peer(s) || s->request_principals_count ||
+        (s->service_accounts_count || s->not_service_accounts_count || names_peer(s) || s->request_principals_count ||
          s->not_request_principals_count || s->trust_domains_count || s->not_trust_domains_count))
         FAIL(c, s->node, FIND_VALUE,
              "action CUSTOM does not know the identity of the peer: only ipBlocks and "
              "remoteIpBlocks can be given");
+}
+
+static void check_operation(const struct check *c, const struct authz_operation *o)
+{
+    if (is_void(o->node))
+        FAIL(c, o->node, FIND_REQUIRED, "operation says nothing; name hosts, ports, methods or paths");
 }
 
 static void check_values(const struct check *c, const struct authz_condition *w, const char *name,
@@ -272,9 +356,10 @@ static void check_values(const struct check *c, const struct authz_condition *w,
 {
     struct err err;
 
-    for (size_t i = 0; i < count; i++) {
-        if (values[i].n && ((value == CONDITION_IP && common_check_cidr(values[i], &err)) ||
-                            (value == CONDITION_PORT && check_port(values[i], &err))))
+    if (value == CONDITION_ACCOUNT && count > ACCOUNTS_MAX)
+        FAIL(c, check_member(w->node, name), FIND_VALUE, "%s has at most %u accounts, not %zu", name, ACCOUNTS_MAX, count);
+    for (size_t i = 0; value_checks[value] && i < count; i++) {
+        if (values[i].n && value_checks[value](values[i], &err))
             FAIL(c, check_element(w->node, name, i), FIND_VALUE, "%s", err.text);
     }
 }
@@ -326,22 +411,30 @@ static bool names_ports(const struct authz_rule *r)
     return false;
 }
 
+static bool labels_has(const struct labels *l, struct str key)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        if (str_eq(l->items[i].key, key))
+            return true;
+    }
+    return false;
+}
+
 static void check_dry_run(const struct check *c, const struct authorization_policy *p)
 {
-    struct str value = labels_get(&c->m->annotations, STR(DRY_RUN));
     static const struct str switches[] = {STR_INIT("true"), STR_INIT("false"), STR_INIT("1"),
                                           STR_INIT("0"),    STR_INIT("t"),     STR_INIT("f"),
                                           STR_INIT("T"),    STR_INIT("F"),     STR_INIT("TRUE"),
                                           STR_INIT("FALSE"), STR_INIT("True"), STR_INIT("False")};
+    struct str value = labels_get(&c->m->annotations, STR(DRY_RUN));
     bool known = false;
 
-    if (!value.n)
+    if (!labels_has(&c->m->annotations, STR(DRY_RUN)))
         return;
     for (size_t i = 0; i < COUNT(switches); i++)
         known = known || str_eq(value, switches[i]);
     if (!known)
-        FAIL(c, NULL, FIND_VALUE, "annotation " DRY_RUN " is true or false, not \"%.*s\"",
-             STR_ARG(value));
+        FAIL(c, NULL, FIND_VALUE, "annotation " DRY_RUN " is true or false, not \"%.*s\"", STR_ARG(value));
     if (p->action != AUTHZ_ALLOW && p->action != AUTHZ_DENY)
         FAIL(c, NULL, FIND_VALUE, "annotation " DRY_RUN " is for action ALLOW and DENY only");
 }
@@ -371,6 +464,8 @@ void authorization_policy_validate(const struct check *c, const void *spec)
 
         for (size_t j = 0; j < r->from_count; j++)
             check_source(c, p, &r->from[j].source);
+        for (size_t j = 0; j < r->to_count; j++)
+            check_operation(c, &r->to[j].operation);
         for (size_t j = 0; j < r->when_count; j++)
             check_condition(c, p, &r->when[j]);
         if (p->action == AUTHZ_DENY && is_http_rule(r) && !names_ports(r))

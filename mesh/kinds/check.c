@@ -18,6 +18,13 @@ const struct node *check_element(const struct node *message, const char *name, s
     return n ? n : message;
 }
 
+bool check_given(const struct node *message, const char *name)
+{
+    const struct node *n = message ? node_get(message, str_from(name)) : NULL;
+
+    return n && n->kind != NODE_NULL;
+}
+
 /* Not given, or empty; something of a wrong type was reported by decode and is not "absent". */
 bool check_absent(const struct node *message, const char *name)
 {

@@ -26,6 +26,8 @@ struct check {
 /* The node of a member, else of the message: where to point. */
 const struct node *check_member(const struct node *message, const char *name);
 const struct node *check_element(const struct node *message, const char *name, size_t i);
+/* Written, be it empty: what has() is to Istio's CRDs. */
+bool check_given(const struct node *message, const char *name);
 /* Not given, or empty; something of a wrong type was reported by decode and is not "absent". */
 bool check_absent(const struct node *message, const char *name);
 

@@ -6,13 +6,13 @@
 /* clang-format off */
 
 static const struct field match_labels_fields[] = {
-    {"matchLabels", FIELD_LABELS, SCHEMA_AT(label_selector, labels), .flags = FIELD_NO_WILDCARD,
+    {"matchLabels", FIELD_LABELS, SCHEMA_AT(label_selector, labels), .flags = FIELD_SELECTOR, .most = 4096,
      .meaning = "Labels that a workload must carry."},
 };
 SCHEMA(match_labels_schema, "WorkloadSelector", label_selector, match_labels_fields);
 
 static const struct field labels_selector_fields[] = {
-    {"labels", FIELD_LABELS, SCHEMA_AT(label_selector, labels), .flags = FIELD_NO_WILDCARD,
+    {"labels", FIELD_LABELS, SCHEMA_AT(label_selector, labels), .flags = FIELD_SELECTOR, .most = 256,
      .meaning = "Labels that a workload must carry."},
 };
 SCHEMA(labels_selector_schema, "WorkloadSelector", label_selector, labels_selector_fields);
@@ -32,8 +32,8 @@ static const struct field target_ref_fields[] = {
      .meaning = "API group of the target; empty for a Service."},
     {"kind", FIELD_STRING, SCHEMA_AT(target_ref, kind), .flags = FIELD_REQUIRED,
      .meaning = "Service or ServiceEntry; the kinds of the Kubernetes Gateway API are refused."},
-    {"name", FIELD_STRING, SCHEMA_AT(target_ref, name), .flags = FIELD_REQUIRED,
-     .meaning = "Name of the target, in the policy's own namespace."},
+    {"name", FIELD_STRING, SCHEMA_AT(target_ref, name), SCHEMA_BOUNDS(1, 253),
+     .flags = FIELD_REQUIRED | FIELD_BOUNDED, .meaning = "Name of the target, in the policy's own namespace."},
     {"namespace", FIELD_STRING, SCHEMA_AT(target_ref, ns),
      .meaning = "Must be left out: a policy stays within its namespace."},
 };

@@ -1,0 +1,234 @@
+/* What is taken and what is refused of the kinds that stand beside routing, as pairs: just right, just wrong. A verdict is one
+ * of the document as a whole; what is only not supported yet is taken. */
+#include "test/unit/doc_world.h"
+
+enum verdict { TAKEN, WARNED, REFUSED };
+
+struct pair_row {
+    const char *spec; /* in flow style, after "spec:" */
+    enum verdict want;
+    const char *detail; /* how the first finding begins; NULL: not looked at */
+};
+
+static const char *const verdict_names[] = {[TAKEN] = "taken", [WARNED] = "taken with a warning", [REFUSED] = "refused"};
+
+static const struct finding *first_of(const struct docs *d, enum severity severity)
+{
+    for (const struct finding *x = d->findings.first; x; x = x->next) {
+        if (x->severity == severity && x->code != FIND_NOT_YET)
+            return x;
+    }
+    return NULL;
+}
+
+/* Every finding says where it is and what is wrong there. */
+static bool is_placed(const struct finding *x)
+{
+    return x->line > 0 && x->column > 0 && x->detail.n > 0 && x->object.n > 0;
+}
+
+static bool agrees(const char *api, const char *kind, const char *meta, const struct pair_row *r)
+{
+    const struct finding *error, *warning, *told;
+    enum verdict got;
+    struct str text;
+    struct docs d;
+    struct arena a;
+    bool ok;
+
+    arena_init(&a);
+    text = arena_printf(&a, "apiVersion: %s\nkind: %s\nmetadata: {name: default, namespace: shop%s}\nspec: %s\n", api, kind, meta,
+                        r->spec);
+    docs_parse_all(&d, text, SYNTAX_YAML);
+    error = first_of(&d, SEVERITY_ERROR);
+    warning = first_of(&d, SEVERITY_WARNING);
+    told = error ? error : warning;
+    got = error ? REFUSED : warning ? WARNED : TAKEN;
+    ok = got == r->want && (!told || is_placed(told)) && (!r->detail || (told && str_starts(told->detail, str_from(r->detail))));
+    if (!ok) {
+        print_error("%s %s: want %s, got %s\n", kind, r->spec, verdict_names[r->want], verdict_names[got]);
+        docs_print(&d);
+    }
+    docs_done(&d);
+    arena_done(&a);
+    return ok;
+}
+
+static void check_rows_with(const char *api, const char *kind, const char *meta, const struct pair_row *rows, size_t count)
+{
+    size_t wrong = 0;
+
+    for (size_t i = 0; i < count; i++)
+        wrong += !agrees(api, kind, meta, &rows[i]);
+    CHECK_INT(wrong, 0);
+}
+
+#define CHECK_ROWS(api, kind, rows) check_rows_with(api, kind, "", rows, COUNT(rows))
+
+#define SECURITY   "security.istio.io/v1"
+#define NETWORKING "networking.istio.io/v1"
+#define A63        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+/* ---- what all policies have ---- */
+
+TEST(a_selector_asks_for_labels_and_may_ask_in_vain)
+{
+    static const struct pair_row rows[] = {
+        {"{selector: {matchLabels: {app: web, tier: ''}}}",     TAKEN,   NULL},
+        {"{selector: {matchLabels: {app: " A63 "}}}",           TAKEN,   NULL},
+        {"{selector: {matchLabels: {app: " A63 "a}}}", REFUSED,
+         "the value of a label has at most 63 characters, not 64"},
+        {"{selector: {}}",                                      WARNED,  "an empty selector takes every workload"},
+        {"{selector: {matchLabels: {}}}",                       WARNED,  NULL},
+        {"{selector: {matchLabels: {'a b': c}}}",               WARNED,  "\"a b\" is not the key of a label"},
+        {"{selector: {matchLabels: {a: -b}}}",                  WARNED,  "\"-b\" is not the value of a label"},
+        {"{selector: {matchLabels: {app: 'w*'}}}",              REFUSED, "a selector has no wildcards"},
+        {"{selector: {matchLabels: {'*': web}}}",               REFUSED, "a selector has no wildcards"},
+        {"{selector: {matchLabels: {'': web}}}",                REFUSED, "the key of a label is empty"},
+        {"{selector: {matchLabels: {app: 1}}}",                 REFUSED, NULL},
+        {"{selector: {labels: {app: web}}}",                    REFUSED, "unknown field \"labels\""},
+        {"{selector: null}",                                    TAKEN,   NULL},
+    };
+
+    CHECK_ROWS(SECURITY, "AuthorizationPolicy", rows);
+    CHECK_ROWS(SECURITY, "PeerAuthentication", rows);
+    CHECK_ROWS(SECURITY, "RequestAuthentication", rows);
+    CHECK_ROWS("telemetry.istio.io/v1", "Telemetry", rows);
+    CHECK_ROWS("networking.istio.io/v1beta1", "ProxyConfig", rows);
+}
+
+#define SERVICE "{kind: Service, name: a}"
+
+TEST(a_policy_has_one_kind_of_target)
+{
+    static const struct pair_row rows[] = {
+        {"{targetRefs: [" SERVICE "]}",                                          TAKEN,   NULL},
+        {"{targetRefs: [{group: core, kind: Service, name: a}]}",                TAKEN,   NULL},
+        {"{targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: a}]}", TAKEN, NULL},
+        {"{targetRefs: [{kind: service, name: a}]}",                             REFUSED, "a policy cannot be attached to"},
+        {"{targetRefs: [{kind: ServiceEntry, name: a}]}",                        REFUSED, "a policy cannot be attached to"},
+        {"{targetRefs: [{kind: Service, name: ''}]}",                            REFUSED, "name is required"},
+        {"{targetRefs: [{kind: Service, name: " A63 A63 A63 A63 "a}]}",          TAKEN,   NULL},
+        {"{targetRefs: [{kind: Service, name: " A63 A63 A63 A63 "aa}]}",         REFUSED, "name has from 1 to 253 bytes"},
+        {"{targetRefs: [{kind: Service, name: a, namespace: ''}]}",              TAKEN,   NULL},
+        {"{targetRefs: [{kind: Service, name: a, namespace: b}]}",               REFUSED, "namespace must be left out"},
+        {"{targetRefs: []}",                                                     TAKEN,   NULL},
+        {"{targetRef: " SERVICE ", targetRefs: [" SERVICE "]}",                  REFUSED, "targetRef and targetRefs cannot both"},
+        {"{selector: {}, targetRefs: [" SERVICE "]}",                            REFUSED, "selector and targetRefs cannot both"},
+        {"{selector: {matchLabels: {a: b}}, targetRefs: []}",                    REFUSED, "selector and targetRefs cannot both"},
+        {"{targetRefs: [null]}",                                                 REFUSED, "null is not allowed"},
+    };
+
+    CHECK_ROWS(SECURITY, "AuthorizationPolicy", rows);
+    CHECK_ROWS(SECURITY, "RequestAuthentication", rows);
+    CHECK_ROWS("telemetry.istio.io/v1", "Telemetry", rows);
+}
+
+/* ---- AuthorizationPolicy ---- */
+
+#define AUTHZ(rows) CHECK_ROWS(SECURITY, "AuthorizationPolicy", rows)
+
+TEST(an_action_goes_with_its_rules_and_its_provider)
+{
+    static const struct pair_row rows[] = {
+        {"{}",                                                   TAKEN,   NULL},
+        {"{rules: [{}]}",                                        TAKEN,   NULL},
+        {"{action: DENY}",                                       REFUSED, "rules is required"},
+        {"{action: DENY, rules: [{}]}",                          TAKEN,   NULL},
+        {"{action: deny, rules: [{}]}",                          REFUSED, "action: \"deny\" is not one of its values"},
+        {"{action: ''}",                                         REFUSED, NULL},
+        {"{action: CUSTOM, provider: {name: p}}",                REFUSED, "rules is required"},
+        {"{action: CUSTOM, provider: {name: p}, rules: [{}]}",   TAKEN,   NULL},
+        {"{action: CUSTOM, provider: {}, rules: [{}]}",          REFUSED, "name is required"},
+        {"{action: CUSTOM, rules: [{}]}",                        REFUSED, "action CUSTOM needs provider.name"},
+        {"{provider: {name: p}}",                                REFUSED, "provider is for action CUSTOM only"},
+        {"{rules: [null]}",                                      REFUSED, "null is not allowed"},
+    };
+
+    AUTHZ(rows);
+}
+
+TEST(a_source_or_operation_says_something)
+{
+    static const struct pair_row rows[] = {
+        {"{rules: [{from: [{source: {}}]}]}",                                    REFUSED, "source must not be empty"},
+        {"{rules: [{from: [{source: {principals: []}}]}]}",                      REFUSED, "source says nothing"},
+        {"{rules: [{from: [{source: {principals: null}}]}]}",                    REFUSED, "source says nothing"},
+        {"{rules: [{from: [{source: {principals: ['']}}]}]}",                    REFUSED, "principals: an empty string"},
+        {"{rules: [{from: [{source: {principals: ['*']}}]}]}",                   TAKEN,   NULL},
+        {"{rules: [{to: [{operation: {methods: []}}]}]}",                        REFUSED, "operation says nothing"},
+        {"{rules: [{to: [{operation: {methods: [get]}}]}]}",                     TAKEN,   NULL},
+        {"{rules: [{from: [{source: {serviceAccounts: [a, n/b]}}]}]}",           TAKEN,   NULL},
+        {"{rules: [{from: [{source: {serviceAccounts: [a], principals: []}}]}]}", REFUSED, "serviceAccounts excludes"},
+        {"{rules: [{from: [{source: {serviceAccounts: [a], trustDomains: [b]}}]}]}", TAKEN, NULL},
+        {"{rules: [{from: [{source: {trustDomains: ['*.b', 'a.*', '*']}}]}]}",   TAKEN,   NULL},
+        {"{rules: [{from: [{source: {trustDomains: ['a*b']}}]}]}",               REFUSED, "\"a*b\": one '*' is allowed"},
+        {"{rules: [{from: [{source: {ipBlocks: [10.0.0.0/8, '::1', '2001:db8::/32']}}]}]}", TAKEN, NULL},
+        {"{rules: [{from: [{source: {ipBlocks: [10.0.0.0/08]}}]}]}",             REFUSED, "\"10.0.0.0/08\" is neither"},
+        {"{rules: [{from: [{source: {ipBlocks: [10.0.0.0/33]}}]}]}",             REFUSED, NULL},
+        {"{rules: [{to: [{operation: {ports: ['0', '65535', '080']}}]}]}",       TAKEN,   NULL},
+        {"{rules: [{to: [{operation: {ports: ['65536']}}]}]}",                   REFUSED, "\"65536\" is not a port"},
+    };
+
+    AUTHZ(rows);
+}
+
+static const struct pair_row path_rows[] = {
+    {"{rules: [{to: [{operation: {paths: ['/a/{*}/b', '/{*}/{**}', '{**}', '/a/{**}/b/', '//{*}//']}}]}]}", TAKEN, NULL},
+    {"{rules: [{to: [{operation: {paths: ['/a*', '*/a', '/a/**', '/a b?c']}}]}]}",  TAKEN,   NULL},
+    {"{rules: [{to: [{operation: {paths: ['/{**}/{*}']}}]}]}", REFUSED,
+     "\"/{**}/{*}\": {**} must be the last"},
+    {"{rules: [{to: [{operation: {paths: ['/{*}a']}}]}]}",                          REFUSED, "\"/{*}a\": braces are only for"},
+    {"{rules: [{to: [{operation: {paths: ['/{name}']}}]}]}",                        REFUSED, "\"/{name}\": braces are only for"},
+    {"{rules: [{to: [{operation: {paths: ['/a}']}}]}]}",                            REFUSED, "\"/a}\": braces are only for"},
+    {"{rules: [{to: [{operation: {notPaths: ['/{*}/*']}}]}]}",                      REFUSED, "\"/{*}/*\": beside {*} and {**}"},
+    {"{rules: [{to: [{operation: {notPaths: ['/{*}/a b']}}]}]}",                    REFUSED, "\"/{*}/a b\": beside {*} and {**}"},
+    {"{rules: [{to: [{operation: {notPaths: ['/a//{*}']}}]}]}",                     REFUSED, "\"/a//{*}\": beside {*} and {**}"},
+};
+
+TEST(a_path_with_braces_is_a_template)
+{
+    AUTHZ(path_rows);
+}
+
+#define WHEN(key, more) "{rules: [{when: [{key: '" key "', " more "}]}]}"
+
+TEST(a_condition_looks_at_what_there_is)
+{
+    static const struct pair_row rows[] = {
+        {WHEN("request.headers[X-A]", "values: [a]"),                    TAKEN,   NULL},
+        {WHEN("request.headers[]", "values: [a]"),                       REFUSED, "\"request.headers[]\" is not an attribute"},
+        {WHEN("request.auth.claims[a][b]", "notValues: [a]"),            TAKEN,   NULL},
+        {WHEN("source.ip", "values: [a]"),                               REFUSED, "\"a\" is neither an IP address"},
+        {WHEN("destination.port", "notValues: ['70000']"),               REFUSED, "\"70000\" is not a port"},
+        {WHEN("source.serviceAccount", "values: [a, n/b]"),              TAKEN,   NULL},
+        {WHEN("source.serviceAccount", "values: [n/b/c]"), REFUSED,
+         "\"n/b/c\" must be ACCOUNT or NAMESPACE/ACCOUNT"},
+        {WHEN("source.serviceAccount", "values: [a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a]"), REFUSED, "values has at most 16 accounts"},
+        {WHEN("source.trustDomain", "values: [a/b]"),                    REFUSED, "\"a/b\": a trust domain has no '/'"},
+        {WHEN("destination.labels[v]", "values: [a]"), REFUSED,
+         "\"destination.labels[v]\" is no longer an attribute: use selector"},
+        {WHEN("destination.namespace", "values: [a]"), REFUSED,
+         "\"destination.namespace\" is no longer an attribute: a policy"},
+        {WHEN("experimental.envoy.filters.a.b[c]", "values: [a]"),       TAKEN,   NULL},
+        {WHEN("experimental.envoy.filters.a.b[]", "values: [a]"),        REFUSED, NULL},
+        {WHEN("request.experimental.inline.headers[a]", "values: [a]"),  TAKEN,   NULL},
+        {WHEN("source.ip", "values: []"),                                REFUSED, "values or notValues is required"},
+        {WHEN("connection.sni", "values: ['']"),                         REFUSED, "values: an empty string"},
+    };
+
+    AUTHZ(rows);
+}
+
+TEST(a_dry_run_is_on_or_off)
+{
+    static const struct pair_row right[] = {
+        {"{}",              TAKEN,   NULL},
+        {"{action: AUDIT}", REFUSED, "annotation istio.io/dry-run is for"},
+    };
+    static const struct pair_row wrong[] = {{"{}", REFUSED, "annotation istio.io/dry-run is true or false"}};
+
+    check_rows_with(SECURITY, "AuthorizationPolicy", ", annotations: {istio.io/dry-run: 'T'}", right, COUNT(right));
+    check_rows_with(SECURITY, "AuthorizationPolicy", ", annotations: {istio.io/dry-run: 'tRUE'}", wrong, COUNT(wrong));
+    check_rows_with(SECURITY, "AuthorizationPolicy", ", annotations: {istio.io/dry-run: ''}", wrong, COUNT(wrong));
+}
