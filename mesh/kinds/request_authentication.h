@@ -20,6 +20,7 @@ struct jwt_rule {
     struct str *audiences; /* none: any */
     size_t audiences_count;
     struct str jwks_uri, jwks; /* none: found out from the issuer */
+    struct str jwks_uri_alias; /* the same as jwks_uri; one of them is empty */
     struct jwt_header *from_headers;
     size_t from_headers_count;
     struct str *from_params, *from_cookies;

@@ -232,3 +232,94 @@ TEST(a_dry_run_is_on_or_off)
     check_rows_with(SECURITY, "AuthorizationPolicy", ", annotations: {istio.io/dry-run: 'tRUE'}", wrong, COUNT(wrong));
     check_rows_with(SECURITY, "AuthorizationPolicy", ", annotations: {istio.io/dry-run: ''}", wrong, COUNT(wrong));
 }
+
+/* ---- RequestAuthentication ---- */
+
+#define JWT(more)    "{jwtRules: [{" more "}]}"
+#define KEYS(text)   JWT("issuer: a, jwks: '" text "'")
+#define RSA(more)    "{\"kty\":\"RSA\",\"e\":\"AQAB\"" more "}"
+#define URI(text)    JWT("issuer: a, jwksUri: '" text "'")
+
+TEST(keys_of_an_issuer_come_from_one_place)
+{
+    static const struct pair_row rows[] = {
+        {JWT("issuer: a"),                                        TAKEN,   NULL},
+        {JWT(""),                                                 REFUSED, "issuer is required, or jwksUri"},
+        {JWT("issuer: '', jwksUri: 'https://a'"),                 TAKEN,   NULL},
+        {JWT("jwks_uri: 'https://a'"),                            WARNED,  "jwks_uri is deprecated: write jwksUri"},
+        {JWT("jwks_uri: 'https://a', jwksUri: 'https://a'"),      REFUSED, "jwks_uri and jwksUri cannot both be given"},
+        {JWT("issuer: a, jwksUri: 'https://a', jwks: ''"),        REFUSED, "jwksUri and jwks cannot both be given"},
+        {URI(""),                                                 REFUSED, "jwksUri has from 1 to 2048 bytes, not 0"},
+        {URI("https://a.b:8443/c d?e=f#g"),                       TAKEN,   NULL},
+        {URI("HTTPS://[::1]:80/a"),                               TAKEN,   NULL},
+        {URI("https://[::1"), REFUSED,
+         "\"https://[::1\" is not a URL: it has a '[' without ']'"},
+        {URI("https://a.b:x"),                                    REFUSED, "\"https://a.b:x\" is not a URL: it has a port"},
+        {URI("https://a b"), REFUSED,
+         "\"https://a b\" is not a URL: it has the character ' '"},
+        {URI("https://a/%zz"),                                    REFUSED, "\"https://a/%zz\" is not a URL: it has a '%'"},
+        {URI("ftp://a"),                                          REFUSED, "\"ftp://a\" is not a URL with http://"},
+        {URI("a.b"),                                              REFUSED, NULL},
+    };
+
+    CHECK_ROWS(SECURITY, "RequestAuthentication", rows);
+}
+
+TEST(a_key_set_has_keys_that_can_be_used)
+{
+    static const struct pair_row rows[] = {
+        {KEYS("{\"keys\":[" RSA(",\"n\":\"xAE7_-\"") "]}"),       TAKEN,   NULL},
+        {KEYS("{\"keys\":[]}"),                                   TAKEN,   NULL},
+        {KEYS(RSA(",\"n\":\"xAE7\"")),                            TAKEN,   NULL},
+        {KEYS("{\"keys\":[{\"kty\":\"oct\",\"k\":\"AyM1\"}]}"),   WARNED,  "jwks holds a private key"},
+        {KEYS("{\"keys\":[" RSA("") "]}"),                        REFUSED, "jwks has a key of type RSA without \"n\""},
+        {KEYS("{\"keys\":[" RSA(",\"n\":\"!\"") "]}"),            REFUSED, "jwks has a key of type RSA without \"n\""},
+        {KEYS("{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-1\",\"x\":\"a\",\"y\":\"b\"}]}"), REFUSED,
+         "jwks has a key of type EC without"},
+        {KEYS("{\"keys\":[{\"kty\":\"rsa\"}]}"),                  REFUSED, "jwks has a key whose \"kty\" is none of"},
+        {KEYS("{\"keys\":[\"a\"]}"),                              REFUSED, "jwks has a key whose \"kty\" is none of"},
+        {KEYS("{}"),                                              REFUSED, "jwks is not a JSON Web Key Set: it has no list"},
+        {KEYS("[]"),                                              REFUSED, "jwks is not a JSON Web Key Set: it has no list"},
+    };
+
+    CHECK_ROWS(SECURITY, "RequestAuthentication", rows);
+}
+
+TEST(tokens_and_claims_have_names)
+{
+    static const struct pair_row rows[] = {
+        {JWT("issuer: a, fromHeaders: [{name: x, prefix: 'Bearer '}], fromParams: [y], fromCookies: [z]"), TAKEN, NULL},
+        {JWT("issuer: a, fromHeaders: [{prefix: x}]"),                          REFUSED, "name is required"},
+        {JWT("issuer: a, fromHeaders: [{name: 'a b'}]"), WARNED,
+         "\"a b\" is not the name of a header, so no"},
+        {JWT("issuer: a, fromCookies: [x, '']"),                                REFUSED, "fromCookies: an empty string"},
+        {JWT("issuer: a, outputClaimToHeaders: [{header: X_a-1, claim: b.c}]"), TAKEN,   NULL},
+        {JWT("issuer: a, outputClaimToHeaders: [{header: a.b, claim: c}]"),     REFUSED, "\"a.b\" is not a name here"},
+        {JWT("issuer: a, timeout: 1ms"),                                        TAKEN,   NULL},
+        {JWT("issuer: a, timeout: 999us"), REFUSED,
+         "timeout must be a whole number of milli"},
+    };
+
+    CHECK_ROWS(SECURITY, "RequestAuthentication", rows);
+}
+
+/* ---- PeerAuthentication ---- */
+
+TEST(modes_of_ports_need_workloads_that_have_them)
+{
+    static const struct pair_row rows[] = {
+        {"{mtls: {mode: STRICT}}",                                                        TAKEN,   NULL},
+        {"{mtls: {mode: strict}}", REFUSED,
+         "mode: \"strict\" is not one of"},
+        {"{selector: {matchLabels: {a: b}}, portLevelMtls: {65535: {mode: STRICT}}}",     TAKEN,   NULL},
+        {"{selector: {matchLabels: {a: b}}, portLevelMtls: {65536: {mode: STRICT}}}",     REFUSED, "\"65536\" must be a number"},
+        {"{selector: {matchLabels: {a: b}}, portLevelMtls: {0: {mode: STRICT}}}",         REFUSED, NULL},
+        {"{selector: {matchLabels: {a: b}}, portLevelMtls: {}}", REFUSED,
+         "portLevelMtls must not be empty"},
+        {"{selector: {matchLabels: {}}, portLevelMtls: {80: {mode: STRICT}}}", REFUSED,
+         "portLevelMtls needs a selector"},
+        {"{portLevelMtls: null}",                                                         TAKEN,   NULL},
+    };
+
+    CHECK_ROWS(SECURITY, "PeerAuthentication", rows);
+}
