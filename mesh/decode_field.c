@@ -82,7 +82,7 @@ static void check_selected(const struct decoder *d, const struct node *n)
         decode_point_at_key(decode_fail(d, n, FIND_VALUE, "the key of a label is empty"), n);
     else if (n->text.n > LABEL_VALUE_MAX)
         decode_fail(d, n, FIND_VALUE, "the value of a label has at most %u characters, not %zu", LABEL_VALUE_MAX, n->text.n);
-    else if (common_check_label_key(n->key, &err) || common_check_label_value(n->text, &err))
+    else if (common_check_istio_label(n->key, n->text, &err))
         object_report(d->f, d->m, n, FIND_WARNING, SEVERITY_WARNING, "%s: nothing has it, so nothing is selected", err.text);
 }
 
@@ -109,9 +109,10 @@ void decode_labels(const struct decoder *d, const struct field *f, const struct 
             continue;
         if (f->flags & FIELD_SELECTOR)
             check_selected(d, c);
-        else if (common_check_label_key(c->key, &err))
+        else if (f->flags & FIELD_ISTIO_LABELS ? common_check_istio_label(c->key, c->text, &err)
+                                               : common_check_label_key(c->key, &err))
             decode_point_at_key(decode_fail(d, c, FIND_VALUE, "%s", err.text), c);
-        else if (common_check_label_value(c->text, &err))
+        else if (!(f->flags & FIELD_ISTIO_LABELS) && common_check_label_value(c->text, &err))
             decode_fail(d, c, FIND_VALUE, "%s", err.text);
     }
 }

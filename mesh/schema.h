@@ -60,6 +60,7 @@ enum field_flag {
     FIELD_ZERO_IS_DEFAULT = 32, /* 0 is read as the default */
     FIELD_BOUNDED = 64,         /* min and max hold */
     FIELD_FREE_KEYS = 128,      /* of a map<string,string>: not held to the syntax of labels */
+    FIELD_ISTIO_LABELS = 256,   /* of a map<string,string>: labels by Istio's rules, which are wider than Kubernetes' */
     FIELD_NOT_EMPTY = 512,      /* if the map or list is given, it has an element */
     FIELD_SELECTOR = 1024, /* of a map<string,string>: labels that are asked for: no '*' and no empty key; what nothing can
                             * carry is warned of */

@@ -334,7 +334,8 @@ extern const struct field_value common_protocols[];
 int common_check_host(struct str s, struct err *err); /* a DNS name, short ones too; no wildcard */
 int common_check_wildcard_host(struct str s,
                                struct err *err);       /* first label may be "*", "*-x" or "*x" */
-int common_check_label(struct str s, struct err *err); /* a DNS-1123 label */
+int common_check_label(struct str s, struct err *err); /* a DNS-1123 label, in lower case as Kubernetes has it */
+int common_check_dns_label(struct str s, struct err *err); /* the same in either case, as Istio has it for ports and the like */
 int common_check_name(struct str s, struct err *err);  /* a DNS-1123 subdomain */
 int common_check_ip(struct str s, struct err *err);
 int common_check_cidr(struct str s, struct err *err); /* an IP or CIDR */
@@ -351,3 +352,5 @@ int common_check_full_host(struct str s, struct err *err);
 int common_check_provider_service(struct str s, struct err *err); /* "host" or "ns/host" */
 int common_check_label_key(struct str s, struct err *err);
 int common_check_label_value(struct str s, struct err *err);
+/* Both by Istio's rules: a domain in either case, a value of any length. */
+int common_check_istio_label(struct str key, struct str value, struct err *err);

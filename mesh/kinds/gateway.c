@@ -74,7 +74,7 @@ static SCHEMA(server_schema, "Server", gateway_server, server_fields);
 static const struct field gateway_fields[] = {
     {"servers", FIELD_MESSAGES, SCHEMA_LIST(gateway, servers), .message = &server_schema,
      .flags = FIELD_REQUIRED, .meaning = "One entry per port and set of hosts."},
-    {"selector", FIELD_LABELS, SCHEMA_AT(gateway, selector),
+    {"selector", FIELD_LABELS, SCHEMA_AT(gateway, selector), .flags = FIELD_ISTIO_LABELS,
      .meaning = "Labels of the gateways that load this; none is every gateway."},
 };
 SCHEMA(gateway_schema, "Gateway", gateway, gateway_fields);

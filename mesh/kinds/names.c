@@ -102,6 +102,15 @@ int common_check_wildcard_host(struct str s, struct err *err)
     return rest.n ? check_dns(rest, s, err) : 0;
 }
 
+int common_check_dns_label(struct str s, struct err *err)
+{
+    return is_dns_label(s) ? 0
+                           : err_set(err, ERR_INVALID,
+                                     "\"%.*s\" is not a name: 1 to 63 letters, digits or '-', with a letter or digit at "
+                                     "both ends",
+                                     STR_ARG(s));
+}
+
 /* Lower-case letters, digits and '-', with a letter or digit at both ends. */
 static bool is_lower_word(struct str s)
 {
@@ -167,7 +176,7 @@ int common_check_export_to(struct str s, struct err *err)
 {
     if (str_eq(s, STR(".")) || str_eq(s, STR("*")) || str_eq(s, STR("~")))
         return 0;
-    if (common_check_label(s, err))
+    if (common_check_dns_label(s, err))
         return err_set(
             err, ERR_INVALID,
             "\"%.*s\" is neither \".\" (this namespace), \"*\" (all) nor the name of a namespace",
@@ -273,9 +282,10 @@ int common_check_provider_service(struct str s, struct err *err)
     return common_check_host(host, err);
 }
 
+/* Letters, digits, '-', '_' and '.', with a letter or digit at both ends. */
 static bool is_label_word(struct str s)
 {
-    if (s.n == 0 || s.n > 63 || !is_alnum(s.p[0]) || !is_alnum(s.p[s.n - 1]))
+    if (s.n == 0 || !is_alnum(s.p[0]) || !is_alnum(s.p[s.n - 1]))
         return false;
     for (size_t i = 0; i < s.n; i++) {
         if (!is_alnum(s.p[i]) && s.p[i] != '-' && s.p[i] != '_' && s.p[i] != '.')
@@ -284,27 +294,54 @@ static bool is_label_word(struct str s)
     return true;
 }
 
+static int fail_label_key(struct str s, struct err *err)
+{
+    return err_set(err, ERR_INVALID,
+                   "\"%.*s\" is not the key of a label: up to 63 letters, digits, '-', '_' or "
+                   "'.', perhaps behind "
+                   "\"domain/\"",
+                   STR_ARG(s));
+}
+
+static int fail_label_value(struct str s, struct err *err)
+{
+    return err_set(err, ERR_INVALID,
+                   "\"%.*s\" is not the value of a label: up to 63 "
+                   "letters, digits, '-', '_' or '.'",
+                   STR_ARG(s));
+}
+
 int common_check_label_key(struct str s, struct err *err)
 {
     struct str prefix, name = s;
     bool has_prefix = str_cut(&name, '/', &prefix);
 
-    if ((has_prefix && common_check_name(prefix, err)) || !is_label_word(name))
-        return err_set(err, ERR_INVALID,
-                       "\"%.*s\" is not the key of a label: up to 63 letters, digits, '-', '_' or "
-                       "'.', perhaps behind "
-                       "\"domain/\"",
-                       STR_ARG(s));
-    return 0;
+    return (has_prefix && common_check_name(prefix, err)) || name.n > 63 || !is_label_word(name) ? fail_label_key(s, err) : 0;
 }
 
 int common_check_label_value(struct str s, struct err *err)
 {
-    return s.n == 0 || is_label_word(s) ? 0
-                                        : err_set(err, ERR_INVALID,
-                                                  "\"%.*s\" is not the value of a label: up to 63 "
-                                                  "letters, digits, '-', '_' or '.'",
-                                                  STR_ARG(s));
+    return s.n == 0 || (s.n <= 63 && is_label_word(s)) ? 0 : fail_label_value(s, err);
+}
+
+static bool is_domain(struct str s)
+{
+    struct str rest = s, label;
+    bool ok = s.n > 0 && s.n <= 253 && s.p[s.n - 1] != '.';
+
+    while (ok && str_next(&rest, '.', &label))
+        ok = is_label_word(label) && !str_has(label, '_');
+    return ok;
+}
+
+int common_check_istio_label(struct str key, struct str value, struct err *err)
+{
+    struct str prefix, name = key;
+    bool has_prefix = str_cut(&name, '/', &prefix);
+
+    if ((has_prefix && !is_domain(prefix)) || name.n > 63 || !is_label_word(name))
+        return fail_label_key(key, err);
+    return value.n == 0 || is_label_word(value) ? 0 : fail_label_value(value, err);
 }
 
 /* Rows of designated initialisers, which clang-format 14 cannot lay out (it even crashes). */
@@ -322,6 +359,7 @@ const struct field_value common_protocols[] = {
     {"HTTP2", 7, FIELD_BUILT, NULL, 0},
     {"GRPC", 8, FIELD_BUILT, NULL, 0},
     {"GRPC-WEB", 9, FIELD_BUILT, NULL, 0},
+    {"HTTP_PROXY", 11, FIELD_NOT_YET, NULL, 0},
     {"UDP", 10, FIELD_UNSUPPORTED,
      "the mesh carries TCP only; leave the port out, UDP passes by unchanged", 0},
     {.name = NULL},

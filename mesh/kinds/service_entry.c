@@ -40,45 +40,34 @@ static int check_entry_address(struct str s, struct err *err)
     return 0;
 }
 
-static int check_port_name(struct str s, struct err *err)
-{
-    struct err ignored;
-
-    return common_check_label(s, &ignored) == 0
-               ? 0
-               : err_set(err, ERR_INVALID,
-                         "\"%.*s\" is not the name of a port: 1 to 63 letters, digits or '-'",
-                         STR_ARG(s));
-}
-
 static const struct field port_fields[] = {
     {"number", FIELD_UINT32, SCHEMA_AT(service_entry_port, number), SCHEMA_BOUNDS(1, 65535),
      .flags = FIELD_REQUIRED | FIELD_BOUNDED, .meaning = "Port that clients address."},
     {"protocol", FIELD_WORD, SCHEMA_AT(service_entry_port, protocol), .values = common_protocols,
      .meaning = "What it speaks; found out from the first bytes when not given."},
     {"name", FIELD_STRING, SCHEMA_AT(service_entry_port, name), .flags = FIELD_REQUIRED,
-     .check = check_port_name, .meaning = "Name of the port, unique."},
+     .check = common_check_dns_label, .meaning = "Name of the port, unique."},
     {"targetPort", FIELD_UINT32, SCHEMA_AT(service_entry_port, target_port),
      SCHEMA_BOUNDS(1, 65535), .default_offset = offsetof(struct service_entry_port, number),
-     .flags = FIELD_BOUNDED | FIELD_ZERO_IS_DEFAULT,
+     .flags = FIELD_BOUNDED,
      .meaning = "Port of the endpoints; `number` when not given."},
 };
 static SCHEMA(port_schema, "ServicePort", service_entry_port, port_fields);
 
 static const struct field service_entry_fields[] = {
-    {"hosts", FIELD_STRINGS, SCHEMA_LIST(service_entry, hosts), .flags = FIELD_REQUIRED,
+    {"hosts", FIELD_STRINGS, SCHEMA_LIST(service_entry, hosts), .flags = FIELD_REQUIRED, .most = 256,
      .check = check_entry_host, .meaning = "Names of the service."},
-    {"addresses", FIELD_STRINGS, SCHEMA_LIST(service_entry, addresses), .check = check_entry_address,
+    {"addresses", FIELD_STRINGS, SCHEMA_LIST(service_entry, addresses), .check = check_entry_address, .most = 256,
      .partly = "a block of addresses",
      .meaning = "Addresses that stand for it; one is allocated when none is given."},
-    {"ports", FIELD_MESSAGES, SCHEMA_LIST(service_entry, ports), .message = &port_schema,
+    {"ports", FIELD_MESSAGES, SCHEMA_LIST(service_entry, ports), .message = &port_schema, .most = 256,
      .meaning = "Its ports."},
     {"location", FIELD_ENUM, SCHEMA_AT(service_entry, location), .values = location_values,
      .meaning = "Whether its endpoints are workloads of the mesh."},
     {"resolution", FIELD_ENUM, SCHEMA_AT(service_entry, resolution), .values = resolution_values,
      .meaning = "How endpoints are found."},
     {"endpoints", FIELD_MESSAGES, SCHEMA_LIST(service_entry, endpoints),
-     .message = &workload_entry_schema, .oneof = "endpoints", .meaning = "Where it runs."},
+     .message = &workload_entry_schema, .oneof = "endpoints", .most = 4096, .meaning = "Where it runs."},
     {"workloadSelector", FIELD_MESSAGE, SCHEMA_AT(service_entry, workload_selector),
      .message = &labels_selector_schema, .oneof = "endpoints",
      .meaning = "Workloads of the namespace that serve it."},
@@ -93,8 +82,6 @@ SCHEMA(service_entry_schema, "ServiceEntry", service_entry, service_entry_fields
 /* clang-format on */
 
 /* ---- checks ---- */
-
-#define HOSTS_MAX 256u
 
 static const struct service_entry_port *entry_port(const struct service_entry *se, struct str name)
 {
@@ -152,28 +139,35 @@ static bool speaks_http(struct str protocol)
     return (str_starts(protocol, STR("HTTP")) && !str_eq(protocol, STR("HTTPS"))) || str_starts(protocol, STR("GRPC"));
 }
 
-static void check_dns_entry(const struct check *c, const struct service_entry *se)
+/* DNS and DNS_ROUND_ROBIN ask for names: a full one for each host, or for each endpoint. */
+static void check_dns_names(const struct check *c, const struct service_entry *se)
 {
-    for (size_t i = 0; i < se->hosts_count; i++) {
-        const struct node *at = check_element(se->node, "hosts", i);
-
-        if (se->resolution == RESOLUTION_DYNAMIC_DNS && !has_wildcard(se->hosts[i]))
-            FAIL(c, at, FIND_VALUE, "resolution DYNAMIC_DNS is for wildcard hosts");
-        else if (se->resolution != RESOLUTION_DYNAMIC_DNS && has_wildcard(se->hosts[i]) &&
-                 se->endpoints_count == 0 && !se->workload_selector)
-            FAIL(c, at, FIND_VALUE,
+    for (size_t i = 0; se->endpoints_count == 0 && i < se->hosts_count; i++) {
+        if (has_wildcard(se->hosts[i]))
+            FAIL(c, check_element(se->node, "hosts", i), FIND_VALUE,
                  "a wildcard cannot be resolved: give endpoints, or a full host name");
     }
-    for (size_t i = 0; i < se->addresses_count; i++) {
-        if (str_has(se->addresses[i], '/'))
-            FAIL(c, check_element(se->node, "addresses", i), FIND_VALUE,
-                 "a block of addresses needs resolution NONE or STATIC");
+    for (size_t i = 0; i < se->endpoints_count; i++) {
+        const struct workload_entry *w = &se->endpoints[i];
+
+        if (check_is_unix(w->address) || (!w->address.n && w->network.n))
+            FAIL(c, check_member(w->node, check_is_unix(w->address) ? "address" : "network"), FIND_VALUE,
+                 "an endpoint that is resolved needs an IP address or a host name; resolution STATIC takes others");
     }
     if (se->resolution == RESOLUTION_DNS_ROUND_ROBIN && se->endpoints_count > 1)
         FAIL(c, check_member(se->node, "endpoints"), FIND_VALUE,
              "resolution DNS_ROUND_ROBIN takes one endpoint at most");
-    if (se->resolution != RESOLUTION_DYNAMIC_DNS)
-        return;
+    if (se->workload_selector)
+        WARN(c, check_member(se->node, "workloadSelector"),
+             "workloadSelector has no effect where hosts are resolved: use STATIC");
+}
+
+static void check_dynamic_dns(const struct check *c, const struct service_entry *se)
+{
+    for (size_t i = 0; i < se->hosts_count; i++) {
+        if (!has_wildcard(se->hosts[i]))
+            FAIL(c, check_element(se->node, "hosts", i), FIND_VALUE, "resolution DYNAMIC_DNS is for wildcard hosts");
+    }
     if (se->endpoints_count || se->addresses_count)
         FAIL(c, se->node, FIND_VALUE,
              "resolution DYNAMIC_DNS takes neither endpoints nor addresses");
@@ -184,10 +178,65 @@ static void check_dns_entry(const struct check *c, const struct service_entry *s
     }
 }
 
-static bool is_opaque(struct str protocol)
+static void check_resolved(const struct check *c, const struct service_entry *se)
 {
-    return str_eq(protocol, STR("TCP")) || str_eq(protocol, STR("MONGO")) ||
-           str_eq(protocol, STR("REDIS")) || str_eq(protocol, STR("MYSQL"));
+    if (se->resolution == RESOLUTION_NONE || se->resolution == RESOLUTION_STATIC)
+        return;
+    for (size_t i = 0; i < se->addresses_count; i++) {
+        if (str_has(se->addresses[i], '/'))
+            FAIL(c, check_element(se->node, "addresses", i), FIND_VALUE,
+                 "a block of addresses needs resolution NONE or STATIC");
+    }
+    if (se->resolution == RESOLUTION_DYNAMIC_DNS)
+        check_dynamic_dns(c, se);
+    else
+        check_dns_names(c, se);
+}
+
+static void check_unresolved(const struct check *c, const struct service_entry *se)
+{
+    if (se->resolution != RESOLUTION_NONE)
+        return;
+    if (check_given(se->node, "endpoints"))
+        FAIL(c, check_member(se->node, "endpoints"), FIND_VALUE,
+             "resolution NONE dials the address that the client meant, so endpoints would have no "
+             "effect: use STATIC");
+    if (se->workload_selector)
+        WARN(c, check_member(se->node, "workloadSelector"),
+             "workloadSelector has no effect with resolution NONE: use STATIC");
+}
+
+/* Whether a connection says which host it means. */
+static bool tells_host(struct str protocol)
+{
+    return speaks_http(protocol) || str_eq(protocol, STR("TLS")) || str_eq(protocol, STR("HTTPS"));
+}
+
+static void check_shared_ports(const struct check *c, const struct service_entry *se)
+{
+    if (se->hosts_count < 2 || se->resolution == RESOLUTION_NONE)
+        return;
+    for (size_t i = 0; i < se->ports_count; i++) {
+        struct str protocol = se->ports[i].protocol;
+
+        if (!tells_host(protocol))
+            FAIL(c, se->ports[i].node, FIND_VALUE,
+                 "several hosts cannot share a port of %s%.*s, which does not say the host: write one ServiceEntry each, or a "
+                 "protocol that says it",
+                 protocol.n ? "protocol " : "no protocol", STR_ARG(protocol));
+    }
+}
+
+static void warn_of_hosts(const struct check *c, const struct service_entry *se)
+{
+    for (size_t i = 0; i < se->hosts_count; i++) {
+        struct str host = se->hosts[i];
+
+        if (has_wildcard(host) && host.n > 1 && !str_starts(host, STR("*.")))
+            WARN(c, check_element(se->node, "hosts", i),
+                 "\"%.*s\" is a wildcard within a label, which Gateways and Sidecars do not take: write \"*.\" and the domain",
+                 STR_ARG(host));
+    }
 }
 
 /* What is accepted, and does not do what it seems to. */
@@ -213,32 +262,17 @@ static void warn_of_addresses(const struct check *c, const struct service_entry 
 void service_entry_validate(const struct check *c, const void *spec)
 {
     const struct service_entry *se = spec;
-    if (se->hosts_count > HOSTS_MAX)
-        FAIL(c, check_member(se->node, "hosts"), FIND_VALUE, "a ServiceEntry has at most %u hosts",
-             HOSTS_MAX);
+
     check_entry_ports(c, se);
     for (size_t i = 0; i < se->endpoints_count; i++)
         check_endpoint(c, se, &se->endpoints[i]);
-    if (se->resolution == RESOLUTION_NONE && se->endpoints_count)
-        FAIL(c, check_member(se->node, "endpoints"), FIND_VALUE,
-             "resolution NONE dials the address that the client meant, so endpoints would have no "
-             "effect: use STATIC");
-    if (se->resolution == RESOLUTION_NONE && se->workload_selector)
-        WARN(c, check_member(se->node, "workloadSelector"),
-             "workloadSelector has no effect with resolution NONE: use STATIC");
+    check_unresolved(c, se);
+    check_resolved(c, se);
     if (se->workload_selector && se->workload_selector->labels.count == 0)
         WARN(c, check_member(se->node, "workloadSelector"),
              "an empty workloadSelector takes every workload of the namespace");
-    if (se->resolution != RESOLUTION_NONE && se->resolution != RESOLUTION_STATIC)
-        check_dns_entry(c, se);
-    for (size_t i = 0;
-         se->hosts_count > 1 && se->resolution != RESOLUTION_NONE && i < se->ports_count; i++) {
-        if (is_opaque(se->ports[i].protocol))
-            FAIL(c, se->ports[i].node, FIND_VALUE,
-                 "several hosts cannot share a port of protocol %.*s, which does not say the host: "
-                 "write one ServiceEntry each",
-                 STR_ARG(se->ports[i].protocol));
-    }
+    check_shared_ports(c, se);
+    warn_of_hosts(c, se);
     warn_of_addresses(c, se);
     check_export_to(c, se->node, se->export_to, se->export_to_count);
 }

@@ -123,7 +123,7 @@ static const struct field http_match_fields[] = {
      .meaning = "Headers that must match; {} means present."},
     {"port", FIELD_UINT32, SCHEMA_AT(http_rule_match, port), SCHEMA_BOUNDS(0, 65535),
      .flags = FIELD_BOUNDED, .meaning = "Port that the client addressed."},
-    {"sourceLabels", FIELD_LABELS, SCHEMA_AT(http_rule_match, source_labels),
+    {"sourceLabels", FIELD_LABELS, SCHEMA_AT(http_rule_match, source_labels), .flags = FIELD_ISTIO_LABELS,
      .meaning = "Labels of the clients that get the rule."},
     {"gateways", FIELD_STRINGS, SCHEMA_LIST(http_rule_match, gateways),
      .check = common_check_gateway_name,
@@ -155,6 +155,7 @@ static SCHEMA(http_match_schema, "HTTPMatchRequest", http_rule_match, http_match
          .flags = FIELD_BOUNDED,                                                                   \
          .meaning = "Port that the client addressed."},                                            \
         {"sourceLabels", FIELD_LABELS, SCHEMA_AT(l4_match, source_labels),                         \
+         .flags = FIELD_ISTIO_LABELS,                                                              \
          .meaning = "Labels of the clients that get the rule."},                                   \
         {"gateways", FIELD_STRINGS, SCHEMA_LIST(l4_match, gateways),                               \
          .check = common_check_gateway_name,                                                       \

@@ -16,5 +16,7 @@ struct workload_entry {
     struct str service_account;
 };
 
-extern const struct schema workload_entry_schema;
+extern const struct schema workload_entry_schema, workload_template_schema;
+/* What also holds for the template of a group, which has no address of its own. */
+void workload_entry_check_socket(const struct check *c, const struct workload_entry *w);
 void workload_entry_validate(const struct check *c, const void *spec);

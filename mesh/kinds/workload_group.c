@@ -4,7 +4,14 @@
 
 static int check_probe_header(struct str s, struct err *err)
 {
-    return common_check_plain_name(s, "-", err);
+    return common_check_plain_name(s, "-_", err);
+}
+
+static int check_scheme(struct str s, struct err *err)
+{
+    return str_eq(s, STR("HTTP")) || str_eq(s, STR("HTTPS"))
+               ? 0
+               : err_set(err, ERR_INVALID, "\"%.*s\" is neither HTTP nor HTTPS", STR_ARG(s));
 }
 
 /* Rows of designated initialisers, which clang-format 14 cannot lay out (it even crashes). */
@@ -12,9 +19,9 @@ static int check_probe_header(struct str s, struct err *err)
 
 
 static const struct field metadata_fields[] = {
-    {"labels", FIELD_LABELS, SCHEMA_AT(group_metadata, labels),
+    {"labels", FIELD_LABELS, SCHEMA_AT(group_metadata, labels), .flags = FIELD_ISTIO_LABELS, .most = 256,
      .meaning = "Labels that every entry of the group gets."},
-    {"annotations", FIELD_LABELS, SCHEMA_AT(group_metadata, annotations), .flags = FIELD_FREE_KEYS,
+    {"annotations", FIELD_LABELS, SCHEMA_AT(group_metadata, annotations), .flags = FIELD_FREE_KEYS, .most = 256,
      .meaning = "Annotations that every entry of the group gets."},
 };
 static SCHEMA(metadata_schema, "ObjectMeta", group_metadata, metadata_fields);
@@ -26,12 +33,6 @@ static const struct field header_fields[] = {
 };
 static SCHEMA(header_schema, "HTTPHeader", probe_header, header_fields);
 
-static const struct field_value scheme_values[] = {
-    SCHEMA_VALUE("HTTP", 0),
-    SCHEMA_VALUE("HTTPS", 1),
-    {.name = NULL},
-};
-
 static const struct field http_fields[] = {
     {"path", FIELD_STRING, SCHEMA_AT(probe_http, path),
      .meaning = "Path that is asked for; / when not given."},
@@ -39,7 +40,7 @@ static const struct field http_fields[] = {
      .flags = FIELD_REQUIRED | FIELD_BOUNDED, .meaning = "Port that is asked."},
     {"host", FIELD_STRING, SCHEMA_AT(probe_http, host),
      .meaning = "Address that is asked; the workload's own when not given."},
-    {"scheme", FIELD_WORD, SCHEMA_AT(probe_http, scheme), .values = scheme_values,
+    {"scheme", FIELD_STRING, SCHEMA_AT(probe_http, scheme), .check = check_scheme,
      .meaning = "HTTP, or HTTPS without a look at the certificate; HTTP when not given."},
     {"httpHeaders", FIELD_MESSAGES, SCHEMA_LIST(probe_http, headers), .message = &header_schema,
      .meaning = "Headers to send along; Host among them replaces the usual one."},
@@ -55,7 +56,7 @@ static const struct field tcp_fields[] = {
 static SCHEMA(tcp_schema, "TCPHealthCheckConfig", probe_tcp, tcp_fields);
 
 static const struct field exec_fields[] = {
-    {"command", FIELD_STRINGS, SCHEMA_LIST(probe_exec, command), .flags = FIELD_REQUIRED,
+    {"command", FIELD_STRINGS, SCHEMA_LIST(probe_exec, command), .flags = FIELD_REQUIRED, .check = common_check_word,
      .meaning = "Program and arguments, without a shell; exit code 0 is healthy."},
 };
 static SCHEMA(exec_schema, "ExecHealthCheckConfig", probe_exec, exec_fields);
@@ -95,7 +96,7 @@ static const struct field workload_group_fields[] = {
     {"metadata", FIELD_EMBED, SCHEMA_AT(workload_group, metadata), .message = &metadata_schema,
      .meaning = "What every entry of the group gets in its metadata."},
     {"template", FIELD_EMBED, SCHEMA_AT(workload_group, template),
-     .message = &workload_entry_schema, .flags = FIELD_REQUIRED,
+     .message = &workload_template_schema, .flags = FIELD_REQUIRED,
      .meaning = "Entry of a workload; registration adds address and labels."},
     {"probe", FIELD_MESSAGE, SCHEMA_AT(workload_group, probe), .message = &probe_schema,
      .meaning = "Health check that the agent makes; none: healthy while connected."},
@@ -109,6 +110,7 @@ void workload_group_validate(const struct check *c, const void *spec)
     const struct workload_group *g = spec;
     const struct readiness_probe *p = g->probe;
 
+    workload_entry_check_socket(c, &g->template);
     if (p && p->node && !p->http && !p->tcp && !p->exec && !p->grpc)
         FAIL(c, p->node, FIND_REQUIRED, "probe needs httpGet, tcpSocket, exec or grpc");
 }

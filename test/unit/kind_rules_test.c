@@ -323,3 +323,141 @@ TEST(modes_of_ports_need_workloads_that_have_them)
 
     CHECK_ROWS(SECURITY, "PeerAuthentication", rows);
 }
+
+/* ---- ServiceEntry ---- */
+
+#define ENTRY(hosts, more) "{hosts: " hosts ", " more "}"
+#define HTTP80             "ports: [{number: 80, name: http, protocol: HTTP}]"
+#define STATIC80           "resolution: STATIC, " HTTP80
+#define DNS80              "resolution: DNS, " HTTP80
+#define PORT(more)         ENTRY("[a.b]", "resolution: STATIC, ports: [{" more "}]")
+#define AT(more)           ENTRY("[a.b]", STATIC80 ", endpoints: [{" more "}]")
+#define A62                "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+TEST(hosts_of_an_entry_are_names)
+{
+    static const struct pair_row rows[] = {
+        {ENTRY("[]", STATIC80),                                  REFUSED, "hosts is required"},
+        {ENTRY("['*']", STATIC80),                               REFUSED, "\"*\" is not allowed here"},
+        {ENTRY("['*.b', Upper.Case, short, a.b.]", STATIC80),    TAKEN,   NULL},
+        {ENTRY("['*b.c']", STATIC80),                            WARNED,  "\"*b.c\" is a wildcard within a label"},
+        {ENTRY("['a.*.b']", STATIC80),                           REFUSED, NULL},
+        {ENTRY("[1.2.3.4]", STATIC80),                           REFUSED, "\"1.2.3.4\" is not a host name"},
+        {ENTRY("[" A63 "." A63 "." A63 "." A63 "]", STATIC80),   TAKEN,   NULL},
+        {ENTRY("[" A63 "." A63 "." A63 "." A63 ".a]", STATIC80), REFUSED, "a host name has at most 255 characters"},
+        {ENTRY("[a.b, c.d]", STATIC80),                          TAKEN,   NULL},
+        {ENTRY("[a.b, c.d]", "resolution: STATIC, ports: [{number: 1, name: t, protocol: HTTPS}]"), TAKEN, NULL},
+        {ENTRY("[a.b, c.d]", "resolution: STATIC, ports: [{number: 1, name: t, protocol: TCP}]"), REFUSED,
+         "several hosts cannot share"},
+        {ENTRY("[a.b, c.d]", "resolution: STATIC, ports: [{number: 1, name: t}]"), REFUSED,
+         "several hosts cannot share a port of no protocol"},
+    };
+
+    CHECK_ROWS(NETWORKING, "ServiceEntry", rows);
+}
+
+TEST(ports_of_an_entry_are_told_apart)
+{
+    static const struct pair_row rows[] = {
+        {PORT("number: 65535, name: HTTP-1, protocol: http"),    TAKEN,   NULL},
+        {PORT("number: 80, name: " A63),                         TAKEN,   NULL},
+        {PORT("number: 80, name: " A63 "a"),                     REFUSED, NULL},
+        {PORT("number: 80, name: a_b"),                          REFUSED, "\"a_b\" is not a name"},
+        {PORT("number: 0, name: a"),                             REFUSED, "number must be from 1 to 65535, not 0"},
+        {PORT("number: 65536, name: a"),                         REFUSED, "number must be from 1 to 65535"},
+        {PORT("number: 80, name: a, targetPort: 0"),             REFUSED, "targetPort must be from 1 to 65535, not 0"},
+        {PORT("number: 80, name: a, protocol: HTTP_PROXY"),      TAKEN,   NULL},
+        {PORT("number: 80, name: a, protocol: QUIC"),            REFUSED, "protocol: \"QUIC\" is not one of its values"},
+        {PORT("number: 80, name: a}, {number: 81, name: A"),     TAKEN,   NULL},
+        {PORT("number: 80, name: a}, {number: 81, name: a"),     REFUSED, "the port name \"a\" is declared twice"},
+        {PORT("number: 80, name: a}, {number: 80, name: b"),     REFUSED, "port 80 is declared twice"},
+    };
+
+    CHECK_ROWS(NETWORKING, "ServiceEntry", rows);
+}
+
+TEST(resolution_says_which_endpoints_there_may_be)
+{
+    static const struct pair_row rows[] = {
+        {ENTRY("[a.b]", HTTP80 ", addresses: [1.2.3.4], endpoints: []"),                 REFUSED, "resolution NONE dials"},
+        {ENTRY("[a.b]", HTTP80 ", addresses: [10.0.0.0/8]"),                             TAKEN,   NULL},
+        {ENTRY("[a.b]", DNS80 ", addresses: [10.0.0.1/32]"),                             REFUSED, "a block of addresses needs"},
+        {ENTRY("[a.b]", STATIC80 ", workloadSelector: {labels: {a: b}}, endpoints: []"), REFUSED,
+         "workloadSelector and endpoints"},
+        {ENTRY("[a.b]", DNS80 ", endpoints: [{address: c.d}]"),                          TAKEN,   NULL},
+        {ENTRY("[a.b]", DNS80 ", endpoints: [{address: 'unix:///a'}]"),                  REFUSED, "an endpoint that is resolved"},
+        {ENTRY("[a.b]", DNS80 ", endpoints: [{network: n}]"),                            REFUSED, "an endpoint that is resolved"},
+        {ENTRY("[a.b]", DNS80 ", workloadSelector: {labels: {a: b}}"), WARNED,
+         "workloadSelector has no effect"},
+        {ENTRY("['*.b']", DNS80), REFUSED,
+         "a wildcard cannot be resolved"},
+        {ENTRY("['*.b']", DNS80 ", workloadSelector: {labels: {a: b}}"), REFUSED,
+         "a wildcard cannot be resolved"},
+        {ENTRY("['*.b']", DNS80 ", endpoints: [{address: c.d}]"),                        TAKEN,   NULL},
+        {ENTRY("['*.b']", "resolution: DYNAMIC_DNS, " HTTP80),                           TAKEN,   NULL},
+        {ENTRY("[a.b]", "resolution: DYNAMIC_DNS, " HTTP80), REFUSED,
+         "resolution DYNAMIC_DNS is for"},
+        {ENTRY("[a.b]", "resolution: dns, " HTTP80),                                     REFUSED, NULL},
+        {ENTRY("[a.b]", STATIC80 ", exportTo: [Ns, '.']"),                               TAKEN,   NULL},
+        {ENTRY("[a.b]", STATIC80 ", exportTo: ['.', shop]"), REFUSED,
+         "exportTo names \"shop\" twice"},
+        {ENTRY("[a.b]", STATIC80 ", exportTo: ['*', a]"), REFUSED,
+         "exportTo \"*\" must stand alone"},
+    };
+
+    CHECK_ROWS(NETWORKING, "ServiceEntry", rows);
+}
+
+TEST(an_endpoint_is_where_it_says)
+{
+    static const struct pair_row rows[] = {
+        {AT("address: 1.2.3.4, ports: {http: 65535}, weight: 4294967295"),     TAKEN,   NULL},
+        {AT("address: 1.2.3.4, ports: {other: 1}"),                            REFUSED, "port \"other\" is not the name"},
+        {AT("address: 1.2.3.4, ports: {http: 0}"),                             REFUSED, "http must be from 1 to 65535"},
+        {AT("address: c.d"),                                                   REFUSED, "\"c.d\" is not an IP address"},
+        {AT("address: 'unix://@'"),                                            TAKEN,   NULL},
+        {AT("address: 'unix://'"),                                             REFUSED, NULL},
+        {AT("address: 'unix:///a/'"),                                          REFUSED, NULL},
+        {AT("address: 'unix:///a', ports: {}"),                                REFUSED, "an entry on a unix socket has no ports"},
+        {AT("address: 1.2.3.4, labels: {Example.com/a: " A63 "a}"),            TAKEN,   NULL},
+        {AT("address: 1.2.3.4, labels: {exa_mple.com/a: b}"),                  REFUSED, "\"exa_mple.com/a\" is not the key"},
+        {AT("address: 1.2.3.4, labels: {a: 'b c'}"),                           REFUSED, "\"b c\" is not the value of a label"},
+        {AT("network: n"),                                                     WARNED,  "without an address"},
+        {AT(""),                                                               REFUSED, "address is required"},
+    };
+    static const struct pair_row own[] = {
+        {"{address: 1.2.3.4, ports: {A-b: 80, " A62 ": 81}}", TAKEN,   NULL},
+        {"{address: 1.2.3.4, ports: {" A63 ": 80}}",          REFUSED, NULL},
+        {"{address: a_b}",                                    REFUSED, "\"a_b\" is neither an IP address nor a host name"},
+    };
+
+    CHECK_ROWS(NETWORKING, "ServiceEntry", rows);
+    CHECK_ROWS(NETWORKING, "WorkloadEntry", own);
+}
+
+/* ---- WorkloadGroup ---- */
+
+#define PROBE(more) "{template: {}, probe: {" more "}}"
+
+TEST(a_group_has_a_template_and_one_probe)
+{
+    static const struct pair_row rows[] = {
+        {"{}",                                                            REFUSED, "template is required"},
+        {"{template: {address: any thing, labels: {'a b': c}}}",          TAKEN,   NULL},
+        {"{template: {address: 'unix:///a', ports: {a: 1}}}",             REFUSED, "an entry on a unix socket has no ports"},
+        {"{template: {}, metadata: {labels: {'a b': c}}}",                REFUSED, "\"a b\" is not the key of a label"},
+        {"{template: {}, metadata: {annotations: {'a b': c}}}",           TAKEN,   NULL},
+        {PROBE(""),                                                       REFUSED, "probe needs httpGet"},
+        {PROBE("httpGet: {port: 80}, exec: {command: [a]}"),              REFUSED, "httpGet and exec cannot both be given"},
+        {PROBE("httpGet: {port: 80, scheme: ''}"),                        TAKEN,   NULL},
+        {PROBE("httpGet: {port: 80, scheme: http}"),                      REFUSED, "\"http\" is neither HTTP nor HTTPS"},
+        {PROBE("httpGet: {port: 80, httpHeaders: [{name: X_a-1}]}"),      TAKEN,   NULL},
+        {PROBE("httpGet: {port: 80, httpHeaders: [{name: 'a:b'}]}"),      REFUSED, "\"a:b\" is not a name here"},
+        {PROBE("tcpSocket: {port: 65536}"),                               REFUSED, "port must be from 1 to 65535"},
+        {PROBE("exec: {command: [a, '']}"),                               REFUSED, "command: an empty string is not allowed"},
+        {PROBE("grpc: {port: 80}, periodSeconds: 0"),                     TAKEN,   NULL},
+        {PROBE("grpc: {port: 80}, periodSeconds: -1"),                    REFUSED, "periodSeconds must be from 0"},
+    };
+
+    CHECK_ROWS(NETWORKING, "WorkloadGroup", rows);
+}
