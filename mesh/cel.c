@@ -9,10 +9,15 @@
  *   unary   = {"!" | "-"} member
  *   member  = primary {"." NAME ["(" args ")"] | "[" expr "]"}
  *   primary = literal | ["."] NAME ["(" args ")"] | "(" expr ")" | "[" args "]" | "{" pairs "}"
+ *
+ * Two kinds of calls are macros, which look at the shape of an argument: has(a.b), and those that go over a list.
  */
+enum shape { SHAPE_OTHER, SHAPE_NAME, SHAPE_SELECTION };
+
 struct cel {
     const char *at, *end;
     unsigned depth;
+    enum shape shape; /* of the expression that was just read */
 };
 
 static bool expr(struct cel *c);
@@ -44,14 +49,35 @@ static bool take(struct cel *c, const char *word)
     return true;
 }
 
-static bool name(struct cel *c)
+/* A word; *out is it. */
+static bool word(struct cel *c, struct str *out)
 {
+    const char *start;
+
     blanks(c);
+    start = c->at;
     if (c->at == c->end || !is_name(*c->at))
         return false;
     while (c->at < c->end && (is_name(*c->at) || is_digit(*c->at)))
         c->at++;
+    *out = (struct str){start, (size_t)(c->at - start)};
     return true;
+}
+
+/* What the language keeps for itself; a member may be called so. */
+static bool is_reserved(struct str name)
+{
+    static const struct str words[] = {STR_INIT("as"),    STR_INIT("break"),  STR_INIT("const"),     STR_INIT("continue"),
+                                       STR_INIT("else"),  STR_INIT("for"),    STR_INIT("function"),  STR_INIT("if"),
+                                       STR_INIT("import"), STR_INIT("in"),    STR_INIT("let"),       STR_INIT("loop"),
+                                       STR_INIT("namespace"), STR_INIT("package"), STR_INIT("return"), STR_INIT("var"),
+                                       STR_INIT("void"),  STR_INIT("while")};
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
+        if (str_eq(words[i], name))
+            return true;
+    }
+    return false;
 }
 
 static bool number(struct cel *c)
@@ -111,19 +137,64 @@ static bool string(struct cel *c)
 /* Up to the closing mark; `pairs` wants a ':' in each. */
 static bool list(struct cel *c, const char *close, bool pairs)
 {
-    if (take(c, close))
-        return true;
-    do {
-        if (!expr(c) || (pairs && (!take(c, ":") || !expr(c))))
+    bool ok = take(c, close);
+
+    if (!ok) {
+        do {
+            if (!expr(c) || (pairs && (!take(c, ":") || !expr(c))))
+                return false;
+        } while (take(c, ","));
+        ok = take(c, close);
+    }
+    c->shape = SHAPE_OTHER;
+    return ok;
+}
+
+static bool is_loop(struct str name)
+{
+    static const struct str loops[] = {STR_INIT("all"), STR_INIT("exists"), STR_INIT("exists_one"), STR_INIT("filter"),
+                                       STR_INIT("map")};
+
+    for (size_t i = 0; i < sizeof(loops) / sizeof(*loops); i++) {
+        if (str_eq(loops[i], name))
+            return true;
+    }
+    return false;
+}
+
+/* The arguments of NAME(...) or, of something, .NAME(...), behind the '('. */
+static bool call(struct cel *c, struct str name, bool is_method)
+{
+    const char *start = c->at;
+    enum shape first = SHAPE_OTHER;
+    size_t count = 0;
+
+    if (!take(c, ")")) {
+        do {
+            if (!expr(c))
+                return false;
+            first = count++ == 0 ? c->shape : first;
+        } while (take(c, ","));
+        if (!take(c, ")"))
             return false;
-    } while (take(c, ","));
-    return take(c, close);
+    }
+    if ((!is_method && str_eq(name, STR("has")) && (count != 1 || first != SHAPE_SELECTION)) ||
+        (is_method && is_loop(name) && (count == 2 || (count == 3 && str_eq(name, STR("map")))) && first != SHAPE_NAME)) {
+        c->at = start;
+        return false;
+    }
+    c->shape = SHAPE_OTHER;
+    return true;
 }
 
 static bool primary(struct cel *c)
 {
+    const char *start;
+    struct str name;
+
     if (take(c, "("))
-        return expr(c) && take(c, ")");
+        return expr(c) && take(c, ")"); /* of the shape of what is within */
+    c->shape = SHAPE_OTHER;
     if (take(c, "["))
         return list(c, "]", false);
     if (take(c, "{"))
@@ -131,22 +202,32 @@ static bool primary(struct cel *c)
     if (string(c) || number(c))
         return true;
     (void)take(c, "."); /* a name from the root */
-    if (!name(c))
+    start = c->at;
+    if (!word(c, &name) || is_reserved(name)) {
+        c->at = start;
         return false;
-    return take(c, "(") ? list(c, ")", false) : true;
+    }
+    c->shape = SHAPE_NAME;
+    return take(c, "(") ? call(c, name, false) : true;
 }
 
 static bool member(struct cel *c)
 {
+    struct str name;
+
     if (!primary(c))
         return false;
     for (;;) {
         if (take(c, ".")) {
-            if (!name(c) || (take(c, "(") && !list(c, ")", false)))
+            if (!word(c, &name))
+                return false;
+            c->shape = SHAPE_SELECTION;
+            if (take(c, "(") && !call(c, name, true))
                 return false;
         } else if (take(c, "[")) {
             if (!expr(c) || !take(c, "]"))
                 return false;
+            c->shape = SHAPE_OTHER;
         } else {
             return true;
         }
@@ -155,9 +236,14 @@ static bool member(struct cel *c)
 
 static bool unary(struct cel *c)
 {
-    while (take(c, "!") || take(c, "-")) {
-    }
-    return member(c);
+    bool is_plain = true;
+
+    while (take(c, "!") || take(c, "-"))
+        is_plain = false;
+    if (!member(c))
+        return false;
+    c->shape = is_plain ? c->shape : SHAPE_OTHER;
+    return true;
 }
 
 static bool word_in(struct cel *c)
@@ -184,10 +270,13 @@ static bool operator_next(struct cel *c)
 
 static bool operands(struct cel *c)
 {
-    do {
+    if (!unary(c))
+        return false;
+    while (operator_next(c)) {
         if (!unary(c))
             return false;
-    } while (operator_next(c));
+        c->shape = SHAPE_OTHER;
+    }
     return true;
 }
 
@@ -197,14 +286,18 @@ static bool expr(struct cel *c)
 
     if (++c->depth > CEL_DEPTH_MAX)
         return false;
-    ok = operands(c) && (!take(c, "?") || (operands(c) && take(c, ":") && expr(c)));
+    ok = operands(c);
+    if (ok && take(c, "?")) {
+        ok = operands(c) && take(c, ":") && expr(c);
+        c->shape = SHAPE_OTHER;
+    }
     c->depth--;
     return ok;
 }
 
 int cel_check(struct str text, struct err *err)
 {
-    struct cel c = {text.p, text.p + text.n, 0};
+    struct cel c = {text.p, text.p + text.n, 0, SHAPE_OTHER};
     bool ok = expr(&c);
 
     blanks(&c);

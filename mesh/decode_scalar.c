@@ -86,7 +86,7 @@ void decode_duration(const struct decoder *d, const struct field *f, const struc
                     f->name);
         return;
     }
-    if (ns != 0 && (ns < ms || ns % ms != 0)) {
+    if (ns != 0 && (ns < ms || (ns % ms != 0 && !(f->flags & FIELD_FINE)))) {
         decode_fail(d, n, FIND_VALUE, "%s must be a whole number of milliseconds, at least 1ms",
                     f->name);
         return;

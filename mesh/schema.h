@@ -64,6 +64,7 @@ enum field_flag {
     FIELD_NOT_EMPTY = 512,      /* if the map or list is given, it has an element */
     FIELD_SELECTOR = 1024, /* of a map<string,string>: labels that are asked for: no '*' and no empty key; what nothing can
                             * carry is warned of */
+    FIELD_FINE = 8192,   /* a duration may be finer than a millisecond, not shorter */
     FIELD_SECRET = 2048, /* never shown: encode_redact() puts a mark in its place */
     FIELD_MAY_BE_OFF = 4096, /* an address may be "off": family 0 */
 };

@@ -128,7 +128,7 @@ static SCHEMA(metric_match_schema, "MetricSelector", metric_match, metric_match_
 static const struct field tag_override_fields[] = {
     {"operation", FIELD_ENUM, SCHEMA_AT(tag_override, operation), .values = operation_values,
      .meaning = "Set the label (UPSERT) or take it away (REMOVE)."},
-    {"value", FIELD_STRING, SCHEMA_AT(tag_override, value), .check = cel_check,
+    {"value", FIELD_STRING, SCHEMA_AT(tag_override, value),
      .meaning = "Expression (CEL) that gives the label's value."},
 };
 static SCHEMA(tag_override_schema, "TagOverride", tag_override, tag_override_fields);
@@ -139,7 +139,7 @@ static const struct field override_fields[] = {
     {"disabled", FIELD_BOOL, SCHEMA_HAS(metrics_override, disabled),
      .meaning = "Whether they are dropped; false brings them back."},
     {"tagOverrides", FIELD_NAMED_MESSAGES, SCHEMA_LIST(metrics_override, tags),
-     .message = &tag_override_schema, .check = common_check_word,
+     .message = &tag_override_schema,
      .meaning = "Labels to set or to take away, by name."},
 };
 static SCHEMA(override_schema, "MetricsOverrides", metrics_override, override_fields);
@@ -150,14 +150,14 @@ static const struct field metrics_fields[] = {
     {"overrides", FIELD_MESSAGES, SCHEMA_LIST(metrics, overrides), .message = &override_schema,
      .meaning = "Changes to the usual metrics, in order; the later one holds."},
     {"reportingInterval", FIELD_DURATION, SCHEMA_AT(metrics, reporting_interval_ns),
-     .def = 5000000000, .meaning = "How often long connections are counted."},
+     .flags = FIELD_FINE, .def = 5000000000, .meaning = "How often long connections are counted."},
 };
 static SCHEMA(metrics_schema, "Metrics", metrics, metrics_fields);
 
 /* ---- access log ---- */
 
 static const struct field filter_fields[] = {
-    {"expression", FIELD_STRING, SCHEMA_AT(log_filter, expression), .check = cel_check,
+    {"expression", FIELD_STRING, SCHEMA_AT(log_filter, expression), .flags = FIELD_REQUIRED, .check = cel_check,
      .meaning = "Expression (CEL) that is true for what is logged."},
 };
 static SCHEMA(filter_schema, "Filter", log_filter, filter_fields);
@@ -190,6 +190,27 @@ SCHEMA(telemetry_schema, "Telemetry", telemetry, telemetry_fields);
 
 /* ---- checks ---- */
 
+/* An entry of a map, else the message: where to point. */
+static const struct node *member_of(const struct node *message, const char *map, struct str key)
+{
+    const struct node *n = node_get(check_member(message, map), key);
+
+    return n ? n : message;
+}
+
+static void check_tags(const struct check *c, const struct tracing *x)
+{
+    for (size_t i = 0; i < x->tags_count; i++) {
+        const struct custom_tag *g = &x->tags[i].value;
+
+        if (!g->node)
+            FAIL(c, member_of(x->node, "customTags", x->tags[i].key), FIND_REQUIRED, "the tag \"%.*s\" is null: leave it out",
+                 STR_ARG(x->tags[i].key));
+        else if (!g->literal && !g->environment && !g->header && !g->formatter)
+            WARN(c, g->node, "a tag without literal, environment, header or formatter adds nothing");
+    }
+}
+
 static void check_tracing(const struct check *c, const struct telemetry *t)
 {
     if (t->tracing_count > 1)
@@ -199,14 +220,24 @@ static void check_tracing(const struct check *c, const struct telemetry *t)
 
         if (x->providers_count > 1)
             WARN(c, check_member(x->node, "providers"), "only the first provider is used");
-        for (size_t j = 0; j < x->tags_count; j++) {
-            const struct custom_tag *g = &x->tags[j].value;
-
-            if (g->node && !g->literal && !g->environment && !g->header && !g->formatter)
-                FAIL(c, g->node, FIND_REQUIRED,
-                     "a tag needs literal, environment, header or formatter");
-        }
+        check_tags(c, x);
     }
+}
+
+static void check_label(const struct check *c, const struct node *override, const struct named_override *x)
+{
+    const struct tag_override *g = &x->value;
+    const struct node *at = member_of(override, "tagOverrides", x->key);
+    struct err err;
+
+    if (x->key.n == 0)
+        WARN(c, at, "a label without a name is never set");
+    if (g->operation == TAG_UPSERT && !g->value.n)
+        FAIL(c, at, FIND_REQUIRED, "operation UPSERT needs value");
+    if (g->operation == TAG_REMOVE && check_given(g->node, "value"))
+        FAIL(c, check_member(g->node, "value"), FIND_VALUE, "operation REMOVE takes no value");
+    else if (g->value.n && cel_check(g->value, &err))
+        WARN(c, check_member(g->node, "value"), "%s, so the label stays as it is", err.text);
 }
 
 static void check_overrides(const struct check *c, const struct metrics *m)
@@ -218,15 +249,8 @@ static void check_overrides(const struct check *c, const struct metrics *m)
 
         if (custom && custom->kind == NODE_STRING && custom->text.n == 0)
             FAIL(c, custom, FIND_VALUE, "customMetric must not be empty; leave it out");
-        for (size_t j = 0; j < o->tags_count; j++) {
-            const struct tag_override *g = &o->tags[j].value;
-
-            if (g->operation == TAG_UPSERT && !g->value.n && check_absent(g->node, "value"))
-                FAIL(c, g->node, FIND_REQUIRED, "operation UPSERT needs value");
-            if (g->operation == TAG_REMOVE && g->value.n)
-                FAIL(c, check_member(g->node, "value"), FIND_VALUE,
-                     "operation REMOVE takes no value");
-        }
+        for (size_t j = 0; j < o->tags_count; j++)
+            check_label(c, o->node, &o->tags[j]);
     }
 }
 

@@ -1,28 +1,41 @@
 #include "mesh/kinds/wasm.h"
 
+#include "mesh/base/buf.h"
 #include "mesh/kinds/check.h"
+#include "mesh/url.h"
 
+static bool is_url(struct str s, struct url *u, struct err *err)
+{
+    struct url ignored;
+
+    return url_parse_request(s, u, err) == 0 && url_parse(s, &ignored, err) == 0;
+}
+
+/* As Istio reads it: what a request could not ask for stands behind "http://", so that "host/image:tag" is fine, but
+ * "host:5000/image" has the scheme "host". */
 static int check_url(struct str s, struct err *err)
 {
-    static const struct str schemes[] = {STR_INIT("oci"), STR_INIT("http"), STR_INIT("https"),
-                                         STR_INIT("file")};
-    size_t at;
+    static const struct str schemes[] = {STR_INIT(""), STR_INIT("oci"), STR_INIT("http"), STR_INIT("https"), STR_INIT("file")};
+    struct err why;
+    struct url u;
+    struct buf b;
+    bool is_image;
 
-    for (size_t i = 0; i < s.n; i++) {
-        if ((unsigned char)s.p[i] <= ' ' || s.p[i] == 127)
-            return err_set(err, ERR_INVALID, "\"%.*s\" is not a URL: it has a blank", STR_ARG(s));
+    if (url_parse_request(s, &u, &why)) {
+        buf_init(&b, s.n + sizeof("http://"));
+        buf_printf(&b, "http://%.*s", STR_ARG(s));
+        is_image = is_url(buf_str(&b), &u, &why);
+        buf_done(&b);
+        return is_image ? 0 : err_set(err, ERR_INVALID, "\"%.*s\" is not a URL: it has %s", STR_ARG(s), why.text);
     }
-    if (!str_find(s, STR("://"), &at)) {
-        if (s.p[0] == ':')
-            return err_set(err, ERR_INVALID, "\"%.*s\" is not a URL", STR_ARG(s));
-        return 0; /* without a scheme it is oci:// */
-    }
+    if (!is_url(s, &u, &why))
+        return err_set(err, ERR_INVALID, "\"%.*s\" is not a URL: it has %s", STR_ARG(s), why.text);
     for (size_t i = 0; i < COUNT(schemes); i++) {
-        if (str_eq_nocase(str_sub(s, 0, at), schemes[i]))
+        if (str_eq_nocase(u.scheme, schemes[i]))
             return 0;
     }
-    return err_set(err, ERR_INVALID, "\"%.*s\": a URL begins with oci, http, https or file://",
-                   STR_ARG(s));
+    return err_set(err, ERR_INVALID, "\"%.*s\": a URL begins with oci, http, https or file://%s", STR_ARG(s),
+                   str_starts(str_sub(s, u.scheme.n, s.n), STR("://")) ? "" : "; write oci:// before a host with a port");
 }
 
 static int check_sha256(struct str s, struct err *err)
@@ -186,10 +199,16 @@ SCHEMA(traffic_extension_schema, "TrafficExtension", traffic_extension, traffic_
 
 static void check_module(const struct check *c, const struct wasm_module *m)
 {
+    struct err err;
+    struct url u;
+    size_t at;
+
+    if (str_find(m->url, STR("://"), &at) && url_parse_request(m->url, &u, &err) && check_url(m->url, &err) == 0)
+        WARN(c, check_member(m->node, "url"), "\"%.*s\" is not a URL and counts as the name of an image", STR_ARG(m->url));
     for (size_t i = 0; m->vm && i < m->vm->env_count; i++) {
         const struct wasm_env *e = &m->vm->env[i];
 
-        if (e->source == ENV_HOST && e->value.n)
+        if (e->source == ENV_HOST && check_given(e->node, "value"))
             FAIL(c, check_member(e->node, "value"), FIND_VALUE,
                  "value is for valueFrom INLINE; with HOST the agent's own variable is taken");
         for (size_t j = 0; j < i; j++) {
@@ -202,6 +221,21 @@ static void check_module(const struct check *c, const struct wasm_module *m)
     }
 }
 
+/* A port is named once in each match. */
+static void check_matches(const struct check *c, const struct traffic_selector *match, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct traffic_selector *m = &match[i];
+
+        for (size_t j = 0; j < m->ports_count; j++) {
+            for (size_t k = 0; k < j; k++) {
+                if (m->ports[j].number && m->ports[j].number == m->ports[k].number)
+                    FAIL(c, m->ports[j].node, FIND_VALUE, "port %u is given twice", m->ports[j].number);
+            }
+        }
+    }
+}
+
 void wasm_plugin_validate(const struct check *c, const void *spec)
 {
     const struct wasm_plugin *p = spec;
@@ -209,6 +243,7 @@ void wasm_plugin_validate(const struct check *c, const void *spec)
     check_selector(c, &p->selector);
     check_targets(c, p->target_ref, p->target_refs, p->target_refs_count);
     check_module(c, &p->module);
+    check_matches(c, p->match, p->match_count);
 }
 
 void traffic_extension_validate(const struct check *c, const void *spec)
@@ -221,4 +256,5 @@ void traffic_extension_validate(const struct check *c, const void *spec)
         FAIL(c, t->node, FIND_REQUIRED, "wasm or lua is required");
     if (t->wasm)
         check_module(c, t->wasm);
+    check_matches(c, t->match, t->match_count);
 }

@@ -461,3 +461,108 @@ TEST(a_group_has_a_template_and_one_probe)
 
     CHECK_ROWS(NETWORKING, "WorkloadGroup", rows);
 }
+
+/* ---- Telemetry ---- */
+
+#define TRACING(more) "{tracing: [{" more "}]}"
+#define OVERRIDE(more) "{metrics: [{overrides: [{" more "}]}]}"
+#define FILTER(text)   "{accessLogging: [{filter: {expression: \"" text "\"}}]}"
+
+TEST(traces_and_metrics_say_what_they_change)
+{
+    static const struct pair_row rows[] = {
+        {TRACING("randomSamplingPercentage: 100.0"),                                  TAKEN,   NULL},
+        {TRACING("randomSamplingPercentage: 100.1"), REFUSED,
+         "randomSamplingPercentage must be"},
+        {TRACING("providers: [{name: a}, {name: b}]"),                                WARNED,  "only the first provider is used"},
+        {TRACING("providers: [{}]"),                                                  REFUSED, "name is required"},
+        {TRACING("customTags: {a: {literal: {value: ''}}}"),                          REFUSED, "value is required"},
+        {TRACING("customTags: {a: {}}"),                                              WARNED,  "a tag without literal"},
+        {TRACING("customTags: {a: null}"),                                            REFUSED, "the tag \"a\" is null"},
+        {TRACING("customTags: {'': {literal: {value: b}}}"),                          REFUSED, "an empty string is not allowed"},
+        {TRACING("customTags: {a: {literal: {value: b}, header: {name: c}}}"),        REFUSED, "literal and header cannot both"},
+        {TRACING("match: {mode: client}"),                                            REFUSED, NULL},
+        {OVERRIDE("match: {customMetric: ''}"),                                       REFUSED, "customMetric must not be empty"},
+        {OVERRIDE("match: {metric: ALL_METRICS, customMetric: x}"), REFUSED,
+         "metric and customMetric cannot both"},
+        {OVERRIDE("tagOverrides: {a: {value: b}}"),                                   TAKEN,   NULL},
+        {OVERRIDE("tagOverrides: {a: {operation: UPSERT, value: ''}}"),               REFUSED, "operation UPSERT needs value"},
+        {OVERRIDE("tagOverrides: {a: null}"),                                         REFUSED, "operation UPSERT needs value"},
+        {OVERRIDE("tagOverrides: {a: {operation: REMOVE}}"),                          TAKEN,   NULL},
+        {OVERRIDE("tagOverrides: {a: {operation: REMOVE, value: ''}}"),               REFUSED, "operation REMOVE takes no value"},
+        {OVERRIDE("tagOverrides: {a: {value: 'a ('}}"),                               WARNED,  "\"a (\" is not an expression"},
+        {OVERRIDE("tagOverrides: {'': {value: b}}"),                                  WARNED,  "a label without a name"},
+        {"{metrics: [{reportingInterval: 1500us}]}",                                  TAKEN,   NULL},
+        {"{metrics: [{reportingInterval: 999us}]}", REFUSED,
+         "reportingInterval must be a whole"},
+    };
+
+    CHECK_ROWS("telemetry.istio.io/v1", "Telemetry", rows);
+}
+
+TEST(a_filter_is_an_expression)
+{
+    static const struct pair_row rows[] = {
+        {FILTER("response.code >= 400 && has(request.headers.x)"),                    TAKEN,   NULL},
+        {FILTER("[1, 2].exists(x, x > 1) ? a : {'b': 1u}['b'] in [1]"),               TAKEN,   NULL},
+        {FILTER("a.all(b) || a.map(b, c, d) || has((a.b)) || x.if == 1"),             TAKEN,   NULL},
+        {FILTER(""),                                                                  REFUSED, "expression is required"},
+        {"{accessLogging: [{filter: {}}]}",                                           REFUSED, "expression is required"},
+        {FILTER("a &"),                                                               REFUSED, NULL},
+        {FILTER("has(a)"), REFUSED,
+         "\"has(a)\" is not an expression: it goes wrong at character 5"},
+        {FILTER("has(a.b, c.d)"),                                                     REFUSED, NULL},
+        {FILTER("has(a.b == c.d)"),                                                   REFUSED, NULL},
+        {FILTER("a.exists(1, true)"),                                                 REFUSED, NULL},
+        {FILTER("for == 1"), REFUSED,
+         "\"for == 1\" is not an expression: it goes wrong at character 1"},
+    };
+
+    CHECK_ROWS("telemetry.istio.io/v1", "Telemetry", rows);
+}
+
+/* ---- WasmPlugin, TrafficExtension ---- */
+
+#define PLUGIN(url, more)  "{url: '" url "'" more "}"
+#define EXTENSIONS "extensions.istio.io/v1alpha1"
+
+TEST(a_module_has_a_url_and_a_machine)
+{
+    static const struct pair_row rows[] = {
+        {PLUGIN("a.b/c:latest", ""),                                                  TAKEN,   NULL},
+        {PLUGIN("OCI://a.b:5000/c@sha256:aa", ""),                                    TAKEN,   NULL},
+        {PLUGIN("/a/b", ""),                                                          TAKEN,   NULL},
+        {PLUGIN("", ""),                                                              REFUSED, "url is required"},
+        {PLUGIN("s3://a/b", ""),                                                      REFUSED, "\"s3://a/b\": a URL begins with"},
+        {PLUGIN("localhost:5000/a", ""), REFUSED,
+         "\"localhost:5000/a\": a URL begins with oci, http, https or file://; write oci://"},
+        {PLUGIN("a b", ""), REFUSED,
+         "\"a b\" is not a URL: it has the character ' '"},
+        {PLUGIN("a.b/%zz", ""), REFUSED,
+         "\"a.b/%zz\" is not a URL: it has a '%'"},
+        {PLUGIN("http://a.b:port/c", ""), WARNED,
+         "\"http://a.b:port/c\" is not a URL and counts as"},
+        {PLUGIN("a", ", pluginName: ''"), REFUSED,
+         "pluginName has from 1 to 256 bytes, not 0"},
+        {PLUGIN("a", ", sha256: ''"),                                                 TAKEN,   NULL},
+        {PLUGIN("a", ", sha256: AA"),                                                 REFUSED, "sha256 has 64 digits"},
+        {PLUGIN("a", ", vmConfig: {env: [{name: a, valueFrom: HOST, value: ''}]}"),   REFUSED, "value is for valueFrom INLINE"},
+        {PLUGIN("a", ", vmConfig: {env: [{name: a}, {name: A}]}"),                    TAKEN,   NULL},
+        {PLUGIN("a", ", match: [{ports: [{number: 80}]}, {ports: [{number: 80}]}]"),  TAKEN,   NULL},
+        {PLUGIN("a", ", match: [{ports: [{number: 80}, {number: 80}]}]"),             REFUSED, "port 80 is given twice"},
+        {PLUGIN("a", ", match: [{ports: [{}]}]"),                                     REFUSED, "number is required"},
+        {PLUGIN("a", ", match: [null]"),                                              REFUSED, "null is not allowed"},
+        {PLUGIN("a", ", priority: 2147483648"),                                       REFUSED, NULL},
+    };
+    static const struct pair_row extension[] = {
+        {"{wasm: {url: a}, lua: {inlineCode: x}}", REFUSED,
+         "wasm and lua cannot both be given"},
+        {"{wasm: null, lua: {inlineCode: x}}",                                        TAKEN,   NULL},
+        {"{lua: {inlineCode: ''}}",                                                   REFUSED, "inlineCode is required"},
+        {"{lua: {inlineCode: x}, phase: UNSPECIFIED_PHASE}",                          REFUSED, NULL},
+        {"{lua: {inlineCode: x}, targetRef: {kind: Service, name: a}}",               REFUSED, "unknown field \"targetRef\""},
+    };
+
+    CHECK_ROWS(EXTENSIONS, "WasmPlugin", rows);
+    CHECK_ROWS(EXTENSIONS, "TrafficExtension", extension);
+}

@@ -143,8 +143,7 @@ TEST(telemetry)
                    "  metrics:\n  - overrides:\n    - match: {metric: REQUEST_COUNT}\n"
                    "      tagOverrides: {x: {operation: REMOVE}}\n"
                    "  accessLogging:\n  - disabled: true\n"));
-    check_wrong(TL("  tracing:\n  - customTags:\n      a: {}\n"), FIND_REQUIRED, 3,
-                "a tag needs literal, environment, header or formatter");
+    check_wrong(TL("  tracing:\n  - customTags:\n      a: null\n"), FIND_REQUIRED, 3, "the tag \"a\" is null: leave it out");
     check_wrong(TL("  metrics:\n  - overrides:\n    - tagOverrides:\n        x: {operation: REMOVE, value: a}\n"),
                 FIND_VALUE, 4, "operation REMOVE takes no value");
     check_wrong(TL("  metrics:\n  - overrides:\n    - tagOverrides:\n        x: {operation: UPSERT}\n"),
