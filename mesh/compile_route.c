@@ -6,6 +6,7 @@
 
 #include "mesh/kinds/mesh_config.h"
 #include "mesh/kinds/virtual_service.h"
+#include "mesh/retry_word.h"
 
 #define RETRY_ATTEMPTS   2 /* fields.md 4.4 */
 #define RETRY_BACKOFF_MS 25
@@ -138,36 +139,6 @@ static void fill_match(struct filling *v, const struct object *o,
     }
 }
 
-static unsigned retry_bit(struct str word)
-{
-    static const struct {
-        const char *word;
-        unsigned bit;
-    } words[] = {
-        {"connect-failure",        RETRY_CONNECT_FAILURE     },
-        {"refused-stream",         RETRY_REFUSED_STREAM      },
-        {"reset",                  RETRY_RESET               },
-        {"5xx",                    RETRY_5XX                 },
-        {"gateway-error",          RETRY_GATEWAY_ERROR       },
-        {"retriable-status-codes", RETRY_STATUS_CODES        },
-        {"reset-before-request",   RETRY_RESET_BEFORE_REQUEST},
-        {"retriable-4xx",          RETRY_RETRIABLE_4XX       },
-        {"cancelled",              RETRY_GRPC_CANCELLED      },
-        {"deadline-exceeded",      RETRY_GRPC_DEADLINE       },
-        {"internal",               RETRY_GRPC_INTERNAL       },
-        {"resource-exhausted",     RETRY_GRPC_RESOURCE       },
-        {"unavailable",            RETRY_GRPC_UNAVAILABLE    },
-        {"envoy-ratelimited",      RETRY_ENVOY_RATELIMITED   },
-        {"retriable-headers",      RETRY_HEADERS             },
-    };
-
-    for (size_t i = 0; i < COUNT(words); i++) {
-        if (str_eq(word, str_from(words[i].word)))
-            return words[i].bit;
-    }
-    return 0;
-}
-
 /* A list given replaces the default one; a status in it implies retriable-status-codes. */
 static void fill_retry_on(struct arena *a, struct str list, struct retry_policy *out)
 {
@@ -183,7 +154,7 @@ static void fill_retry_on(struct arena *a, struct str list, struct retry_policy 
             codes[out->code_count++] = (uint16_t)code;
             out->on |= RETRY_STATUS_CODES;
         } else {
-            out->on |= retry_bit(word); /* the schema refused words that are not there */
+            out->on |= retry_word(word); /* the schema refused words that are not there */
         }
     }
 }

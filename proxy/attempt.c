@@ -23,9 +23,9 @@ static const uint64_t *key_hash(struct exchange *x)
 
 static bool avoids_previous(const struct exchange *x)
 {
-    bool unless_hashed = x->route->retry.avoid_previous == AVOID_UNLESS_HASHED && x->cluster->balance != BALANCE_HASH;
+    bool unless_hashed = x->retry->avoid_previous == AVOID_UNLESS_HASHED && x->cluster->balance != BALANCE_HASH;
 
-    return unless_hashed || x->route->retry.avoid_previous == AVOID_ALWAYS;
+    return unless_hashed || x->retry->avoid_previous == AVOID_ALWAYS;
 }
 
 enum outcome attempt_open(struct exchange *x, bool fresh)
@@ -40,7 +40,7 @@ enum outcome attempt_open(struct exchange *x, bool fresh)
     a->worker = x->worker;
     a->started_ms = loop_now_ms(x->worker->loop);
     x->tried.may_repeat = !avoids_previous(x);
-    x->tried.goes_remote = x->route->retry.goes_remote;
+    x->tried.goes_remote = x->retry->goes_remote;
     if (!pick_endpoint(x->worker, x->cluster, conn_destination(x->conn), &x->tried, key_hash(x), &to)) {
         mem_free(a);
         return OUTCOME_NO_ENDPOINT;

@@ -142,6 +142,7 @@ static enum exchange_state on_route(struct exchange *x)
     }
     if (why != OUTCOME_NONE)
         return exchange_reply(x, why);
+    x->retry = &x->route->retry;
     if (x->route->action == ROUTE_FORWARD)
         x->cluster = snapshot_cluster(x->snap->root, choose_cluster(x));
     return EXCHANGE_FILTER;
@@ -240,7 +241,7 @@ static enum outcome timeout_of(const struct exchange *x)
 /* The route's clock runs from the end of the request, as Envoy's does. */
 static void arm_timers(struct exchange *x)
 {
-    const struct retry_policy *retry = &x->route->retry;
+    const struct retry_policy *retry = x->retry;
 
     if (!x->down->in_ended && !exchange_is_tunnel(x) && !is_bounded(x))
         return;
@@ -321,7 +322,7 @@ static enum exchange_state retry(struct exchange *x, enum outcome why)
     close_try(x, why);
     x->retries++;
     live_add(&x->worker->live.retries, 1);
-    timer_in(&x->wait, route_backoff_ms(&x->route->retry, x->retries, worker_random(x->worker)));
+    timer_in(&x->wait, route_backoff_ms(x->retry, x->retries, worker_random(x->worker)));
     return EXCHANGE_BACKOFF;
 }
 
@@ -329,7 +330,7 @@ static enum exchange_state retry(struct exchange *x, enum outcome why)
 static enum exchange_state try_failed(struct exchange *x, enum outcome why,
                                       const struct http_head *head)
 {
-    const struct retry_policy *policy = &x->route->retry;
+    const struct retry_policy *policy = x->retry;
     bool sent = x->attempt->head_sent, stale = is_stale(x, why);
     bool wanted = route_retry_wanted(policy, why, head, x->retry_names, sent);
 
@@ -426,7 +427,7 @@ static enum exchange_state on_await(struct exchange *x)
     if (up->in_has_head) {
         x->service_time_ms = exchange_now(x) - x->upstream_sent_ms;
         attempt_answered(a);
-        if (route_retry_wanted(&x->route->retry, OUTCOME_ANSWERED, &up->in_head, x->retry_names, true)) {
+        if (route_retry_wanted(x->retry, OUTCOME_ANSWERED, &up->in_head, x->retry_names, true)) {
             x->status = up->in_head.status;
             return try_failed(x, OUTCOME_ANSWERED, &up->in_head);
         }

@@ -57,6 +57,7 @@ struct exchange {
     struct snap *snap;
     const struct listener *listener; /* within snap, as what follows */
     const struct route *route;
+    const struct retry_policy *retry;      /* the route's, or one of the request's own in its arena */
     const struct weighted_cluster *target; /* of the route; NULL: it has none */
     const struct cluster *cluster;
     struct filter_notes filter;

@@ -6,6 +6,7 @@
 #include "proxy/edit.h"
 #include "proxy/exchange_parts.h"
 #include "proxy/mirror.h"
+#include "proxy/orders.h"
 
 /* ---- as rules judge it ---- */
 
@@ -77,60 +78,6 @@ static void set_forwarded(struct exchange *x, struct http_head *h)
     http_set(h, STR("x-forwarded-for"), value);
 }
 
-/* Fields by which a caller of Envoy tells it what to do. Here the rules say that: what callers write goes no further. */
-static bool is_order(struct str name, bool at_edge)
-{
-    static const struct str orders[] = {
-        STR_INIT("x-envoy-retry-on"),
-        STR_INIT("x-envoy-retry-grpc-on"),
-        STR_INIT("x-envoy-max-retries"),
-        STR_INIT("x-envoy-retriable-status-codes"),
-        STR_INIT("x-envoy-upstream-rq-timeout-ms"),
-        STR_INIT("x-envoy-upstream-rq-per-try-timeout-ms"),
-        STR_INIT("x-envoy-upstream-rq-timeout-alt-response"),
-        STR_INIT("x-envoy-upstream-alt-stat-name"),
-        STR_INIT("x-envoy-hedge-on-per-try-timeout"),
-        STR_INIT("x-envoy-force-trace"),
-        STR_INIT("x-envoy-ip-tags"),
-    };
-    static const struct str edge[] = {
-        STR_INIT("x-envoy-internal"),
-        STR_INIT("x-envoy-external-address"),
-        STR_INIT("x-envoy-retriable-header-names"),
-        STR_INIT("x-envoy-original-path"),
-        STR_INIT("x-envoy-original-host"),
-        STR_INIT("x-envoy-decorator-operation"),
-        STR_INIT("x-envoy-downstream-service-cluster"),
-        STR_INIT("x-envoy-downstream-service-node"),
-    };
-
-    for (size_t i = 0; i < COUNT(orders); i++) {
-        if (str_eq(name, orders[i]))
-            return true;
-    }
-    for (size_t i = 0; at_edge && i < COUNT(edge); i++) {
-        if (str_eq(name, edge[i]))
-            return true;
-    }
-    return false;
-}
-
-static void drop_orders(const struct exchange *x, struct http_head *h)
-{
-    bool at_edge = x->conn->kind == LISTENER_GATEWAY;
-    size_t kept = 0;
-
-    if (x->conn->kind == LISTENER_INBOUND) /* the caller's proxy did */
-        return;
-    for (size_t i = 0; i < h->count; i++) {
-        struct http_field f = h->fields[i];
-
-        if (!str_starts(f.name, STR("x-envoy-")) || !is_order(f.name, at_edge))
-            h->fields[kept++] = f;
-    }
-    h->count = kept;
-}
-
 void exchange_receive(struct exchange *x)
 {
     struct http_head *h = &x->down->in_head;
@@ -139,7 +86,7 @@ void exchange_receive(struct exchange *x)
     if (x->received)
         return;
     x->received = true;
-    drop_orders(x, h);
+    orders_drop(x, h);
     if (!http_get(h, STR("x-request-id"), &value) || value.n == 0)
         new_request_id(x, h);
     set_forwarded(x, h);
@@ -153,9 +100,11 @@ void exchange_receive(struct exchange *x)
 static void set_timeout(struct exchange *x)
 {
     const struct route *r = x->route;
-    int64_t timeout = r->retry.per_try_timeout_ms;
+    int64_t timeout;
 
     x->timeout_ms = x->is_grpc ? grpc_deadline_ms(&x->request, r->timeout_ms) : r->timeout_ms;
+    orders_take_timeouts(x);
+    timeout = x->retry->per_try_timeout_ms;
     if (timeout == 0 || (x->timeout_ms > 0 && timeout > x->timeout_ms))
         timeout = x->timeout_ms;
     if (x->is_grpc && timeout > 0)
@@ -164,16 +113,6 @@ static void set_timeout(struct exchange *x)
     if (timeout > 0)
         http_add(&x->request, STR("x-envoy-expected-rq-timeout-ms"),
                  arena_printf(&x->arena, "%" PRId64, timeout));
-}
-
-#define RETRY_NAMES "x-envoy-retriable-header-names"
-
-/* Said by the caller or by a rule's headers, to us: the endpoint does not see it. */
-static void take_retry_names(struct exchange *x)
-{
-    if (!http_get(&x->request, STR(RETRY_NAMES), &x->retry_names))
-        return;
-    http_remove(&x->request, STR(RETRY_NAMES));
 }
 
 enum outcome exchange_prepare(struct exchange *x)
@@ -186,7 +125,7 @@ enum outcome exchange_prepare(struct exchange *x)
         x->request.upgrade = STR_NONE;
     set_timeout(x);
     why = edit_request(x);
-    take_retry_names(x);
+    orders_take_retries(x);
     return why;
 }
 

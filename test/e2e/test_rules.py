@@ -37,6 +37,11 @@ ROWS = [
     ("way", "  - match: [{uri: {prefix: /old}}]\n    rewrite: {uri: /new}\n" + A +
      "    headers: {response: {set: {x-rule: '%REQ(:path)% %REQ(x-envoy-original-path?:path)%'}}}\n", ("GET", "/old/x?q=1", []),
      (200, "x-rule", "/new/x?q=1 /old/x?q=1")),
+    ("again", "  - route: [{destination: {host: a.test}}]\n"
+     "    headers: {request: {set: {x-envoy-retry-on: '5xx', x-envoy-max-retries: '2'}}, response: {add: {x-rule: 'yes'}}}\n",
+     ("GET", "/fail/2/again", []), (200, "x-rule", "yes")),
+    ("edge", "  - route: [{destination: {host: a.test}}]\n    headers: {response: {add: {x-rule: 'yes'}}}\n",
+     ("GET", "/fail/2/edge", [("X-Envoy-Retry-On", "5xx"), ("X-Envoy-Max-Retries", "2")]), (503, "x-rule", "yes")),
     ("star", "  - route: [{destination: {host: a.test}}]\n    corsPolicy: {allowOrigins: [{prefix: '*'}], allowMethods: ['*']}\n",
      ("OPTIONS", "/", [("Origin", "https://o.test"), ("Access-Control-Request-Method", "PATCH")]),
      (200, "access-control-allow-methods", "PATCH")),
@@ -97,3 +102,26 @@ def test_an_application_tells_the_scheme_on(edge):
     r, _ = call(edge.inner, "a.test", "GET", "/red", told)
     assert (r.status, r.getheader("location")) == (301, "https://a.test/there")
     assert call(edge.inner, "a.test", "GET", "/", [("X-Forwarded-Proto", "gopher")])[0].status == 200
+
+
+@pytest.mark.parametrize("path,fields,status", [
+    ("/fail/2/plain", {}, 503),
+    ("/fail/2/five", {"Retry-On": "5xx", "Max-Retries": "2"}, 200),
+    ("/fail/2/few", {"Retry-On": "5xx", "Max-Retries": "1"}, 503),
+    ("/fail/2/default", {"Retry-On": "5xx"}, 200),  # the two of the default policy
+    ("/fail/2/codes", {"Retriable-Status-Codes": "404, 503"}, 200),  # by which it tries again, where any are named
+    ("/fail/2/none", {"Retry-On": "5xx, nonsense", "Max-Retries": "0"}, 503),
+    ("/delay/1.5", {"Upstream-Rq-Timeout-Ms": "100"}, 504),
+    ("/delay/1.5", {"Upstream-Rq-Per-Try-Timeout-Ms": "100"}, 504),
+    ("/delay/0.2", {"Upstream-Rq-Timeout-Ms": "soon"}, 200),
+])
+def test_callers_of_this_host_may_order(edge, path, fields, status):
+    r, body = call(edge.inner, "a.test", "GET", path, [(f"X-Envoy-{k}", v) for k, v in fields.items()])
+    assert r.status == status, body
+
+
+def test_orders_are_for_the_proxy(edge):
+    sent = [("X-Envoy-Retry-On", "5xx"), ("X-Envoy-Upstream-Rq-Timeout-Ms", "5000"), ("X-Envoy-Force-Trace", "true")]
+    fields = dict(json.loads(call(edge.inner, "a.test", "GET", "/", sent)[1])["headers"])
+    assert fields["x-envoy-expected-rq-timeout-ms"] == "5000"
+    assert not {"x-envoy-retry-on", "x-envoy-upstream-rq-timeout-ms", "x-envoy-force-trace"} & set(fields)

