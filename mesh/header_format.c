@@ -2,9 +2,11 @@
 
 #include <string.h>
 
+#include "mesh/time_form.h"
+
 #define ARGUMENT_MAX 256u
 
-enum argument { ARGUMENT_NONE, ARGUMENT_FIELD, ARGUMENT_LATER /* may have one in Envoy, not here */ };
+enum argument { ARGUMENT_NONE, ARGUMENT_FIELD, ARGUMENT_TIME };
 
 static const struct {
     struct str name;
@@ -41,7 +43,7 @@ static const struct {
     {STR_INIT("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT"), HEADER_DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT, ARGUMENT_NONE},
     {STR_INIT("DOWNSTREAM_DIRECT_REMOTE_PORT"),                 HEADER_DOWNSTREAM_REMOTE_PORT, ARGUMENT_NONE},
     {STR_INIT("UPSTREAM_HOST"),                                 HEADER_UPSTREAM_REMOTE_ADDRESS, ARGUMENT_NONE},
-    {STR_INIT("START_TIME"),                                    HEADER_START_TIME, ARGUMENT_LATER},
+    {STR_INIT("START_TIME"),                                    HEADER_START_TIME, ARGUMENT_TIME},
     {STR_INIT("REQ"),                                           HEADER_REQ, ARGUMENT_FIELD},
     {STR_INIT("REQ_WITHOUT_QUERY"),                             HEADER_REQ_WITHOUT_QUERY, ARGUMENT_FIELD},
     {STR_INIT("RESP"),                                          HEADER_RESP, ARGUMENT_FIELD},
@@ -70,13 +72,16 @@ static int parse_command(struct str command, struct header_piece *out, struct er
     for (size_t i = 0; i < COUNT(rows); i++) {
         if (!str_eq(rows[i].name, name))
             continue;
-        if (rows[i].argument == ARGUMENT_LATER && argument.n > 0)
+        if (rows[i].argument == ARGUMENT_TIME && !time_form_check(argument))
             break;
         if (rows[i].argument == ARGUMENT_FIELD && argument.n == 0)
             return err_set(err, ERR_INVALID, "%%%.*s%% needs the name of a header, as in %%REQ(x-user)%%", STR_ARG(command));
         if (rows[i].argument == ARGUMENT_NONE && argument.n > 0)
             return err_set(err, ERR_INVALID, "%%%.*s%% takes no argument", STR_ARG(command));
         out->variable = rows[i].variable;
+        out->name = argument;
+        if (rows[i].argument == ARGUMENT_TIME)
+            return 1;
         out->other = argument;
         if (!str_cut(&out->other, '?', &out->name)) {
             out->name = argument;

@@ -31,7 +31,7 @@ enum header_variable {
     HEADER_UPSTREAM_LOCAL_PORT,
     HEADER_UPSTREAM_TRANSPORT_FAILURE_REASON,
     HEADER_UPSTREAM_REQUEST_ATTEMPT_COUNT,
-    HEADER_START_TIME, /* of the request, as 2024-01-31T12:00:00.000Z */
+    HEADER_START_TIME, /* of the request; `name` is its form (mesh/time_form.h) */
     HEADER_RESPONSE_CODE,
     HEADER_RESPONSE_CODE_DETAILS, /* empty in a request */
     HEADER_RESPONSE_FLAGS,        /* "-" for none */

@@ -1,10 +1,10 @@
 #include "proxy/edit.h"
 
 #include <string.h>
-#include <time.h>
 
 #include "mesh/base/limits.h"
 #include "mesh/header_format.h"
+#include "mesh/time_form.h"
 #include "proxy/exchange.h"
 
 /* ---- values ---- */
@@ -36,17 +36,6 @@ static void put_port(struct buf *b, const struct addr *a)
 {
     if (a->family)
         buf_printf(b, "%u", a->port);
-}
-
-static void put_time(struct buf *b, int64_t wall_ms)
-{
-    time_t seconds = (time_t)(wall_ms / 1000);
-    char text[40];
-    struct tm tm;
-
-    gmtime_r(&seconds, &tm);
-    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
-    buf_printf(b, "%s.%03dZ", text, (int)(wall_ms % 1000));
 }
 
 static const struct addr *upstream_remote(const struct exchange *x)
@@ -135,7 +124,7 @@ static void put_piece(struct exchange *x, const struct http_head *response,
         buf_printf(b, "%u", x->tries);
         break;
     case HEADER_START_TIME:
-        put_time(b, x->started_wall_ms);
+        time_form_put(b, x->started_wall_ms, p->name);
         break;
     case HEADER_RESPONSE_CODE:
         buf_printf(b, "%u", response ? response->status : 0);

@@ -142,7 +142,7 @@ TEST(variables_tell_of_the_try_and_its_end)
         {"%RESPONSE_CODE_DETAILS%", "x-3: via_upstream", "x-3: upstream_reset_before_response_started{connection_failure}"},
         {"%RESPONSE_FLAGS%", "x-4: -", "x-4: UF"},
         {"%UPSTREAM_TRANSPORT_FAILURE_REASON%", NULL, "x-5: Connection refused"},
-        {"%START_TIME%", "x-6: 20", "x-6: 20"},
+        {"%START_TIME%|%START_TIME(t=%Y%b %9f%%)%", "x-6: 20", "000000%"},
         {"%UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%", "x-7: 127.0.0.1", NULL},
     };
     struct snapshot *s = begin();
