@@ -29,6 +29,14 @@ static bool is_authority(struct str name)
     return str_eq_nocase(name, STR(":authority")) || str_eq_nocase(name, STR("host"));
 }
 
+/* A name that no message can carry was warned about; its edit has no effect. */
+static bool is_name(struct str name)
+{
+    struct err ignored;
+
+    return common_check_token(name, &ignored) == 0;
+}
+
 /* Host is no header to edit: what sets it rewrites the authority. */
 static void add_edits(struct arena *a, const struct labels *from, struct header_edit *list,
                       size_t *count, struct str *authority)
@@ -39,6 +47,8 @@ static void add_edits(struct arena *a, const struct labels *from, struct header_
                 *authority = arena_str(a, from->items[i].value);
             continue;
         }
+        if (!is_name(from->items[i].key))
+            continue;
         list[(*count)++] = (struct header_edit){compile_lower(a, from->items[i].key),
                                                 arena_str(a, from->items[i].value)};
     }
@@ -63,8 +73,10 @@ static void fill_edits(struct arena *a, const struct header_operations *const *f
     for (size_t i = 0; i < count; i++) {
         if (!from[i])
             continue;
-        for (size_t k = 0; k < from[i]->remove_count; k++)
-            out->remove[out->remove_count++] = compile_lower(a, from[i]->remove[k]);
+        for (size_t k = 0; k < from[i]->remove_count; k++) {
+            if (is_name(from[i]->remove[k]))
+                out->remove[out->remove_count++] = compile_lower(a, from[i]->remove[k]);
+        }
         add_edits(a, &from[i]->set, out->set, &out->set_count, authority);
         add_edits(a, &from[i]->add, out->add, &out->add_count, authority);
     }

@@ -8,9 +8,11 @@
 
 /* ---- StringMatch ---- */
 
-static void decode_match_member(const struct decoder *d, unsigned flags, const struct node *n,
+/* In a list, what matches only the empty string is a slip. */
+static void decode_match_member(const struct decoder *d, const struct field *f, const struct node *n,
                                 struct match_string *out)
 {
+    unsigned flags = f->flags;
     struct err err;
 
     if (!decode_is(d, n, NODE_STRING, "a string"))
@@ -18,11 +20,13 @@ static void decode_match_member(const struct decoder *d, unsigned flags, const s
     out->text = n->text;
     if (str_eq(n->key, STR("exact"))) {
         out->kind = MATCH_EXACT;
+        if (n->text.n == 0 && f->type == FIELD_MATCHES)
+            decode_fail(d, n, FIND_VALUE, "exact must not be empty here");
     } else if (str_eq(n->key, STR("prefix"))) {
         out->kind = MATCH_PREFIX;
         if (n->text.n == 0 && !(flags & FIELD_EMPTY_PREFIX))
             decode_fail(d, n, FIND_VALUE, "prefix must not be empty");
-    } else if ((flags & FIELD_PRESENT) && str_eq(n->text, STR("*"))) {
+    } else if ((flags & FIELD_STAR) && str_eq(n->text, STR("*"))) {
         out->kind = MATCH_PRESENT;
         out->text = STR_NONE;
     } else {
@@ -57,7 +61,7 @@ static void decode_match(const struct decoder *d, const struct field *f, const s
         if (c->kind == NODE_NULL)
             continue;
         if (given++ == 0)
-            decode_match_member(d, f->flags, c, out);
+            decode_match_member(d, f, c, out);
         else
             decode_point_at_key(
                 decode_fail(d, c, FIND_ONEOF, "only one of exact, prefix and regex may be given"),
@@ -72,15 +76,16 @@ static void decode_match(const struct decoder *d, const struct field *f, const s
 /* ---- maps ---- */
 
 /* A label that a selector asks for. Like Istio it may ask for one that nothing can carry; then it selects nothing. */
-static void check_selected(const struct decoder *d, const struct node *n)
+static void check_selected(const struct decoder *d, const struct field *f, const struct node *n)
 {
+    bool is_strict = f->flags & FIELD_NO_WILDCARD;
     struct err err;
 
-    if (str_has(n->key, '*') || str_has(n->text, '*'))
+    if (is_strict && (str_has(n->key, '*') || str_has(n->text, '*')))
         decode_fail(d, n, FIND_VALUE, "a selector has no wildcards; leave the label out");
-    else if (n->key.n == 0)
+    else if (is_strict && n->key.n == 0)
         decode_point_at_key(decode_fail(d, n, FIND_VALUE, "the key of a label is empty"), n);
-    else if (n->text.n > LABEL_VALUE_MAX)
+    else if (is_strict && n->text.n > LABEL_VALUE_MAX)
         decode_fail(d, n, FIND_VALUE, "the value of a label has at most %u characters, not %zu", LABEL_VALUE_MAX, n->text.n);
     else if (common_check_istio_label(n->key, n->text, &err))
         object_report(d->f, d->m, n, FIND_WARNING, SEVERITY_WARNING, "%s: nothing has it, so nothing is selected", err.text);
@@ -108,7 +113,7 @@ void decode_labels(const struct decoder *d, const struct field *f, const struct 
         if (f->flags & FIELD_FREE_KEYS)
             continue;
         if (f->flags & FIELD_SELECTOR)
-            check_selected(d, c);
+            check_selected(d, f, c);
         else if (f->flags & FIELD_ISTIO_LABELS ? common_check_istio_label(c->key, c->text, &err)
                                                : common_check_label_key(c->key, &err))
             decode_point_at_key(decode_fail(d, c, FIND_VALUE, "%s", err.text), c);

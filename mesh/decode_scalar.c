@@ -2,16 +2,34 @@
 #include "mesh/base/text.h"
 #include "mesh/decode_parts.h"
 
+/* Settings files have text alone; in a document a number stands without quotes. */
+static bool is_number(const struct decoder *d, const struct node *n)
+{
+    return n->kind == NODE_NUMBER || (n->kind == NODE_STRING && !d->m->kind);
+}
+
+static struct finding *fail_number(const struct decoder *d, const struct node *n, const char *name, const char *want)
+{
+    struct finding *x;
+    double value;
+
+    if (n->kind != NODE_STRING)
+        return decode_fail(d, n, FIND_TYPE, "%s must be %s, not %s", name, want, node_kind_name(n->kind));
+    if (!str_double(n->text, &value))
+        return decode_fail(d, n, FIND_TYPE, "%s must be %s, not \"%.*s\"", name, want, STR_ARG(n->text));
+    x = decode_fail(d, n, FIND_TYPE, "%s must be %s, not a string", name, want);
+    x->hint = arena_printf(d->f->arena, "write %.*s without quotes", STR_ARG(n->text));
+    return x;
+}
+
 bool decode_integer(const struct decoder *d, const struct field *f, const struct node *n,
                            int64_t low, int64_t high, int64_t *out)
 {
     const char *name = n->key.n ? arena_str(d->a, n->key).p : "an element";
     int64_t value;
 
-    /* protobuf's JSON takes whole numbers in quotes too */
-    if (n->kind != NODE_NUMBER && n->kind != NODE_STRING) {
-        decode_fail(d, n, FIND_TYPE, "%s must be a whole number, not %s", name,
-                    node_kind_name(n->kind));
+    if (!is_number(d, n)) {
+        fail_number(d, n, name, "a whole number");
         return false;
     }
     if (!str_int(n->text, INT64_MIN, INT64_MAX, &value)) {
@@ -41,7 +59,11 @@ void decode_double(const struct decoder *d, const struct field *f, const struct 
 {
     double value;
 
-    if ((n->kind != NODE_NUMBER && n->kind != NODE_STRING) || !str_double(n->text, &value)) {
+    if (!is_number(d, n)) {
+        fail_number(d, n, f->name, "a number");
+        return;
+    }
+    if (!str_double(n->text, &value)) {
         decode_fail(d, n, FIND_TYPE, "%s must be a number", f->name);
         return;
     }

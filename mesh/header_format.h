@@ -44,7 +44,6 @@ struct header_piece {
     enum header_variable variable;
     struct str text;        /* HEADER_LITERAL */
     struct str name, other; /* HEADER_REQ, HEADER_REQ_WITHOUT_QUERY, HEADER_RESP; `other` may be empty */
-    size_t bytes_max;       /* of the value; SIZE_MAX: all of it */
 };
 
 /* Cuts the next piece off. 1: there is one; 0: the end; -1: what comes is not a format. */

@@ -159,7 +159,7 @@ static int scan_escape(struct scan *s, bool in_class)
         buf_adds(s->out, "\\x0b");
     } else if (c == 's') {
         buf_adds(s->out, in_class ? "\\t\\n\\f\\r\\x20" : "[\\t\\n\\f\\r\\x20]");
-    } else if (c != '\0' && (strchr("dDwWSaftnr", c) || ispunct((unsigned char)c))) {
+    } else if (c != '\0' && (strchr("dDwWSaftnr", c) || ((unsigned char)c < 0x80 && !isalnum((unsigned char)c)))) {
         buf_add(s->out, str_sub(s->in, s->at, 2));
     } else {
         return fail(s, "this escape is not part of RE2's syntax");
@@ -187,6 +187,20 @@ static int scan_posix(struct scan *s)
     return fail(s, "unknown class: [:alpha:], [:digit:], ... are known");
 }
 
+/* Behind a class such as \w a '-' begins no range. */
+static void scan_hyphen(struct scan *s)
+{
+    if (peek(s, 0) != '-')
+        return;
+    buf_adds(s->out, "\\-");
+    s->at++;
+}
+
+static bool is_class_escape(char c)
+{
+    return c != '\0' && strchr("dDwWsSpP", c);
+}
+
 static int scan_class(struct scan *s)
 {
     take(s, 1);
@@ -198,11 +212,16 @@ static int scan_class(struct scan *s)
     }
     while (s->at < s->in.n && peek(s, 0) != ']') {
         if (peek(s, 0) == '\\') {
+            bool is_class = is_class_escape(peek(s, 1));
+
             if (scan_escape(s, true))
                 return -1;
+            if (is_class)
+                scan_hyphen(s);
         } else if (ahead_is(s, STR("[:"))) {
             if (scan_posix(s))
                 return -1;
+            scan_hyphen(s);
         } else if (peek(s, 0) == '[') {
             buf_adds(s->out, "\\[");
             s->at++;
@@ -244,15 +263,17 @@ static int scan_backslash(struct scan *s)
     return 0;
 }
 
+/* Groups are told apart by number; the names, which may be longer here than there and twice the same, are left out. */
 static int scan_group_name(struct scan *s, size_t prefix)
 {
     size_t n = prefix;
 
     while (isalnum((unsigned char)peek(s, n)) || peek(s, n) == '_')
         n++;
-    if (n == prefix || n - prefix > 32 || is_digit(peek(s, prefix)) || peek(s, n) != '>')
-        return fail(s, "a group name has 1 to 32 letters, digits and '_', and ends in '>'");
-    take(s, n + 1);
+    if (n == prefix || peek(s, n) != '>')
+        return fail(s, "the name of a group is letters, digits and '_', and ends in '>'");
+    buf_adds(s->out, "(");
+    s->at += n + 1;
     return 0;
 }
 

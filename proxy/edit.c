@@ -29,7 +29,7 @@ static void put_field(struct buf *b, const struct http_head *h, const struct hea
         (void)http_field_get(h, p->other, &value); /* absent is empty */
     if (p->variable == HEADER_REQ_WITHOUT_QUERY)
         value = http_path_only(value);
-    buf_add(b, str_sub(value, 0, MIN(value.n, p->bytes_max)));
+    buf_add(b, value);
 }
 
 static void put_port(struct buf *b, const struct addr *a)

@@ -338,17 +338,19 @@ int common_check_label(struct str s, struct err *err); /* a DNS-1123 label, in l
 int common_check_dns_label(struct str s, struct err *err); /* the same in either case, as Istio has it for ports and the like */
 int common_check_name(struct str s, struct err *err);  /* a DNS-1123 subdomain */
 int common_check_ip(struct str s, struct err *err);
+bool common_is_socket_path(struct str s); /* "unix:///path", "unix://@name" */
 int common_check_cidr(struct str s, struct err *err); /* an IP or CIDR */
 int common_check_export_to(struct str s, struct err *err);
-int common_check_gateway_name(struct str s,
-                              struct err *err); /* "name", "ns/name", "./name", "mesh" */
+int common_check_gateway_name(struct str s, struct err *err); /* "name", "ns/name", "mesh" */
 int common_check_header_name(struct str s, struct err *err); /* of a match */
 int common_check_token(struct str s, struct err *err); /* the name of a header, and nothing else */
 int common_check_word(struct str s, struct err *err);  /* anything but an empty string */
 /* Letters, digits and the characters of `also`; not a field_check by itself. */
 int common_check_plain_name(struct str s, const char *also, struct err *err);
-/* "*", "*.example.com", an IP or a name with a dot: no short name, no partial wildcard. */
+/* "*", "*.example.com" or a name with a dot: no short name, no partial wildcard. */
 int common_check_full_host(struct str s, struct err *err);
+bool common_is_sni_name(struct str s); /* "outbound_.80_._.reviews.shop", which no other check takes */
+bool common_is_claim(struct str s);    /* of a header's name: "@request.auth.claims.sub", or with "[sub]" */
 int common_check_provider_service(struct str s, struct err *err); /* "host" or "ns/host" */
 int common_check_label_key(struct str s, struct err *err);
 int common_check_label_value(struct str s, struct err *err);

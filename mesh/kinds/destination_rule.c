@@ -7,7 +7,7 @@
 
 static const struct field subset_fields[] = {
     {"name", FIELD_STRING, SCHEMA_AT(subset, name), .flags = FIELD_REQUIRED,
-     .check = common_check_label, .meaning = "Name that routes use."},
+     .check = common_check_dns_label, .meaning = "Name that routes use."},
     {"labels", FIELD_LABELS, SCHEMA_AT(subset, labels), .flags = FIELD_ISTIO_LABELS,
      .meaning = "Labels of its endpoints; none is all of them."},
     {"trafficPolicy", FIELD_MESSAGE, SCHEMA_AT(subset, traffic_policy),

@@ -17,6 +17,8 @@ static const struct field_value gateway_protocols[] = {
     {"MONGO", 7, FIELD_BUILT, NULL, 0},
     {"REDIS", 8, FIELD_BUILT, NULL, 0},
     {"MYSQL", 9, FIELD_BUILT, NULL, 0},
+    {"HTTP_PROXY", 10, FIELD_NOT_YET, NULL, 0},
+    {"UDP", 11, FIELD_UNSUPPORTED, "the mesh carries TCP only; leave the server out", 0},
     {.name = NULL},
 };
 
@@ -34,21 +36,32 @@ static SCHEMA(port_schema, "Port", gateway_port, port_fields);
 
 static int check_bind(struct str s, struct err *err)
 {
-    if (str_starts(s, STR("unix:")))
+    struct addr ip;
+
+    if (addr_parse_ip(s, &ip))
+        return 0;
+    if (common_is_socket_path(s))
         return err_set(err, ERR_UNSUPPORTED, "listening on a unix socket (\"%.*s\")", STR_ARG(s));
-    return common_check_ip(s, err);
+    return err_set(err, ERR_INVALID,
+                   "\"%.*s\" is neither an IP address nor a socket such as \"unix:///path\"",
+                   STR_ARG(s));
 }
 
 static int check_gateway_host(struct str s, struct err *err)
 {
     struct str ns, host = s;
+    struct addr ip;
 
     if (str_cut(&host, '/', &ns) && !str_eq(ns, STR("*")) && !str_eq(ns, STR(".")) &&
-        common_check_label(ns, err))
+        common_check_dns_label(ns, err))
         return err_set(err, ERR_INVALID,
                        "\"%.*s\": the part before '/' is \"*\", \".\" or the name of a namespace",
                        STR_ARG(s));
-    return common_check_full_host(host, err);
+    if (!addr_parse_ip(host, &ip))
+        return common_check_full_host(host, err);
+    return str_has(host, '.') ? 0
+                              : err_set(err, ERR_INVALID, "\"%.*s\": Istio takes no IPv6 address as host of a Gateway; use \"*\"",
+                                        STR_ARG(s));
 }
 
 static const struct field server_fields[] = {
@@ -74,7 +87,7 @@ static SCHEMA(server_schema, "Server", gateway_server, server_fields);
 static const struct field gateway_fields[] = {
     {"servers", FIELD_MESSAGES, SCHEMA_LIST(gateway, servers), .message = &server_schema,
      .flags = FIELD_REQUIRED, .meaning = "One entry per port and set of hosts."},
-    {"selector", FIELD_LABELS, SCHEMA_AT(gateway, selector), .flags = FIELD_ISTIO_LABELS,
+    {"selector", FIELD_LABELS, SCHEMA_AT(gateway, selector), .flags = FIELD_SELECTOR,
      .meaning = "Labels of the gateways that load this; none is every gateway."},
 };
 SCHEMA(gateway_schema, "Gateway", gateway, gateway_fields);
@@ -97,11 +110,18 @@ static void check_gateway_port(const struct check *c, const struct gateway_serve
              "a server on a unix socket has no port number");
 }
 
+/* Not passed through, or with what ends TLS. */
+static bool ends_anything(const struct server_tls *t)
+{
+    return (t->mode != SERVER_TLS_PASSTHROUGH && t->mode != SERVER_TLS_AUTO_PASSTHROUGH) || t->ca_certificates.n ||
+           t->private_key.n || t->server_certificate.n;
+}
+
 static void check_gateway_tls(const struct check *c, const struct gateway_server *s)
 {
     bool ends_tls = str_eq(s->port.protocol, STR("HTTPS")) || str_eq(s->port.protocol, STR("TLS"));
     bool is_http = str_eq(s->port.protocol, STR("HTTP")) ||
-                   str_eq(s->port.protocol, STR("HTTP2")) ||
+                   str_eq(s->port.protocol, STR("HTTP2")) || str_eq(s->port.protocol, STR("HTTP_PROXY")) ||
                    str_starts(s->port.protocol, STR("GRPC"));
 
     if (ends_tls && !s->tls)
@@ -109,9 +129,11 @@ static void check_gateway_tls(const struct check *c, const struct gateway_server
              STR_ARG(s->port.protocol));
     if (!s->tls || !s->port.protocol.n)
         return;
-    if (!ends_tls && is_http && !s->tls->https_redirect)
+    if (!ends_tls && is_http && ends_anything(s->tls))
         FAIL(c, s->tls->node, FIND_VALUE,
-             "a port of plain HTTP has no TLS, but may have tls.httpsRedirect: write protocol HTTPS");
+             "a port of plain HTTP has no TLS, but may have tls.httpsRedirect alone: write protocol HTTPS");
+    else if (!ends_tls && is_http && !s->tls->https_redirect)
+        WARN(c, s->tls->node, "on a port of plain HTTP only tls.httpsRedirect has an effect");
     else if (!ends_tls && !is_http)
         FAIL(c, s->tls->node, FIND_VALUE, "a port of protocol %.*s has no TLS: write protocol TLS",
              STR_ARG(s->port.protocol));

@@ -4,7 +4,7 @@
 #include "mesh/kinds/virtual_service.h"
 
 #define BODY_BYTES_MAX  (1u << 20)
-#define BODY_BYTES_MUCH 100000u
+#define BODY_BYTES_MUCH (100u << 10)
 
 void check_weights(const struct check *c, const struct node *rule,
                    const struct rule_destination *route, size_t count)
@@ -29,21 +29,29 @@ static void check_retries(const struct check *c, const struct http_retry *r)
 
 static void check_actions(const struct check *c, const struct http_rule *r)
 {
-    size_t given = (size_t)(r->route_count > 0) + (r->redirect != NULL) +
-                   (r->direct_response != NULL) + (r->delegate != NULL);
+    size_t given = (size_t)(r->route_count > 0) + (r->redirect != NULL) + (r->direct_response != NULL);
 
     if (given == 0 && check_absent(r->node, "route") && check_absent(r->node, "redirect") &&
         check_absent(r->node, "directResponse") && check_absent(r->node, "delegate"))
         FAIL(c, r->node, FIND_REQUIRED, "route is required: where do these requests go?");
     else if (given > 1)
-        FAIL(c, r->node, FIND_ONEOF,
-             "only one of route, redirect, directResponse and delegate may be given");
+        FAIL(c, r->node, FIND_ONEOF, "only one of route, redirect and directResponse may be given");
+    else if (r->delegate && given > 0 && !r->direct_response)
+        FAIL(c, r->node, FIND_ONEOF, "delegate excludes route and redirect: the delegate has them");
+    else if (r->delegate && r->direct_response)
+        WARN(c, r->direct_response->node, "beside delegate this has no effect: the delegate's rules stand here");
+    if (r->delegate)
+        return;
     if ((r->redirect || r->direct_response) && (r->fault || r->rewrite))
         FAIL(c, r->node, FIND_ONEOF, "redirect and directResponse exclude fault and rewrite");
     if (r->redirect && !r->redirect->uri.n && !r->redirect->authority.n && !r->redirect->scheme.n &&
-        !r->redirect->has_port && !r->redirect->prefix_rewrite.n)
+        !r->redirect->has_port && !r->redirect->has_derive_port && !r->redirect->prefix_rewrite.n)
         FAIL(c, r->redirect->node, FIND_REQUIRED,
-             "redirect needs uri, authority, scheme, port or prefixRewrite");
+             "redirect needs uri, authority, scheme, port, derivePort or prefixRewrite");
+}
+
+static void check_parts(const struct check *c, const struct http_rule *r)
+{
     if (r->rewrite && !r->rewrite->uri.n && !r->rewrite->authority.n && !r->rewrite->uri_regex)
         FAIL(c, r->rewrite->node, FIND_REQUIRED, "rewrite needs uri, uriRegexRewrite or authority");
     if (r->fault && !r->fault->delay && !r->fault->abort)
@@ -101,12 +109,11 @@ static void check_redirect(const struct check *c, const struct http_redirect *r)
     check_text(c, r->node, "uri", r->uri);
     check_text(c, r->node, "authority", r->authority);
     check_text(c, r->node, "prefixRewrite", r->prefix_rewrite);
-    if (r->scheme.n && !str_eq_nocase(r->scheme, STR("http")) &&
-        !str_eq_nocase(r->scheme, STR("https")))
-        FAIL(c, check_member(r->node, "scheme"), FIND_VALUE, "scheme is http or https");
+    if (r->scheme.n && !str_eq(r->scheme, STR("http")) && !str_eq(r->scheme, STR("https")))
+        FAIL(c, check_member(r->node, "scheme"), FIND_VALUE, "scheme is http or https, in small letters");
     if (r->code != 301 && r->code != 302 && r->code != 303 && r->code != 307 && r->code != 308)
-        FAIL(c, check_member(r->node, "redirectCode"), FIND_VALUE,
-             "redirectCode is 301, 302, 303, 307 or 308");
+        WARN(c, check_member(r->node, "redirectCode"),
+             "clients do not follow a redirect of status %u: use 301, 302, 303, 307 or 308", r->code);
 }
 
 static void check_answer(const struct check *c, const struct http_direct_response *r)
@@ -119,14 +126,30 @@ static void check_answer(const struct check *c, const struct http_direct_respons
         WARN(c, r->body->node, "a body of %zu bytes is kept by every agent that sees the rule", n);
 }
 
+/* In parts of a million. */
+static void check_share(const struct check *c, const struct percent *p)
+{
+    if (p && p->value > 0 && p->value < 0.0001)
+        FAIL(c, p->node, FIND_VALUE, "a share of requests is 0, or at least 0.0001");
+}
+
 static void check_fault(const struct check *c, const struct http_fault *f)
 {
-    if (f->delay && !f->delay->percentage && f->delay->percent == 0)
+    if (f->delay && f->delay->fixed_delay_ns == DURATION_UNSET)
+        WARN(c, f->delay->node, "without fixedDelay no request is delayed");
+    else if (f->delay && !f->delay->percentage && f->delay->percent == 0)
         WARN(c, f->delay->node, "without percentage no request is delayed");
+    check_share(c, f->delay ? f->delay->percentage : NULL);
+    check_share(c, f->abort ? f->abort->percentage : NULL);
     if (f->abort && !f->abort->percentage)
         WARN(c, f->abort->node, "without percentage no request is aborted");
-    if (f->abort && !f->abort->has_http_status && !f->abort->grpc_status.n)
-        FAIL(c, f->abort->node, FIND_REQUIRED, "abort needs httpStatus or grpcStatus");
+    if (!f->abort || f->abort->has_http_status || f->abort->grpc_status.n)
+        return;
+    if (node_get(f->abort->node, STR("grpcStatus")))
+        FAIL(c, check_member(f->abort->node, "grpcStatus"), FIND_VALUE,
+             "grpcStatus is the name of a status, such as UNAVAILABLE");
+    else
+        WARN(c, f->abort->node, "without httpStatus or grpcStatus no request is aborted");
 }
 
 /* ---- header edits ---- */
@@ -168,8 +191,11 @@ static void check_edit_name(const struct check *c, const struct node *at, struct
         FAIL(c, at, FIND_VALUE,
              "\"%.*s\" belongs to each connection: the proxy writes it and forwards none",
              STR_ARG(name));
-    else if (common_check_header_name(name, &err))
-        FAIL(c, at, FIND_VALUE, "\"%.*s\" is not the name of a header", STR_ARG(name));
+    else if (name.n == 0)
+        FAIL(c, at, FIND_VALUE, "the name of a header is empty");
+    else if (common_check_token(name, &err))
+        WARN(c, at, "\"%.*s\" is not the name of a header: no message can have it, so this has no effect",
+             STR_ARG(name));
 }
 
 static void check_edit_values(const struct check *c, const struct node *message, const char *name,
@@ -212,16 +238,17 @@ static size_t authorities(const struct headers *h)
     return h ? count_authority(&h->request.set) + count_authority(&h->request.add) : 0;
 }
 
-static void check_headers(const struct check *c, const struct headers *h, size_t elsewhere)
+static void check_headers(const struct check *c, const struct headers *h)
 {
     if (!h)
         return;
     check_operations(c, &h->request, true);
     check_operations(c, &h->response, false);
-    if (authorities(h) + elsewhere > 1)
-        FAIL(c, h->request.node ? h->request.node : h->node, FIND_ONEOF,
-             "the Host may be set in one place only: rewrite.authority, or once in "
-             "headers.request");
+}
+
+static const struct node *request_of(const struct headers *h)
+{
+    return h->request.node ? h->request.node : h->node;
 }
 
 static void check_all_headers(const struct check *c, const struct http_rule *r)
@@ -229,9 +256,15 @@ static void check_all_headers(const struct check *c, const struct http_rule *r)
     bool answers_itself = r->redirect || r->direct_response;
     const struct header_operations *q = r->headers ? &r->headers->request : NULL;
 
-    check_headers(c, r->headers, r->rewrite && r->rewrite->authority.n);
-    for (size_t i = 0; i < r->route_count; i++)
-        check_headers(c, r->route[i].headers, 0);
+    check_headers(c, r->headers);
+    if (authorities(r->headers) + (r->rewrite && r->rewrite->authority.n) > 1)
+        FAIL(c, request_of(r->headers), FIND_ONEOF,
+             "the Host may be set in one place only: rewrite.authority, or once in headers.request");
+    for (size_t i = 0; i < r->route_count; i++) {
+        check_headers(c, r->route[i].headers);
+        if (authorities(r->route[i].headers) > 1)
+            WARN(c, request_of(r->route[i].headers), "the Host is set twice: the first one counts, set before add");
+    }
     if (answers_itself && q && q->set.count + q->add.count + q->remove_count)
         WARN(c, q->node, "a redirect or directResponse forwards no request: these have no effect");
 }
@@ -239,6 +272,7 @@ static void check_all_headers(const struct check *c, const struct http_rule *r)
 void check_http_rule(const struct check *c, const struct http_rule *r)
 {
     check_actions(c, r);
+    check_parts(c, r);
     check_weights(c, r->node, r->route, r->route_count);
     check_prefix_rewrite(c, r);
     check_all_headers(c, r);

@@ -28,87 +28,96 @@ static bool is_digits(struct str s)
     return s.n > 0;
 }
 
-static int check_dns(struct str s, struct str whole, struct err *err)
+static int fail_label(struct str whole, struct err *err)
+{
+    return err_set(err, ERR_INVALID,
+                   "\"%.*s\" is not a host name: each label has 1 to 63 letters, digits or '-', with "
+                   "a letter or digit at both ends",
+                   STR_ARG(whole));
+}
+
+static int check_length(struct str whole, struct err *err)
+{
+    if (whole.n == 0)
+        return err_set(err, ERR_INVALID, "a host name is needed, not an empty string");
+    return whole.n <= 255 ? 0 : err_set(err, ERR_INVALID, "a host name has at most 255 characters");
+}
+
+/* The labels of `s`, which is all of `whole` or what stands behind its first '.'. The last one may be empty ("istio.io."),
+ * and is no number. */
+static int check_labels(struct str s, struct str whole, struct err *err)
 {
     struct str label = STR_NONE, rest = s;
 
-    if (whole.n == 0)
-        return err_set(err, ERR_INVALID, "a host name is needed, not an empty string");
-    if (whole.n > 255)
-        return err_set(err, ERR_INVALID, "a host name has at most 255 characters");
-    if (rest.n && rest.p[rest.n - 1] == '.')
+    if (rest.n == 0)
+        return 0;
+    if (rest.p[rest.n - 1] == '.')
         rest.n--;
     if (rest.n == 0 || rest.p[rest.n - 1] == '.')
-        return err_set(err, ERR_INVALID, "\"%.*s\" is not a host name: a label is empty",
-                       STR_ARG(whole));
+        return fail_label(whole, err);
     while (str_next(&rest, '.', &label)) {
         if (!is_dns_label(label))
-            return err_set(
-                err, ERR_INVALID,
-                "\"%.*s\" is not a host name: each label has 1 to 63 letters, digits or '-', with "
-                "a letter or digit at both ends",
-                STR_ARG(whole));
+            return fail_label(whole, err);
     }
-    if (is_digits(label))
+    if (is_digits(label) && s.p[s.n - 1] != '.')
         return err_set(err, ERR_INVALID, "\"%.*s\" is not a host name: the last label is a number",
                        STR_ARG(whole));
     return 0;
 }
 
-/* Istio's own names for SNI routing, "outbound_.PORT_._.HOST" (Shape rules of VirtualService). */
-static bool cut_sni_name(struct str *s)
+static int check_dns(struct str s, struct err *err)
 {
-    struct str rest = *s, port;
+    return check_length(s, err) ? -1 : check_labels(s, s, err);
+}
+
+/* Istio's own names for SNI routing, "outbound_.PORT_._.HOST" (Shape rules of VirtualService). */
+bool common_is_sni_name(struct str s)
+{
+    struct str rest = s, port;
 
     if (!str_starts(rest, STR("outbound_.")))
         return false;
     rest = str_sub(rest, 10, rest.n);
-    if (!str_cut(&rest, '_', &port) || !is_digits(port) || !str_starts(rest, STR("._.")))
-        return false;
-    *s = str_sub(rest, 3, rest.n);
-    return true;
+    return str_cut(&rest, '_', &port) && is_digits(port) && str_starts(rest, STR("._.")) && rest.n > 3;
 }
 
 int common_check_host(struct str s, struct err *err)
 {
-    struct str name = s;
-
     if (str_has(s, '*'))
         return err_set(err, ERR_INVALID,
                        "\"%.*s\" must name one host: a wildcard is not allowed here", STR_ARG(s));
-    cut_sni_name(&name);
-    return check_dns(name, s, err);
+    return check_dns(s, err);
+}
+
+/* "*", or a label that may begin with '*' or '*-'. */
+static bool is_wildcard_label(struct str s)
+{
+    struct str rest = s;
+
+    if (str_eq(s, STR("*")))
+        return true;
+    if (str_starts(rest, STR("*-")))
+        rest = str_sub(rest, 2, rest.n);
+    else if (str_starts(rest, STR("*")))
+        rest = str_sub(rest, 1, rest.n);
+    return s.n <= 63 && is_dns_label(rest);
 }
 
 int common_check_wildcard_host(struct str s, struct err *err)
 {
     struct str rest = s, first;
 
-    if (s.n == 0 || s.p[0] != '*')
-        return common_check_host(s, err);
-    if (s.n == 1)
-        return 0;
+    if (check_length(s, err))
+        return -1;
     if (!str_cut(&rest, '.', &first)) {
         first = s;
         rest = STR_NONE;
     }
-    first = str_sub(first, 1, first.n);
-    if (str_starts(first, STR("-")))
-        first = str_sub(first, 1, first.n);
-    if (str_has(first, '*') || str_has(rest, '*') || (first.n > 0 && !is_dns_label(first)))
+    if (str_has(rest, '*') || (first.p[0] == '*' && !is_wildcard_label(first)))
         return err_set(err, ERR_INVALID,
                        "\"%.*s\": only the first label may be a wildcard, as in \"*.example.com\"",
                        STR_ARG(s));
-    return rest.n ? check_dns(rest, s, err) : 0;
-}
-
-int common_check_dns_label(struct str s, struct err *err)
-{
-    return is_dns_label(s) ? 0
-                           : err_set(err, ERR_INVALID,
-                                     "\"%.*s\" is not a name: 1 to 63 letters, digits or '-', with a letter or digit at "
-                                     "both ends",
-                                     STR_ARG(s));
+    return is_wildcard_label(first) ? check_labels(rest, s, err) : fail_label(s, err);
 }
 
 /* Lower-case letters, digits and '-', with a letter or digit at both ends. */
@@ -136,6 +145,15 @@ int common_check_label(struct str s, struct err *err)
                         STR_ARG(s));
 }
 
+int common_check_dns_label(struct str s, struct err *err)
+{
+    return is_dns_label(s) ? 0
+                           : err_set(err, ERR_INVALID,
+                                     "\"%.*s\" is not a name: 1 to 63 letters, digits or '-', with a letter or digit "
+                                     "at both ends",
+                                     STR_ARG(s));
+}
+
 /* RFC 1123, as Kubernetes has it: the whole is limited, its labels are not. */
 int common_check_name(struct str s, struct err *err)
 {
@@ -159,6 +177,14 @@ int common_check_ip(struct str s, struct err *err)
     return addr_parse_ip(s, &a)
                ? 0
                : err_set(err, ERR_INVALID, "\"%.*s\" is not an IP address", STR_ARG(s));
+}
+
+/* "unix:///path", "unix://@name" and Istio's other spellings of a socket's address. */
+bool common_is_socket_path(struct str s)
+{
+    struct str path = str_starts(s, STR("unix://")) ? str_sub(s, 7, s.n) : STR_NONE;
+
+    return path.n > 1 && (path.p[0] == '/' || path.p[0] == '@') && path.p[path.n - 1] != '/';
 }
 
 int common_check_cidr(struct str s, struct err *err)
@@ -189,17 +215,17 @@ int common_check_gateway_name(struct str s, struct err *err)
     struct str ns, name = s;
 
     if (str_cut(&name, '/', &ns)) {
-        if (!str_eq(ns, STR(".")) && common_check_label(ns, err))
+        if (common_check_dns_label(ns, err))
             return err_set(err, ERR_INVALID,
                            "\"%.*s\": the part before '/' is not the name of a namespace",
                            STR_ARG(s));
-        if (common_check_label(name, err))
+        if (common_check_dns_label(name, err))
             return err_set(err, ERR_INVALID,
                            "\"%.*s\": the part behind '/' is not the name of a Gateway",
                            STR_ARG(s));
         return 0;
     }
-    return check_dns(s, s, err);
+    return check_dns(s, err);
 }
 
 static bool is_token(struct str s)
@@ -211,14 +237,25 @@ static bool is_token(struct str s)
     return s.n > 0;
 }
 
+bool common_is_claim(struct str s)
+{
+    static const struct str claims = STR_INIT("@request.auth.claims");
+    struct str path;
+
+    if (s.n < claims.n || !str_eq_nocase(str_sub(s, 0, claims.n), claims))
+        return false;
+    path = str_sub(s, claims.n, s.n);
+    return str_starts(path, STR(".")) || (path.n > 1 && path.p[0] == '[' && path.p[path.n - 1] == ']');
+}
+
 int common_check_header_name(struct str s, struct err *err)
 {
-    static const struct str pseudo[] = {STR_INIT(":method"), STR_INIT(":scheme"),
-                                        STR_INIT(":authority"), STR_INIT(":path")};
+    static const struct str pseudo[] = {STR_INIT(":method"), STR_INIT(":scheme"), STR_INIT(":authority"),
+                                        STR_INIT(":path"), STR_INIT(":status")};
 
     if (s.n == 0)
         return err_set(err, ERR_INVALID, "the name of a header is empty");
-    if (str_starts(s, STR("@request.auth.claims")))
+    if (common_is_claim(s))
         return err_set(err, ERR_UNSUPPORTED, "matching claims of a token (\"%.*s\")", STR_ARG(s));
     for (size_t i = 0; i < COUNT(pseudo); i++) {
         if (str_eq(s, pseudo[i]))
@@ -256,9 +293,7 @@ int common_check_plain_name(struct str s, const char *also, struct err *err)
 
 int common_check_full_host(struct str host, struct err *err)
 {
-    struct addr ip;
-
-    if (str_eq(host, STR("*")) || addr_parse_ip(host, &ip))
+    if (str_eq(host, STR("*")))
         return 0;
     if (common_check_wildcard_host(host, err))
         return -1;

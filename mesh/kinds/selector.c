@@ -6,13 +6,13 @@
 /* clang-format off */
 
 static const struct field match_labels_fields[] = {
-    {"matchLabels", FIELD_LABELS, SCHEMA_AT(label_selector, labels), .flags = FIELD_SELECTOR, .most = 4096,
+    {"matchLabels", FIELD_LABELS, SCHEMA_AT(label_selector, labels), .flags = FIELD_SELECTOR | FIELD_NO_WILDCARD,
      .meaning = "Labels that a workload must carry."},
 };
 SCHEMA(match_labels_schema, "WorkloadSelector", label_selector, match_labels_fields);
 
 static const struct field labels_selector_fields[] = {
-    {"labels", FIELD_LABELS, SCHEMA_AT(label_selector, labels), .flags = FIELD_SELECTOR, .most = 256,
+    {"labels", FIELD_LABELS, SCHEMA_AT(label_selector, labels), .flags = FIELD_SELECTOR | FIELD_NO_WILDCARD,
      .meaning = "Labels that a workload must carry."},
 };
 SCHEMA(labels_selector_schema, "WorkloadSelector", label_selector, labels_selector_fields);

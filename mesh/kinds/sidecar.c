@@ -3,21 +3,13 @@
 #include "mesh/base/map.h"
 #include "mesh/kinds/check.h"
 
-/* "unix:///path", "unix://@name" and Istio's other spellings of a socket's address. */
-static bool is_socket_path(struct str s)
-{
-    struct str path = str_starts(s, STR("unix://")) ? str_sub(s, 7, s.n) : STR_NONE;
-
-    return path.n > 1 && (path.p[0] == '/' || path.p[0] == '@') && path.p[path.n - 1] != '/';
-}
-
 static int check_bind(struct str s, struct err *err)
 {
     struct addr ip;
 
     if (addr_parse_ip(s, &ip))
         return 0;
-    if (is_socket_path(s))
+    if (common_is_socket_path(s))
         return err_set(err, ERR_UNSUPPORTED, "listening on a unix socket (\"%.*s\")", STR_ARG(s));
     return err_set(err, ERR_INVALID,
                    "\"%.*s\" is neither an IP address nor a socket such as \"unix:///path\"",
@@ -39,7 +31,7 @@ static int check_default_endpoint(struct str s, struct err *err)
         return err_set(err, ERR_INVALID, "\"%.*s\": the port is a number from 1 to 65535",
                        STR_ARG(s));
     }
-    if (is_socket_path(s))
+    if (common_is_socket_path(s))
         return err_set(err, ERR_UNSUPPORTED, "an application on a unix socket (\"%.*s\")", STR_ARG(s));
     return err_set(err, ERR_INVALID,
                    "\"%.*s\" must be 127.0.0.1:PORT, [::1]:PORT, 0.0.0.0:PORT, [::]:PORT or "
@@ -57,7 +49,7 @@ static int check_egress_host(struct str s, struct err *err)
                        STR_ARG(s));
     name = ns.n > 1 && ns.p[0] == '~' ? str_sub(ns, 1, ns.n) : ns;
     if (!str_eq(ns, STR("*")) && !str_eq(ns, STR(".")) && !str_eq(ns, STR("~")) &&
-        common_check_label(name, err))
+        common_check_dns_label(name, err))
         return err_set(err, ERR_INVALID,
                        "\"%.*s\": the part before '/' is \"*\", \".\", \"~\" or the name of a "
                        "namespace",
@@ -92,6 +84,7 @@ static const struct field_value protocol_values[] = {
     SCHEMA_VALUE("GRPC", 3),   SCHEMA_VALUE("GRPC-WEB", 4), SCHEMA_VALUE("TCP", 5),
     SCHEMA_VALUE("TLS", 6),    SCHEMA_VALUE("MONGO", 7), SCHEMA_VALUE("REDIS", 8),
     SCHEMA_VALUE("MYSQL", 9),  {"HTTP_PROXY", 10, FIELD_NOT_YET, NULL, 0},
+    {"UDP", 11, FIELD_UNSUPPORTED, "the mesh carries TCP only; leave the listener out, UDP passes by unchanged", 0},
     {.name = NULL},
 };
 
@@ -100,7 +93,8 @@ static const struct field port_fields[] = {
      .flags = FIELD_BOUNDED, .meaning = "Port to listen on, from 1; 0 for a unix socket."},
     {"protocol", FIELD_WORD, SCHEMA_AT(sidecar_port, protocol), .values = protocol_values,
      .meaning = "What it speaks; found out from the first bytes when not given."},
-    {"name", FIELD_STRING, SCHEMA_AT(sidecar_port, name), .meaning = "Name of the port."},
+    {"name", FIELD_STRING, SCHEMA_AT(sidecar_port, name), .check = common_check_dns_label,
+     .meaning = "Name of the port."},
     {"targetPort", FIELD_ANY,
      SCHEMA_UNSUPPORTED("a Sidecar's port has no target; use defaultEndpoint"),
      .meaning = "Left over from ServiceEntry."},
@@ -271,8 +265,7 @@ static void check_egress_listener(const struct check *c, const struct sidecar *s
     for (size_t j = 0; j < i; j++) {
         const struct sidecar_egress *o = &s->egress[j];
 
-        if (o->port && e->port->number && o->port->number == e->port->number &&
-            (str_eq(o->bind, e->bind) || !o->bind.n || !e->bind.n))
+        if (o->port && e->port->number && o->port->number == e->port->number)
             FAIL(c, check_member(e->port->node, "number"), FIND_VALUE,
                  "another egress listener has port %u", e->port->number);
         if (is_socket && str_eq(o->bind, e->bind))
@@ -317,6 +310,8 @@ static void check_egress_overlap(const struct check *c, const struct sidecar_egr
 
 static void check_outbound(const struct check *c, const struct outbound_policy *p)
 {
+    struct err err;
+
     if (p->mode == OUTBOUND_REGISTRY_ONLY && check_absent(p->node, "mode"))
         FAIL(c, p->node, FIND_NOT_YET, "outboundTrafficPolicy without mode is REGISTRY_ONLY, which is not supported yet")
             ->hint = STR(NEEDS_ALL);
@@ -326,6 +321,8 @@ static void check_outbound(const struct check *c, const struct outbound_policy *
         FAIL(c, p->egress_proxy->node, FIND_VALUE, "egressProxy needs mode ALLOW_ANY");
     if (p->egress_proxy->port.number == 0)
         FAIL(c, p->egress_proxy->node, FIND_REQUIRED, "egressProxy needs port");
+    if (p->egress_proxy->host.n && common_check_host(p->egress_proxy->host, &err))
+        FAIL(c, check_member(p->egress_proxy->node, "host"), FIND_VALUE, "%s", err.text);
 }
 
 void sidecar_validate(const struct check *c, const void *spec)

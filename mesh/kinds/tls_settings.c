@@ -77,8 +77,8 @@ const struct field_value tls_versions[] = {
 
 static const struct field certificate_fields[] = {
     {"serverCertificate", FIELD_STRING, SCHEMA_AT(tls_certificate, server_certificate),
-     .flags = FIELD_REQUIRED, .meaning = "File of the certificate chain."},
-    {"privateKey", FIELD_STRING, SCHEMA_AT(tls_certificate, private_key), .flags = FIELD_REQUIRED,
+     .meaning = "File of the certificate chain."},
+    {"privateKey", FIELD_STRING, SCHEMA_AT(tls_certificate, private_key),
      .meaning = "File of its key."},
     {"caCertificates", FIELD_ANY,
      SCHEMA_UNSUPPORTED("it was never honoured; use tls.caCertificates"),
@@ -100,12 +100,12 @@ static const struct field tls_fields[] = {
      .meaning = "File of revoked client certificates; a list of each authority of their chains."},
     {"credentialName", FIELD_STRING, SCHEMA_AT(server_tls, credential_name),
      .meaning = "Named credential."},
-    {"credentialNames", FIELD_STRINGS, SCHEMA_LIST(server_tls, credential_names),
+    {"credentialNames", FIELD_STRINGS, SCHEMA_LIST(server_tls, credential_names), .most = 2, .flags = FIELD_NOT_EMPTY,
      .meaning = "Up to two Credentials, RSA and ECDSA, in place of credentialName: each client gets what it understands."},
     {"caCertCredentialName", FIELD_STRING, SCHEMA_AT(server_tls, ca_cert_credential_name),
      .meaning = "Credential with the authorities of client certificates, in place of those of credentialName."},
     {"tlsCertificates", FIELD_MESSAGES, SCHEMA_LIST(server_tls, certificates),
-     .message = &certificate_schema, .meaning = "Up to two certificates, RSA and ECDSA: each client gets what it understands."},
+     .message = &certificate_schema, .flags = FIELD_NOT_EMPTY, .meaning = "Up to two certificates, RSA and ECDSA: each client gets what it understands."},
     {"subjectAltNames", FIELD_STRINGS, SCHEMA_LIST(server_tls, subject_alt_names),
      .meaning = "Names of clients that are accepted."},
     {"verifyCertificateSpki", FIELD_STRINGS, SCHEMA_LIST(server_tls, verify_spki), .check = check_spki,
@@ -146,30 +146,36 @@ static void check_material(const struct check *c, const struct server_tls *t, co
 {
     bool named = t->credential_name.n || t->credential_names_count;
 
-    check_sources(c, t);
+    for (size_t i = 0; !named && i < t->certificates_count; i++) {
+        if (!t->certificates[i].server_certificate.n || !t->certificates[i].private_key.n)
+            FAIL(c, t->certificates[i].node, FIND_REQUIRED, "a certificate needs serverCertificate and privateKey");
+    }
     if (!named && t->certificates_count == 0 && !t->server_certificate.n)
         FAIL(c, t->node, FIND_REQUIRED, "mode %s needs serverCertificate, or credentialName", mode);
     if (!named && t->certificates_count == 0 && !t->private_key.n)
         FAIL(c, t->node, FIND_REQUIRED, "mode %s needs privateKey, or credentialName", mode);
-    if (needs_ca && !named && !t->ca_certificates.n && !t->ca_cert_credential_name.n)
+    if (needs_ca && !named && !t->ca_certificates.n)
         FAIL(c, t->node, FIND_REQUIRED,
-             "mode %s needs caCertificates, the authorities of client certificates", mode);
+             "mode %s needs caCertificates, the authorities of client certificates; caCertCredentialName stands beside "
+             "credentialName only", mode);
     if (!needs_ca && !named && t->ca_crl.n)
         FAIL(c, check_member(t->node, "caCrl"), FIND_VALUE,
              "caCrl is about client certificates, which mode %s does not ask for", mode);
     if (t->certificates_count > 2)
         WARN(c, check_member(t->node, "tlsCertificates"),
              "only the first two of tlsCertificates are used: one RSA, one ECDSA");
-    if (t->credential_names_count > 2)
-        WARN(c, check_member(t->node, "credentialNames"),
-             "only the first two of credentialNames are used: one RSA, one ECDSA");
 }
 
 static bool has_material(const struct server_tls *t)
 {
-    return t->server_certificate.n || t->private_key.n || t->ca_certificates.n || t->ca_crl.n ||
-           t->credential_name.n || t->credential_names_count || t->certificates_count ||
-           t->ca_cert_credential_name.n;
+    return t->server_certificate.n || t->private_key.n || t->ca_certificates.n ||
+           t->credential_name.n || t->credential_names_count || t->certificates_count;
+}
+
+/* What only narrows down whom the certificates of a mode let in. */
+static bool has_idle_material(const struct server_tls *t)
+{
+    return t->ca_crl.n || t->ca_cert_credential_name.n;
 }
 
 static bool is_known_cipher(struct str s)
@@ -249,13 +255,20 @@ void check_server_tls(const struct check *c, const struct server_tls *t)
         if (has_material(t))
             FAIL(c, t->node, FIND_ONEOF,
                  "mode ISTIO_MUTUAL uses the mesh's certificates: it excludes credentials and files");
+        else if (has_idle_material(t))
+            WARN(c, t->node, "mode ISTIO_MUTUAL uses the mesh's authorities: caCrl and caCertCredentialName have no effect");
         break;
     case SERVER_TLS_PASSTHROUGH:
     case SERVER_TLS_AUTO_PASSTHROUGH:
-        if (has_material(t))
+        if (t->ca_crl.n && t->credential_name.n)
+            FAIL(c, check_member(t->node, "caCrl"), FIND_ONEOF,
+                 "caCrl is not for use with credentialName: the Credential has the list");
+        else if (has_material(t) || has_idle_material(t))
             WARN(c, t->node, "this mode does not end TLS, so its certificates are not used");
         break;
     }
+    if (t->mode != SERVER_TLS_ISTIO_MUTUAL)
+        check_sources(c, t);
     check_ciphers(c, t);
     check_clients(c, t);
 }

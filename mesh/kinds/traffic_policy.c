@@ -143,7 +143,7 @@ static const struct field warmup_fields[] = {
      .meaning = "How long a new endpoint takes to its full share."},
     {"minimumPercent", FIELD_DOUBLE, SCHEMA_HAS(warmup, minimum_percent), SCHEMA_BOUNDS(0, 100),
      .def = 10, .flags = FIELD_BOUNDED, .meaning = "Share it begins with."},
-    {"aggression", FIELD_DOUBLE, SCHEMA_HAS(warmup, aggression), SCHEMA_BOUNDS(0, INT32_MAX),
+    {"aggression", FIELD_DOUBLE, SCHEMA_HAS(warmup, aggression), SCHEMA_BOUNDS(1, INT32_MAX),
      .def = 1, .flags = FIELD_BOUNDED, .meaning = "Shape of the curve; 1 is a straight line."},
 };
 static SCHEMA(warmup_schema, "WarmupConfiguration", warmup, warmup_fields);
@@ -157,13 +157,13 @@ static const struct field load_balancer_fields[] = {
     {"localityLbSetting", FIELD_MESSAGE, SCHEMA_AT(load_balancer, locality),
      .message = &locality_lb_schema, .oneof = "locality", .meaning = "Prefer near endpoints."},
     {"warmup", FIELD_MESSAGE, SCHEMA_AT(load_balancer, warmup), .message = &warmup_schema,
-     .oneof = "warming", .meaning = "Raise the share of a new endpoint slowly."},
+     .meaning = "Raise the share of a new endpoint slowly."},
     {"zoneAwareLbSetting", FIELD_ANY,
      SCHEMA_UNSUPPORTED("a host does not know how the callers are spread over zones; use `localityLbSetting`, which "
                         "prefers near endpoints"),
      .meaning = "Balance between zones by their sizes."},
     {"warmupDurationSecs", FIELD_DURATION, SCHEMA_AT(load_balancer, warmup_duration_ns),
-     .status = FIELD_DEPRECATED, .reason = "use warmup.duration", .oneof = "warming",
+     .status = FIELD_DEPRECATED, .reason = "use warmup.duration",
      .meaning = "Old form of warmup.duration."},
 };
 static SCHEMA(load_balancer_schema, "LoadBalancerSettings", load_balancer, load_balancer_fields);
@@ -319,24 +319,38 @@ static SCHEMA(client_tls_schema, "ClientTLSSettings", client_tls, client_tls_fie
     {"tls", FIELD_MESSAGE, SCHEMA_AT(s, tls), .message = &client_tls_schema,                        \
      .meaning = "TLS towards the service; mesh mTLS where the endpoint speaks it when not given."}
 
+/* A number that no service has is no error in Istio either. */
+static const struct field policy_port_fields[] = {
+    {"number", FIELD_UINT32, SCHEMA_AT(port_selector, number), .meaning = "Number of the service's port."},
+};
+static SCHEMA(policy_port_schema, "PortSelector", port_selector, policy_port_fields);
+
 static const struct field port_policy_fields[] = {
-    {"port", FIELD_EMBED, SCHEMA_AT(port_traffic_policy, port), .message = &port_selector_schema,
+    {"port", FIELD_EMBED, SCHEMA_AT(port_traffic_policy, port), .message = &policy_port_schema,
      .flags = FIELD_REQUIRED, .meaning = "Port of the service."},
     POLICY_BLOCKS(port_traffic_policy),
 };
 static SCHEMA(port_policy_schema, "PortTrafficPolicy", port_traffic_policy, port_policy_fields);
 
-static const struct field_value tunnel_values[] = {
-    {"CONNECT", 0, FIELD_BUILT, NULL, 0},
-    {"POST", 1, FIELD_BUILT, NULL, 0},
-    {.name = NULL},
-};
+static int check_tunnel_protocol(struct str s, struct err *err)
+{
+    if (str_eq(s, STR("CONNECT")) || str_eq(s, STR("POST")))
+        return 0;
+    return err_set(err, ERR_INVALID, "\"%.*s\" is neither CONNECT nor POST, in capitals", STR_ARG(s));
+}
+
+static int check_tunnel_host(struct str s, struct err *err)
+{
+    struct addr ip;
+
+    return addr_parse_ip(s, &ip) ? 0 : common_check_host(s, err);
+}
 
 static const struct field tunnel_fields[] = {
-    {"protocol", FIELD_WORD, SCHEMA_AT(tunnel_settings, protocol), .values = tunnel_values,
+    {"protocol", FIELD_STRING, SCHEMA_AT(tunnel_settings, protocol), .check = check_tunnel_protocol,
      .meaning = "How the proxy is asked; CONNECT when not given."},
     {"targetHost", FIELD_STRING, SCHEMA_AT(tunnel_settings, target_host), .flags = FIELD_REQUIRED,
-     .meaning = "Host to ask the forward proxy for."},
+     .check = check_tunnel_host, .meaning = "Host to ask the forward proxy for."},
     {"targetPort", FIELD_UINT32, SCHEMA_AT(tunnel_settings, target_port), SCHEMA_BOUNDS(1, 65535),
      .flags = FIELD_REQUIRED | FIELD_BOUNDED, .meaning = "Its port."},
 };
@@ -361,7 +375,7 @@ static SCHEMA(retry_budget_schema, "RetryBudget", retry_budget, retry_budget_fie
 static const struct field traffic_policy_fields[] = {
     POLICY_BLOCKS(traffic_policy),
     {"portLevelSettings", FIELD_MESSAGES, SCHEMA_LIST(traffic_policy, port_level),
-     .message = &port_policy_schema,
+     .message = &port_policy_schema, .most = 4096,
      .meaning = "Policy of single ports, which replaces all blocks for that port."},
     {"tunnel", FIELD_MESSAGE, SCHEMA_AT(traffic_policy, tunnel), .message = &tunnel_schema,
      .oneof = "wrapping", .meaning = "Take TCP and TLS through a forward proxy, which the endpoints are."},

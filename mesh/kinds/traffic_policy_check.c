@@ -14,6 +14,8 @@ static void check_client_tls(const struct check *c, const struct client_tls *t)
 {
     bool files = t->client_certificate.n || t->private_key.n;
 
+    if (t->mode != CLIENT_TLS_SIMPLE && t->mode != CLIENT_TLS_MUTUAL)
+        return; /* the others have no certificates of their own */
     if (t->mode == CLIENT_TLS_MUTUAL && !t->credential_name.n &&
         (!t->client_certificate.n || !t->private_key.n))
         FAIL(c, t->node, FIND_REQUIRED,
@@ -53,36 +55,88 @@ static void check_hash(const struct check *c, const struct consistent_hash *h)
     }
 }
 
-/* "a/b/c"; "*" at the end, or nothing, stands for all that is inside. */
-static bool locality_overlaps(struct str a, struct str b)
+/* One part of "region/zone/subzone": nothing, and "*" at the end, stand for all that is inside. */
+struct place {
+    struct str part[3];
+    size_t depth;
+};
+
+static bool parse_place(const struct check *c, const struct node *at, struct str s, struct place *out)
 {
-    struct str x, y;
+    struct str rest = s;
+    bool has_blank = false;
 
-    for (;;) {
-        bool more_a = str_next(&a, '/', &x), more_b = str_next(&b, '/', &y);
+    *out = (struct place){.depth = 0};
+    while (out->depth < 2 && str_cut(&rest, '/', &out->part[out->depth])) {
+        has_blank = has_blank || out->part[out->depth].n == 0;
+        out->depth++;
+    }
+    out->part[out->depth++] = rest;
+    if (has_blank || rest.n == 0) {
+        FAIL(c, at, FIND_VALUE, "\"%.*s\" is no locality: write region, region/zone or region/zone/subzone", STR_ARG(s));
+        return false;
+    }
+    if (str_has(str_sub(s, 0, s.n - 1), '*')) {
+        FAIL(c, at, FIND_VALUE, "\"%.*s\": one '*' is allowed, at the end", STR_ARG(s));
+        return false;
+    }
+    return true;
+}
 
-        if (!more_a || !more_b || str_eq(x, STR("*")) || str_eq(y, STR("*")))
+/* Whether `later` is within `earlier`, or holds it as a whole region or zone; as Istio counts, "*" behind what it holds
+ * is what remains. */
+static bool place_overlaps(const struct place *later, const struct place *earlier)
+{
+    size_t common = MIN(later->depth, earlier->depth);
+
+    for (size_t i = 0; i < common; i++) {
+        if (str_eq(earlier->part[i], STR("*")))
             return true;
-        if (!str_eq(x, y))
+        if (!str_eq(later->part[i], earlier->part[i]))
             return false;
     }
+    return true;
+}
+
+/* Localities of one list, in order. */
+struct place_list {
+    struct place *places; /* room for all of them */
+    size_t count;
+};
+
+static struct place_list new_places(const struct check *c, size_t count)
+{
+    return (struct place_list){.places = ARENA_ARRAY(c->f->arena, count, struct place)};
+}
+
+static void add_place(const struct check *c, struct place_list *l, const struct node *at, struct str s)
+{
+    struct place *p = &l->places[l->count];
+
+    if (!parse_place(c, at, s, p))
+        return;
+    for (size_t i = 0; i < l->count; i++) {
+        if (place_overlaps(p, &l->places[i])) {
+            FAIL(c, at, FIND_VALUE, "\"%.*s\" overlaps with an earlier locality of the list", STR_ARG(s));
+            return;
+        }
+    }
+    l->count++;
 }
 
 static void check_distribute(const struct check *c, const struct locality_lb *l)
 {
-    for (size_t i = 0; i < l->distribute_count; i++) {
-        struct str from = l->distribute[i].from;
-        const struct node *at = check_member(l->distribute[i].node, "from");
+    struct place_list from = new_places(c, l->distribute_count);
 
-        if (from.n && str_has(str_sub(from, 0, from.n - 1), '*'))
-            FAIL(c, at, FIND_VALUE, "\"%.*s\": one '*' is allowed, at the end", STR_ARG(from));
-        for (size_t j = 0; j < i; j++) {
-            if (locality_overlaps(from, l->distribute[j].from)) {
-                FAIL(c, at, FIND_VALUE, "\"%.*s\" overlaps with \"%.*s\"", STR_ARG(from),
-                     STR_ARG(l->distribute[j].from));
-                break;
-            }
-        }
+    for (size_t i = 0; i < l->distribute_count; i++) {
+        const struct locality_distribute *d = &l->distribute[i];
+        const struct node *shares = check_member(d->node, "to");
+        struct place_list to = new_places(c, d->to_count);
+
+        if (d->from.n)
+            add_place(c, &from, check_member(d->node, "from"), d->from);
+        for (size_t j = 0; j < d->to_count; j++)
+            add_place(c, &to, check_member(shares, arena_str(c->f->arena, d->to[j].key).p), d->to[j].key);
     }
 }
 
@@ -94,7 +148,7 @@ static void check_failover_labels(const struct check *c, const struct locality_l
 
     for (size_t i = 0; i < l->failover_priority_count; i++) {
         for (size_t j = 0; j < COUNT(places); j++) {
-            if (str_starts(l->failover_priority[i], places[j]))
+            if (str_eq(l->failover_priority[i], places[j]))
                 FAIL(c, check_element(l->node, "failoverPriority", i), FIND_ONEOF,
                      "places are ranked already: they exclude the label \"%.*s\"",
                      STR_ARG(places[j]));
@@ -151,8 +205,6 @@ static void check_warmup(const struct check *c, const struct load_balancer *lb)
     if (warms && !fits)
         WARN(c, lb->warmup ? lb->warmup->node : lb->node,
              "warmup has an effect with ROUND_ROBIN and LEAST_REQUEST only");
-    if (lb->warmup && lb->warmup->aggression <= 0)
-        FAIL(c, lb->warmup->node, FIND_VALUE, "warmup.aggression must be more than 0: 1 is a straight line");
 }
 
 static void check_blocks(const struct check *c, const struct load_balancer *lb,

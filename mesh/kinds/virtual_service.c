@@ -2,6 +2,22 @@
 
 /* ---- checks ---- */
 
+/* Statuses that have a name; Istio takes no other one. */
+static bool is_known_status(struct str word)
+{
+    static const struct {
+        uint64_t from, to;
+    } ranges[] = {{100, 103}, {200, 208}, {226, 226}, {300, 305}, {307, 308}, {400, 418}, {421, 426},
+                  {428, 429}, {431, 431}, {451, 451}, {500, 508}, {510, 511}};
+    uint64_t status;
+
+    for (size_t i = 0; i < COUNT(ranges); i++) {
+        if (str_uint(word, ranges[i].from, ranges[i].to, &status))
+            return true;
+    }
+    return false;
+}
+
 static int check_retry_word(struct str word, struct err *err)
 {
     static const struct str built[] = {
@@ -21,7 +37,6 @@ static int check_retry_word(struct str word, struct err *err)
         STR_INIT("deadline-exceeded"),
         STR_INIT("resource-exhausted"),
     };
-    uint64_t status;
 
     for (size_t i = 0; i < COUNT(built); i++) {
         if (str_eq(word, built[i]))
@@ -29,37 +44,32 @@ static int check_retry_word(struct str word, struct err *err)
     }
     if (str_eq(word, STR("http3-post-connect-failure")))
         return err_set(err, ERR_UNSUPPORTED, "the retry condition \"%.*s\"", STR_ARG(word));
-    if (str_uint(word, 100, 599, &status))
+    if (is_known_status(word))
         return 0;
     return err_set(err, ERR_INVALID,
                    "\"%.*s\" is neither a retry condition (such as 5xx, gateway-error, reset, "
-                   "connect-failure) nor a "
-                   "status from 100 to 599",
+                   "connect-failure) nor a status that HTTP has (such as 503); commas alone stand between them, no blanks",
                    STR_ARG(word));
 }
 
 static int check_retry_on(struct str s, struct err *err)
 {
+    bool ends_open = s.n > 0 && s.p[s.n - 1] == ',';
     struct str word;
 
     while (str_next(&s, ',', &word)) {
-        if (check_retry_word(str_trim(word), err))
+        if (check_retry_word(word, err))
             return -1;
     }
-    return 0;
+    return ends_open ? check_retry_word(STR_NONE, err) : 0;
 }
 
-/* A host of the VirtualService: a name, a wildcard, or an IP (of gateways). */
+/* A host of the VirtualService: a name, a wildcard, an IP, or a name for SNI routing. */
 static int check_rule_host(struct str s, struct err *err)
 {
     struct addr ip;
 
-    return addr_parse_ip(s, &ip) ? 0 : common_check_wildcard_host(s, err);
-}
-
-static int check_query_name(struct str s, struct err *err)
-{
-    return s.n ? 0 : err_set(err, ERR_INVALID, "the name of a query parameter is empty");
+    return addr_parse_ip(s, &ip) || common_is_sni_name(s) ? 0 : common_check_wildcard_host(s, err);
 }
 
 static int check_method(struct str s, struct err *err)
@@ -79,9 +89,7 @@ static int check_method(struct str s, struct err *err)
 
 static int check_cors_header(struct str s, struct err *err)
 {
-    return str_starts(s, STR(":"))
-               ? err_set(err, ERR_INVALID, "\"%.*s\" is not the name of a header", STR_ARG(s))
-               : common_check_header_name(s, err);
+    return common_check_token(s, err); /* "*" is one, too */
 }
 
 static int check_grpc_status(struct str s, struct err *err)
@@ -129,16 +137,15 @@ static const struct field http_match_fields[] = {
      .check = common_check_gateway_name,
      .meaning = "Gateways of this block, in place of the VirtualService's."},
     {"queryParams", FIELD_MATCH_MAP, SCHEMA_LIST(http_rule_match, query_params),
-     .flags = FIELD_PRESENT, .check = check_query_name,
-     .meaning = "Query parameters that must match; {} means present."},
+     .flags = FIELD_PRESENT, .meaning = "Query parameters that must match; {} means present."},
     {"ignoreUriCase", FIELD_BOOL, SCHEMA_AT(http_rule_match, ignore_uri_case),
      .meaning = "Compare the path without case (not for regex)."},
     {"withoutHeaders", FIELD_MATCH_MAP, SCHEMA_LIST(http_rule_match, without_headers),
-     .flags = FIELD_PRESENT, .check = common_check_header_name,
+     .flags = FIELD_PRESENT | FIELD_STAR, .check = common_check_header_name,
      .partly = "claims of a token (@request.auth.claims)",
      .meaning = "Headers that must not match; {} means absent."},
     {"sourceNamespace", FIELD_STRING, SCHEMA_AT(http_rule_match, source_namespace),
-     .meaning = "Namespace of the clients that get the rule."},
+     .check = common_check_dns_label, .meaning = "Namespace of the clients that get the rule."},
     {"statPrefix", FIELD_ANY,
      SCHEMA_UNSUPPORTED("it names statistics of Envoy; use `name`, which appears in the log"),
      .meaning = "Prefix of Envoy's route statistics."},
@@ -191,8 +198,8 @@ static const struct field_value derive_port_values[] = {
 static const struct field redirect_fields[] = {
     {"uri", FIELD_STRING, SCHEMA_AT(http_redirect, uri), .oneof = "path", .meaning = "New path."},
     {"authority", FIELD_STRING, SCHEMA_AT(http_redirect, authority), .meaning = "New host."},
-    {"port", FIELD_UINT32, SCHEMA_HAS(http_redirect, port), SCHEMA_BOUNDS(1, 65535),
-     .flags = FIELD_BOUNDED, .oneof = "redirect_port", .meaning = "New port."},
+    {"port", FIELD_UINT32, SCHEMA_HAS(http_redirect, port), SCHEMA_BOUNDS(0, 65535),
+     .flags = FIELD_BOUNDED, .oneof = "redirect_port", .meaning = "New port; 0 is the one of the scheme."},
     {"derivePort", FIELD_ENUM, SCHEMA_HAS(http_redirect, derive_port), .values = derive_port_values,
      .oneof = "redirect_port", .meaning = "Where the port comes from."},
     {"scheme", FIELD_STRING, SCHEMA_AT(http_redirect, scheme), .meaning = "http or https."},
@@ -265,8 +272,8 @@ static const struct field delay_fields[] = {
     {"percent", FIELD_INT32, SCHEMA_AT(fault_delay, percent), SCHEMA_BOUNDS(0, 100),
      .flags = FIELD_BOUNDED, .status = FIELD_DEPRECATED, .reason = "use percentage",
      .meaning = "Share of requests."},
-    {"fixedDelay", FIELD_DURATION, SCHEMA_AT(fault_delay, fixed_delay_ns), .flags = FIELD_REQUIRED,
-     .meaning = "Length of the delay."},
+    {"fixedDelay", FIELD_DURATION, SCHEMA_AT(fault_delay, fixed_delay_ns),
+     .meaning = "Length of the delay; none when not given."},
     {"exponentialDelay", FIELD_ANY,
      SCHEMA_UNSUPPORTED("Istio never implemented it; use fixedDelay"), .meaning = "Dead field."},
     {"percentage", FIELD_MESSAGE, SCHEMA_AT(fault_delay, percentage), .message = &percent_schema,
@@ -320,7 +327,7 @@ static const struct field cors_fields[] = {
     {"exposeHeaders", FIELD_STRINGS, SCHEMA_LIST(cors_policy, expose_headers),
      .check = check_cors_header, .meaning = "Headers that may be read."},
     {"maxAge", FIELD_DURATION, SCHEMA_AT(cors_policy, max_age_ns),
-     .flags = FIELD_WHOLE_SECONDS | FIELD_ZERO, .meaning = "How long the answer may be kept."},
+     .flags = FIELD_WHOLE_SECONDS, .meaning = "How long the answer may be kept."},
     {"allowCredentials", FIELD_BOOL, SCHEMA_HAS(cors_policy, allow_credentials),
      .meaning = "Whether cookies may go along."},
     {"unmatchedPreflights", FIELD_ENUM, SCHEMA_AT(cors_policy, unmatched_preflights),

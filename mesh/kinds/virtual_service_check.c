@@ -15,21 +15,38 @@ static bool names_mesh(const struct str *gateways, size_t count)
     return count == 0;
 }
 
+/* As Istio counts: of two names, one or both with a '*', the end of one is that of the other. */
+static bool hosts_overlap(struct str a, struct str b)
+{
+    bool open_a = str_starts(a, STR("*")), open_b = str_starts(b, STR("*"));
+
+    if (!open_a && !open_b)
+        return str_eq(a, b);
+    if (open_a && (!open_b || a.n < b.n))
+        return str_ends(b, str_sub(a, 1, a.n));
+    return str_ends(a, str_sub(b, 1, b.n));
+}
+
+/* Names for SNI routing come in at a gateway, and are told apart by tls rules. */
+static bool may_have_sni_names(const struct virtual_service *vs)
+{
+    return vs->gateways_count && !names_mesh(vs->gateways, vs->gateways_count) && vs->tls_count;
+}
+
 static void check_hosts(const struct check *c, const struct virtual_service *vs)
 {
-    bool in_mesh = names_mesh(vs->gateways, vs->gateways_count);
+    bool in_mesh = names_mesh(vs->gateways, vs->gateways_count), sni_names = may_have_sni_names(vs);
 
     for (size_t i = 0; i < vs->hosts_count; i++) {
         const struct node *at = check_element(vs->node, "hosts", i);
-        struct addr ip;
 
-        if (in_mesh && (str_eq(vs->hosts[i], STR("*")) || addr_parse_ip(vs->hosts[i], &ip)))
+        if (in_mesh && str_eq(vs->hosts[i], STR("*")))
             FAIL(c, at, FIND_VALUE,
-                 "host \"%.*s\" is for gateways only: name them in `gateways`, without \"mesh\"",
-                 STR_ARG(vs->hosts[i]));
+                 "host \"*\" is for gateways only: name them in `gateways`, without \"mesh\"");
+        if (common_is_sni_name(vs->hosts[i]) && !sni_names)
+            FAIL(c, at, FIND_VALUE, "\"%.*s\" is for tls rules of gateways only", STR_ARG(vs->hosts[i]));
         for (size_t j = 0; j < i; j++) {
-            if (match_host_covers(vs->hosts[i], vs->hosts[j]) ||
-                match_host_covers(vs->hosts[j], vs->hosts[i])) {
+            if (hosts_overlap(vs->hosts[i], vs->hosts[j])) {
                 FAIL(c, at, FIND_VALUE, "host \"%.*s\" overlaps with \"%.*s\"",
                      STR_ARG(vs->hosts[i]), STR_ARG(vs->hosts[j]));
                 break;
@@ -39,20 +56,24 @@ static void check_hosts(const struct check *c, const struct virtual_service *vs)
 }
 
 /* Tokens are known where requests come in from outside. */
-static void check_claims(const struct check *c, const struct virtual_service *vs,
-                         const struct http_rule *r)
+static void check_claims(const struct check *c, const struct http_rule_match *m, const char *field,
+                         const struct named_match *list, size_t count)
 {
-    for (size_t i = 0; i < r->match_count; i++) {
-        const struct http_rule_match *m = &r->match[i];
-        bool in_mesh = m->gateways_count ? names_mesh(m->gateways, m->gateways_count)
-                                         : names_mesh(vs->gateways, vs->gateways_count);
+    for (size_t i = 0; i < count; i++) {
+        if (common_is_claim(list[i].key))
+            FAIL(c, check_member(m->node, field), FIND_VALUE,
+                 "claims of a token can be matched on gateways only: name them in `gateways`, "
+                 "without \"mesh\"");
+    }
+}
 
-        for (size_t j = 0; in_mesh && j < m->headers_count; j++) {
-            if (str_starts(m->headers[j].key, STR("@request.auth.claims")))
-                FAIL(c, check_member(m->node, "headers"), FIND_VALUE,
-                     "claims of a token can be matched on gateways only: name them in `gateways`, "
-                     "without \"mesh\"");
-        }
+static void check_all_claims(const struct check *c, const struct virtual_service *vs, const struct http_rule *r)
+{
+    for (size_t i = 0; names_mesh(vs->gateways, vs->gateways_count) && i < r->match_count; i++) {
+        const struct http_rule_match *m = &r->match[i];
+
+        check_claims(c, m, "headers", m->headers, m->headers_count);
+        check_claims(c, m, "withoutHeaders", m->without_headers, m->without_headers_count);
     }
 }
 
@@ -62,11 +83,21 @@ static void check_http(const struct check *c, const struct virtual_service *vs)
         const struct http_rule *r = &vs->http[i];
 
         check_http_rule(c, r);
-        check_claims(c, vs, r);
+        check_all_claims(c, vs, r);
         if (r->delegate && check_absent(vs->node, "hosts"))
             FAIL(c, r->delegate->node, FIND_VALUE, "a delegate cannot have a delegate itself");
     }
     check_reached(c, vs);
+}
+
+/* As Istio counts. */
+static bool host_lies_in(struct str inner, struct str outer)
+{
+    bool is_open = str_starts(inner, STR("*"));
+
+    if (!str_starts(outer, STR("*")))
+        return str_eq(inner, outer);
+    return (!is_open || inner.n >= outer.n) && str_ends(inner, str_sub(outer, 1, outer.n));
 }
 
 static void check_sni(const struct check *c, const struct virtual_service *vs,
@@ -80,7 +111,7 @@ static void check_sni(const struct check *c, const struct virtual_service *vs,
             WARN(c, check_element(m->node, "sniHosts", i), "clients do not send an IP as server name");
 
         for (size_t j = 0; j < vs->hosts_count; j++)
-            found = found || match_host_covers(vs->hosts[j], m->sni_hosts[i]);
+            found = found || host_lies_in(m->sni_hosts[i], vs->hosts[j]);
         if (!found)
             FAIL(c, check_element(m->node, "sniHosts", i), FIND_VALUE,
                  "\"%.*s\" is not inside any of the hosts of this VirtualService",

@@ -309,7 +309,7 @@ TEST(timeouts_retries_and_names_are_carried)
     struct world w;
     struct route r = first_route(
         &w, "  - name: slow\n    timeout: 1.5s\n"
-            "    retries: {attempts: 3, perTryTimeout: 2s, retryOn: 'gateway-error, 503,reset,retriable-headers', "
+            "    retries: {attempts: 3, perTryTimeout: 2s, retryOn: 'gateway-error,503,reset,retriable-headers', "
             "backoff: 10ms, retryIgnorePreviousHosts: false}\n" ROUTE_B);
 
     CHECK_STR(r.name, "slow");

@@ -22,7 +22,7 @@ TEST(a_virtual_service_decodes_with_all_that_is_built)
            "      queryParams: {q: {regex: 'a+'}}\n"
            "      withoutHeaders: {x-no: {prefix: a}}\n"
            "      ignoreUriCase: true\n"
-           "      port: \"80\"\n"
+           "      port: 80\n"
            "    route:\n"
            "    - destination: {host: reviews, subset: v2, port: {number: 9080}}\n"
            "      weight: 90\n"

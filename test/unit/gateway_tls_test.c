@@ -244,7 +244,7 @@ TEST(what_a_server_shows_and_whom_it_believes)
          {"ASIDE", "/crl", "B", "B"}},
         {"mode: MUTUAL, credentialNames: [lone, both]", "credential:gateway:edge/lone ca#",
          {"OWN", "OWNLIST", "C", "C", "A", "A"}},
-        {"mode: MUTUAL, " FILES ", caCertCredentialName: clients", "files:gateway ca#", {"CLIENTS", "CLIENTSLIST", "/c", "/k"}},
+        {"mode: MUTUAL, " FILES ", caCertificates: /ca, caCertCredentialName: clients", "files:gateway ca#", {"CLIENTS", "CLIENTSLIST", "/c", "/k"}},
         {"mode: MUTUAL, credentialName: lone", NULL, {NULL}},
         {"mode: MUTUAL, credentialName: both, caCertCredentialName: lone", NULL, {NULL}},
         /* nobody is asked */

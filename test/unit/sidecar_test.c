@@ -444,20 +444,21 @@ TEST(capture_mode_none_opens_an_address_that_goes_by_host)
     mesh_done(&m);
 }
 
-TEST(two_addresses_of_one_port_have_hosts_of_their_own)
+TEST(two_addresses_have_hosts_of_their_own)
 {
     struct mesh m;
 
     start(&m);
+    mesh_service(&m, "bank", "vault", "10.0.0.9", 9081, "http");
     rule(&m, "VirtualService", "shop", "v", TO("reviews, shop.example.com", "reviews"));
     mesh_sidecar(&m, "shop", "ns",
                  "{egress: [{port: {number: 9080, protocol: HTTP}, bind: 127.0.0.1, captureMode: NONE, hosts: [./*]},"
-                 " {port: {number: 9080, protocol: HTTP}, bind: 127.0.0.2, captureMode: NONE, hosts: [bank/*]},"
+                 " {port: {number: 9081, protocol: HTTP}, bind: 127.0.0.2, captureMode: NONE, hosts: [bank/*]},"
                  " {port: {number: 80, protocol: HTTP}, captureMode: NONE, hosts: [./*]}]}");
     mesh_run(&m);
     CHECK_TEXT(world_vhost_text(&m.w, mesh_bound(&m, "127.0.0.1:9080")->http, "safe.bank"), "none");
-    CHECK_TEXT(world_vhost_text(&m.w, mesh_bound(&m, "127.0.0.2:9080")->http, "safe.bank"), "9080||safe.bank");
-    CHECK_TEXT(world_vhost_text(&m.w, mesh_bound(&m, "127.0.0.2:9080")->http, "reviews.shop"), "none");
+    CHECK_TEXT(world_vhost_text(&m.w, mesh_bound(&m, "127.0.0.2:9081")->http, "vault.bank"), "9081||vault.bank");
+    CHECK_TEXT(world_vhost_text(&m.w, mesh_bound(&m, "127.0.0.2:9081")->http, "reviews.shop"), "none");
     /* A host of rules that no service has is served on port 80, as everywhere. */
     CHECK_TEXT(world_vhost_text(&m.w, mesh_bound(&m, "127.0.0.1:80")->http, "shop.example.com"), "9080||reviews.shop");
     CHECK_TEXT(world_vhost_text(&m.w, mesh_bound(&m, "127.0.0.1:9080")->http, "shop.example.com"), "none");
