@@ -7,6 +7,7 @@
 
 /* ---- answers of our own ---- */
 
+/* RFC 9110 6.6.1: also to what is passed on, if nobody has said when it was made. */
 static void add_date(const struct exchange *x, struct http_head *h)
 {
     time_t seconds = (time_t)(loop_wall_ms(x->worker->loop) / 1000);
@@ -134,6 +135,7 @@ void exchange_start_response(struct exchange *x)
     struct stream *up = x->attempt->stream;
     struct http_head h;
     bool end_now = up->in_ended && up->in.n == 0 && up->in_trailer_count == 0;
+    struct str date;
     char ms[STR_UINT_MAX];
 
     http_head_copy(&h, &up->in_head, &x->arena);
@@ -143,6 +145,8 @@ void exchange_start_response(struct exchange *x)
     edit_response(x, &h);
     filters_response(x, &h);
     http_set(&h, STR("server"), server_name(x));
+    if (!http_get(&h, STR("date"), &date))
+        add_date(x, &h);
     x->status = h.status;
     note_status(x, h.fields, h.count);
     x->responded = true;

@@ -542,6 +542,7 @@ TEST(two_proxies_speak_mutual_tls_and_tell_the_app_who_called)
     mesh_start(&w, 2, ORIGIN_HTTP, APP_HTTP, MTLS_STRICT);
     CHECK_INT(get_once(w.client.outbound, "/headers", &m), 200);
     CHECK(has(m.text, "server: envoy\r\n"));
+    CHECK(has(m.text, " GMT\r\n")); /* the origin has said no date */
     CHECK(has(m.body, "x-forwarded-client-cert: By=" WEB_URI ";Hash="));
     CHECK(has(m.body, ";Subject=\"O=weft\";URI=" DB_URI ";DNS=server.test\r\n"));
     message_free(&m);
