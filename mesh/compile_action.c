@@ -244,17 +244,18 @@ static int grpc_code(struct str name)
     return -1;
 }
 
+/* What is not said in full was warned about, and happens to nobody. */
 static struct route_fault *new_fault(struct arena *a, const struct http_fault *from)
 {
     struct route_fault *f = ARENA_NEW(a, struct route_fault);
 
     f->grpc_status = -1;
-    if (from->delay) {
+    if (from->delay && from->delay->fixed_delay_ns != DURATION_UNSET) {
         f->delay_ms = compile_ms_or(from->delay->fixed_delay_ns, 0);
         f->delay_share =
             share_of(from->delay->percentage ? from->delay->percentage->value : from->delay->percent);
     }
-    if (from->abort) {
+    if (from->abort && (from->abort->has_http_status || from->abort->grpc_status.n)) {
         f->abort_status = from->abort->has_http_status ? (unsigned)from->abort->http_status : 0;
         f->grpc_status = from->abort->grpc_status.n ? grpc_code(from->abort->grpc_status) : -1;
         f->abort_share = share_of(from->abort->percentage ? from->abort->percentage->value : 0);

@@ -143,6 +143,10 @@ TEST(shares_are_parts_of_a_million)
     r = route_of(&w, "  - fault: {abort: {httpStatus: 418}}\n" TO_B);
     CHECK_INT(r->fault->abort_share, 0); /* Istio's default: nobody */
     world_done(&w);
+    r = route_of(&w, "  - fault: {abort: {percentage: {value: 100}}, delay: {percentage: {value: 100}}}\n" TO_B);
+    CHECK_INT(r->fault->abort_share, 0); /* with nothing */
+    CHECK_INT(r->fault->delay_share, 0);
+    world_done(&w);
 }
 
 TEST(a_cors_policy_becomes_fields)
