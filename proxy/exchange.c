@@ -171,7 +171,6 @@ static enum exchange_state redirect(struct exchange *x)
     if (where.n == 0)
         return exchange_reply(x, OUTCOME_ROUTE_FAILED);
     http_add(&h, STR("location"), where);
-    edit_response(x, &h);
     return exchange_answer(x, OUTCOME_DIRECT_ANSWER, &h, STR_NONE);
 }
 
@@ -181,7 +180,6 @@ static enum exchange_state answer(struct exchange *x)
 
     http_head_init(&h, &x->arena, false);
     h.status = x->route->answer.status;
-    edit_response(x, &h);
     return exchange_answer(x, OUTCOME_DIRECT_ANSWER, &h, x->route->answer.body);
 }
 
@@ -208,9 +206,6 @@ static enum exchange_state on_filter(struct exchange *x)
     case FILTER_PAUSE:
         return EXCHANGE_FILTER;
     case FILTER_ANSWER:
-        x->outcome = own.why;
-        if (own.why != OUTCOME_CORS_PREFLIGHT)
-            edit_response(x, &own.head);
         return exchange_answer(x, own.why, &own.head, own.body);
     case FILTER_CONTINUE:
         break;

@@ -66,6 +66,8 @@ enum exchange_state exchange_answer(struct exchange *x, enum outcome why, struct
 
     if (x->outcome == OUTCOME_NONE)
         x->outcome = why;
+    if (x->route && x->outcome != OUTCOME_CORS_PREFLIGHT)
+        edit_response(x, h);
     if (x->is_grpc && h->status) {
         grpc_answer(h, body);
         body = STR_NONE;
@@ -101,8 +103,6 @@ enum exchange_state exchange_reply(struct exchange *x, enum outcome why)
     struct http_head h;
     struct buf text;
 
-    if (x->outcome == OUTCOME_NONE)
-        x->outcome = why; /* edits may tell it */
     buf_init(&text, 1024);
     body_format(x, why, &text);
     http_head_init(&h, &x->arena, false);
@@ -111,8 +111,6 @@ enum exchange_state exchange_reply(struct exchange *x, enum outcome why)
         http_add(&h, STR("grpc-status"), STR("4"));
     if (why == OUTCOME_OVERFLOW)
         http_add(&h, STR("x-envoy-overloaded"), STR("true"));
-    if (x->route)
-        edit_response(x, &h);
     next = exchange_answer(x, why, &h, buf_str(&text));
     buf_done(&text);
     return next;

@@ -324,12 +324,12 @@ TEST(a_rule_may_answer_by_itself)
 
     route->action = ROUTE_ANSWER;
     route->answer = (struct route_answer){503, STR("sorry")};
-    route->response = (struct header_edits){NULL, 0, edits("x-who", "rule"), 1, NULL, 0};
+    route->response = (struct header_edits){NULL, 0, edits("x-who", "rule by %RESPONSE_CODE_DETAILS%"), 1, NULL, 0};
     node_apply(&n, s);
     CHECK_INT(get_once(n.outbound, "/", &m), 503);
     CHECK_TEXT(m.body, "sorry");
     CHECK(has(m.text, "\r\ncontent-type: text/plain\r\n"));
-    CHECK(has(m.text, "\r\nx-who: rule\r\n"));
+    CHECK(has(m.text, "\r\nx-who: rule by direct_response\r\n"));
     message_free(&m);
     CHECK(has(node_log(&n, log, sizeof(log)), "503 - direct_response"));
     CHECK_INT(atomic_load(&o.requests), 0);
