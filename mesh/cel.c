@@ -64,6 +64,15 @@ static bool word(struct cel *c, struct str *out)
     return true;
 }
 
+static bool is_one_of(struct str name, const struct str *words, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (str_eq(words[i], name))
+            return true;
+    }
+    return false;
+}
+
 /* What the language keeps for itself; a member may be called so. */
 static bool is_reserved(struct str name)
 {
@@ -73,11 +82,7 @@ static bool is_reserved(struct str name)
                                        STR_INIT("namespace"), STR_INIT("package"), STR_INIT("return"), STR_INIT("var"),
                                        STR_INIT("void"),  STR_INIT("while")};
 
-    for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
-        if (str_eq(words[i], name))
-            return true;
-    }
-    return false;
+    return is_one_of(name, words, COUNT(words));
 }
 
 static bool number(struct cel *c)
@@ -155,11 +160,7 @@ static bool is_loop(struct str name)
     static const struct str loops[] = {STR_INIT("all"), STR_INIT("exists"), STR_INIT("exists_one"), STR_INIT("filter"),
                                        STR_INIT("map")};
 
-    for (size_t i = 0; i < sizeof(loops) / sizeof(*loops); i++) {
-        if (str_eq(loops[i], name))
-            return true;
-    }
-    return false;
+    return is_one_of(name, loops, COUNT(loops));
 }
 
 /* The arguments of NAME(...) or, of something, .NAME(...), behind the '('. */

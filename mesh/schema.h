@@ -62,12 +62,12 @@ enum field_flag {
     FIELD_FREE_KEYS = 128,      /* of a map<string,string>: not held to the syntax of labels */
     FIELD_ISTIO_LABELS = 256,   /* of a map<string,string>: labels by Istio's rules, which are wider than Kubernetes' */
     FIELD_NOT_EMPTY = 512,      /* if the map or list is given, it has an element */
-    FIELD_NO_WILDCARD = 1024, /* of a selector: no '*' in it, no empty key, no value over 63 bytes */
-    FIELD_SECRET = 2048, /* never shown: encode_redact() puts a mark in its place */
-    FIELD_MAY_BE_OFF = 4096, /* an address may be "off": family 0 */
-    FIELD_SELECTOR = 16384,  /* of a map<string,string>: a label that nothing can have is worth a warning only */
-    FIELD_FINE = 32768,      /* a duration may be finer than a millisecond, not shorter */
-    FIELD_STAR = 8192,       /* of a StringMatch: regex "*", which is no expression, means present */
+    FIELD_NO_WILDCARD = 1024,   /* of a selector: no '*' in it, no empty key, no value over 63 bytes */
+    FIELD_SECRET = 2048,        /* never shown: encode_redact() puts a mark in its place */
+    FIELD_MAY_BE_OFF = 4096,    /* an address may be "off": family 0 */
+    FIELD_STAR = 8192,          /* of a StringMatch: regex "*", which is no expression, means present */
+    FIELD_SELECTOR = 16384,     /* of a map<string,string>: a label that nothing can have is worth a warning only */
+    FIELD_FINE = 32768,         /* a duration may be finer than a millisecond, not shorter */
 };
 
 #define SCHEMA_REDACTED "(redacted)" /* what stands in the place of a secret that is shown */

@@ -39,7 +39,7 @@ static void set_client_cert(struct exchange *x, struct http_head *h)
     struct str value = c->client_cert, before = STR_NONE;
 
     if (c->kind == LISTENER_INBOUND && c->is_mutual)
-        before = http_list(h, STR(CLIENT_CERT), &x->arena);
+        before = http_list(h, STR(CLIENT_CERT), false, &x->arena);
     http_remove(h, STR(CLIENT_CERT));
     if (before.n > 0)
         value = arena_printf(&x->arena, "%.*s,%.*s", STR_ARG(before), STR_ARG(value));
@@ -73,7 +73,7 @@ static void set_forwarded(struct exchange *x, struct http_head *h)
     if (!at_edge)
         return;
     addr_format_ip(&c->remote, ip);
-    value = http_list(h, STR("x-forwarded-for"), &x->arena);
+    value = http_list(h, STR("x-forwarded-for"), false, &x->arena);
     value = value.n > 0 ? arena_printf(&x->arena, "%.*s,%s", STR_ARG(value), ip) : str_from(ip);
     http_set(h, STR("x-forwarded-for"), value);
 }

@@ -6,73 +6,110 @@
 #define ATTEMPTS_MAX   1000u
 #define TIMEOUT_MAX_MS (24 * 3600 * 1000u)
 
-enum { FROM_HOST = BIT(LISTENER_OUTBOUND), FROM_PEER = BIT(LISTENER_INBOUND), FROM_EDGE = BIT(LISTENER_GATEWAY) };
+enum {
+    FROM_HOST = BIT(LISTENER_OUTBOUND),
+    FROM_PEER = BIT(LISTENER_INBOUND),
+    FROM_EDGE = BIT(LISTENER_GATEWAY)
+};
 
-static const struct str retry_on = STR_INIT("x-envoy-retry-on"), retry_grpc_on = STR_INIT("x-envoy-retry-grpc-on"),
-                        max_retries = STR_INIT("x-envoy-max-retries"),
-                        status_codes = STR_INIT("x-envoy-retriable-status-codes"),
-                        header_names = STR_INIT("x-envoy-retriable-header-names"),
-                        timeout_ms = STR_INIT("x-envoy-upstream-rq-timeout-ms"),
-                        per_try_timeout_ms = STR_INIT("x-envoy-upstream-rq-per-try-timeout-ms");
+#define FROM_OUTSIDE  (FROM_PEER | FROM_EDGE)
+#define FROM_ANYWHERE (FROM_HOST | FROM_OUTSIDE)
 
-#define PREFIX "x-envoy-"
+/* What is obeyed: the first rows. */
+enum order {
+    RETRY_ON,
+    RETRY_GRPC_ON,
+    MAX_RETRIES,
+    STATUS_CODES,
+    HEADER_NAMES,
+    TIMEOUT_MS,
+    TRY_TIMEOUT_MS,
+    ORDERS
+};
 
-static bool is_dropped(struct str name, unsigned from)
+#define TIMEOUTS (BIT(TIMEOUT_MS) | BIT(TRY_TIMEOUT_MS))
+#define RETRIES  (BIT(ORDERS) - 1 - TIMEOUTS)
+#define PREFIX   "x-envoy-"
+
+/* clang-format off */
+static const struct {
+    struct str name;       /* behind the prefix */
+    unsigned dropped_from; /* who may not say it */
+} rows[] = {
+    [RETRY_ON] = {STR_INIT("retry-on"), FROM_OUTSIDE},
+    [RETRY_GRPC_ON] = {STR_INIT("retry-grpc-on"), FROM_OUTSIDE},
+    [MAX_RETRIES] = {STR_INIT("max-retries"), FROM_OUTSIDE},
+    [STATUS_CODES] = {STR_INIT("retriable-status-codes"), FROM_OUTSIDE},
+    [HEADER_NAMES] = {STR_INIT("retriable-header-names"), FROM_OUTSIDE},
+    [TIMEOUT_MS] = {STR_INIT("upstream-rq-timeout-ms"), FROM_OUTSIDE},
+    [TRY_TIMEOUT_MS] = {STR_INIT("upstream-rq-per-try-timeout-ms"), FROM_OUTSIDE},
+    {STR_INIT("upstream-rq-timeout-alt-response"), FROM_ANYWHERE},
+    {STR_INIT("upstream-alt-stat-name"), FROM_ANYWHERE},
+    {STR_INIT("hedge-on-per-try-timeout"), FROM_ANYWHERE},
+    {STR_INIT("force-trace"), FROM_ANYWHERE},
+    {STR_INIT("ip-tags"), FROM_ANYWHERE},
+    {STR_INIT("internal"), FROM_EDGE},
+    {STR_INIT("external-address"), FROM_EDGE},
+    {STR_INIT("original-path"), FROM_EDGE},
+    {STR_INIT("original-host"), FROM_EDGE},
+    {STR_INIT("decorator-operation"), FROM_EDGE},
+    {STR_INIT("downstream-service-cluster"), FROM_EDGE},
+    {STR_INIT("downstream-service-node"), FROM_EDGE},
+};
+/* clang-format on */
+
+/* COUNT(rows): it is none of them. */
+static size_t row_of(struct str name)
 {
-    static const struct {
-        struct str name;
-        unsigned at;
-    } rows[] = {
-        {STR_INIT("retry-on"),                         FROM_PEER | FROM_EDGE            },
-        {STR_INIT("retry-grpc-on"),                    FROM_PEER | FROM_EDGE            },
-        {STR_INIT("max-retries"),                      FROM_PEER | FROM_EDGE            },
-        {STR_INIT("retriable-status-codes"),           FROM_PEER | FROM_EDGE            },
-        {STR_INIT("retriable-header-names"),           FROM_PEER | FROM_EDGE            },
-        {STR_INIT("upstream-rq-timeout-ms"),           FROM_PEER | FROM_EDGE            },
-        {STR_INIT("upstream-rq-per-try-timeout-ms"),   FROM_PEER | FROM_EDGE            },
-        {STR_INIT("upstream-rq-timeout-alt-response"), FROM_HOST | FROM_PEER | FROM_EDGE},
-        {STR_INIT("upstream-alt-stat-name"),           FROM_HOST | FROM_PEER | FROM_EDGE},
-        {STR_INIT("hedge-on-per-try-timeout"),         FROM_HOST | FROM_PEER | FROM_EDGE},
-        {STR_INIT("force-trace"),                      FROM_HOST | FROM_PEER | FROM_EDGE},
-        {STR_INIT("ip-tags"),                          FROM_HOST | FROM_PEER | FROM_EDGE},
-        {STR_INIT("internal"),                         FROM_EDGE                        },
-        {STR_INIT("external-address"),                 FROM_EDGE                        },
-        {STR_INIT("original-path"),                    FROM_EDGE                        },
-        {STR_INIT("original-host"),                    FROM_EDGE                        },
-        {STR_INIT("decorator-operation"),              FROM_EDGE                        },
-        {STR_INIT("downstream-service-cluster"),       FROM_EDGE                        },
-        {STR_INIT("downstream-service-node"),          FROM_EDGE                        },
-    };
-    struct str rest = str_sub(name, sizeof(PREFIX) - 1, name.n);
+    struct str rest;
+    size_t i = 0;
 
-    for (size_t i = 0; i < COUNT(rows); i++) {
-        if (str_eq(rest, rows[i].name))
-            return rows[i].at & from;
-    }
-    return false;
+    if (!str_starts(name, STR(PREFIX)))
+        return COUNT(rows);
+    rest = str_sub(name, sizeof(PREFIX) - 1, name.n);
+    while (i < COUNT(rows) && !str_eq(rest, rows[i].name))
+        i++;
+    return i;
 }
 
 void orders_drop(const struct exchange *x, struct http_head *h)
 {
+    unsigned from = BIT(x->conn->kind);
     size_t kept = 0;
 
     for (size_t i = 0; i < h->count; i++) {
         struct http_field f = h->fields[i];
+        size_t row = row_of(f.name);
 
-        if (!str_starts(f.name, STR(PREFIX)) || !is_dropped(f.name, BIT(x->conn->kind)))
+        if (row == COUNT(rows) || !(rows[row].dropped_from & from))
             h->fields[kept++] = f;
     }
     h->count = kept;
 }
 
-/* Most requests order nothing. */
-static bool orders_anything(const struct http_head *h)
+/* Takes those of `wanted` out, with the value that comes first; empty: there is none. Which there
+ * were. */
+static unsigned take_orders(struct http_head *h, unsigned wanted, struct str values[ORDERS])
 {
+    unsigned found = 0;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < ORDERS; i++)
+        values[i] = STR_NONE;
     for (size_t i = 0; i < h->count; i++) {
-        if (str_starts(h->fields[i].name, STR(PREFIX)))
-            return true;
+        struct http_field f = h->fields[i];
+        size_t row = row_of(f.name);
+
+        if (row >= ORDERS || !(wanted & BIT(row))) {
+            h->fields[kept++] = f;
+            continue;
+        }
+        if (!(found & BIT(row)))
+            values[row] = f.value;
+        found |= BIT(row);
     }
-    return false;
+    h->count = kept;
+    return found;
 }
 
 /* A policy of the request's own. */
@@ -85,31 +122,16 @@ static struct retry_policy *own_policy(struct exchange *x)
     return p;
 }
 
-/* The value of a field, which is taken out. */
-static bool take(struct http_head *h, struct str name, struct str *value)
-{
-    if (!http_get(h, name, value))
-        return false;
-    http_remove(h, name);
-    return true;
-}
-
-static bool take_number(struct http_head *h, struct str name, uint64_t max, uint64_t *n)
-{
-    struct str text;
-
-    return take(h, name, &text) && str_uint(text, 0, max, n);
-}
-
 void orders_take_timeouts(struct exchange *x)
 {
+    struct str values[ORDERS];
     uint64_t ms;
 
-    if (!orders_anything(&x->request))
+    if (!take_orders(&x->request, TIMEOUTS, values))
         return;
-    if (take_number(&x->request, timeout_ms, TIMEOUT_MAX_MS, &ms))
+    if (str_uint(values[TIMEOUT_MS], 0, TIMEOUT_MAX_MS, &ms))
         x->timeout_ms = (int64_t)ms;
-    if (take_number(&x->request, per_try_timeout_ms, TIMEOUT_MAX_MS, &ms))
+    if (str_uint(values[TRY_TIMEOUT_MS], 0, TIMEOUT_MAX_MS, &ms))
         own_policy(x)->per_try_timeout_ms = (int64_t)ms;
 }
 
@@ -148,23 +170,16 @@ static void add_conditions(struct retry_policy *p, unsigned on)
 
 void orders_take_retries(struct exchange *x)
 {
-    struct http_head *h = &x->request;
+    struct str values[ORDERS];
     struct retry_policy *p;
-    struct str text;
     uint64_t n;
-    unsigned on = 0;
 
-    if (!orders_anything(h))
+    if (!take_orders(&x->request, RETRIES, values))
         return;
     p = own_policy(x);
-    if (take(h, retry_on, &text))
-        on |= words_of(text);
-    if (take(h, retry_grpc_on, &text))
-        on |= words_of(text);
-    add_conditions(p, on);
-    if (take_number(h, max_retries, ATTEMPTS_MAX, &n) && p->on)
+    add_conditions(p, words_of(values[RETRY_ON]) | words_of(values[RETRY_GRPC_ON]));
+    if (str_uint(values[MAX_RETRIES], 0, ATTEMPTS_MAX, &n) && p->on)
         p->attempts = (uint32_t)n;
-    if (take(h, status_codes, &text))
-        add_codes(x, p, text);
-    (void)take(h, header_names, &x->retry_names); /* nobody names any: none is looked for */
+    add_codes(x, p, values[STATUS_CODES]);
+    x->retry_names = values[HEADER_NAMES];
 }

@@ -69,9 +69,8 @@ static unsigned times_out(const struct endpoint_block *block, const struct outli
 }
 
 /* Nobody waits for the log: it is written when the lock is free again. */
-static void tell(const struct cluster_view *v, const struct endpoint_block *block, const char *why, int64_t for_ms)
+static void tell(const struct cluster_view *v, const struct endpoint *ep, const char *why, int64_t for_ms)
 {
-    const struct endpoint *ep = endpoint_of(v, block);
     char addr[ADDR_TEXT_MAX];
 
     if (for_ms > 0)
@@ -79,9 +78,8 @@ static void tell(const struct cluster_view *v, const struct endpoint_block *bloc
                  addr_format(&ep->addr, addr), why, for_ms);
 }
 
-static void tell_return(const struct cluster_view *v, const struct endpoint_block *block, int64_t out_ms)
+static void tell_return(const struct cluster_view *v, const struct endpoint *ep, int64_t out_ms)
 {
-    const struct endpoint *ep = endpoint_of(v, block);
     char addr[ADDR_TEXT_MAX];
 
     if (out_ms >= 0)
@@ -133,16 +131,19 @@ static int64_t eject(struct cluster_view *v, const struct outlier_policy *p, str
 static void leave_one_out(struct cluster_view *v, const struct outlier_policy *p, struct endpoint_block *block,
                           const char *why, int64_t now_ms)
 {
+    const struct endpoint *ep = endpoint_of(v, block);
     int64_t for_ms = 0, out_ms = -1;
 
+    if (!ep)
+        return;
     pthread_mutex_lock(&v->detector->lock);
-    if (endpoint_of(v, block) && !outlier_is_out(block, now_ms)) {
+    if (!outlier_is_out(block, now_ms)) {
         out_ms = come_back(block, now_ms); /* of the last time, if nobody has looked since */
         for_ms = eject(v, p, block, now_ms);
     }
     pthread_mutex_unlock(&v->detector->lock);
-    tell_return(v, block, out_ms);
-    tell(v, block, why, for_ms);
+    tell_return(v, ep, out_ms);
+    tell(v, ep, why, for_ms);
 }
 
 /* ---- runs of failures ---- */
@@ -230,7 +231,7 @@ static void take_back(struct cluster_view *v, const struct cluster *c, int64_t n
             end_time(v->blocks[i], now_ms);
         out_ms = come_back(v->blocks[i], now_ms);
         pthread_mutex_unlock(&v->detector->lock);
-        tell_return(v, v->blocks[i], out_ms);
+        tell_return(v, &v->set->endpoints[i], out_ms);
     }
 }
 

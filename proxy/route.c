@@ -1,34 +1,40 @@
 #include "proxy/route.h"
 
-#include "mesh/base/buf.h"
-#include "mesh/base/limits.h"
-
 /* ---- HTTP ---- */
+
+/* A header that came several times, as one list. */
+struct joined {
+    struct joined *next;
+    struct str name, value;
+};
 
 /* A request under judgement. */
 struct matching {
     const struct http_head *h;
-    struct buf joined; /* the values of a header that came several times */
+    struct joined *joined; /* each is made once, however many routes ask for it */
 };
 
-/* A header that came several times is one list (RFC 9110 5.3), so that nobody gets past a rule by the order. */
+static struct str join(struct matching *q, struct str name)
+{
+    struct joined *j = q->joined;
+
+    while (j && !str_eq(j->name, name))
+        j = j->next;
+    if (!j) {
+        j = ARENA_NEW(q->h->arena, struct joined);
+        *j = (struct joined){q->joined, name, http_list(q->h, name, true, q->h->arena)};
+        q->joined = j;
+    }
+    return j->value;
+}
+
+/* All of its values count, so that nobody gets past a rule by their order. */
 static bool get_whole(struct matching *q, struct str name, struct str *value)
 {
-    const char *between = str_eq(name, STR("cookie")) ? "; " : ",";
-
     if (!http_field_get(q->h, name, value))
         return false;
-    if (http_count(q->h, name) < 2)
-        return true;
-    buf_clear(&q->joined);
-    for (size_t i = 0; i < q->h->count; i++) {
-        if (!str_eq(q->h->fields[i].name, name))
-            continue;
-        if (q->joined.n > 0)
-            buf_adds(&q->joined, between);
-        buf_add(&q->joined, q->h->fields[i].value);
-    }
-    *value = buf_str(&q->joined);
+    if (http_count(q->h, name) > 1)
+        *value = join(q, name);
     return true;
 }
 
@@ -36,7 +42,7 @@ static enum match_result match_header(const struct header_match *m, struct match
 {
     struct str value = STR_NONE;
     bool present = get_whole(q, m->name, &value);
-    enum match_result r = q->joined.failed ? MATCH_FAILED : match_optional(&m->value, present, value);
+    enum match_result r = match_optional(&m->value, present, value);
 
     if (r == MATCH_FAILED || !m->negate)
         return r;
@@ -93,13 +99,11 @@ enum match_result route_find(const struct vhost *v, const struct http_head *h,
     enum match_result r = MATCH_NO;
     struct matching q = {.h = h};
 
-    buf_init(&q.joined, LIMIT_HEAD_BYTES);
     for (size_t i = 0; i < v->route_count && r == MATCH_NO; i++) {
         r = match_route(&v->routes[i].match, &q);
         if (r == MATCH_YES)
             *out = &v->routes[i];
     }
-    buf_done(&q.joined);
     return r;
 }
 

@@ -1,7 +1,7 @@
 /* Which route, cluster and retry? Pure functions over a snapshot's parts.
  *
  * Flow:    exchange.c calls route_find per request, tunnel.c calls route_tcp per connection.
- * Threads: any. Nothing is allocated, but while a header that came several times is looked at.
+ * Threads: any. Nothing is allocated, but in the head's arena for headers that came several times.
  */
 #pragma once
 

@@ -184,7 +184,7 @@ bool common_is_socket_path(struct str s)
 {
     struct str path = str_starts(s, STR("unix://")) ? str_sub(s, 7, s.n) : STR_NONE;
 
-    return path.n > 1 && (path.p[0] == '/' || path.p[0] == '@') && path.p[path.n - 1] != '/';
+    return path.n > 0 && (path.p[0] == '/' || path.p[0] == '@') && path.p[path.n - 1] != '/';
 }
 
 int common_check_cidr(struct str s, struct err *err)

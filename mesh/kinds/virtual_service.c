@@ -199,7 +199,7 @@ static const struct field redirect_fields[] = {
     {"uri", FIELD_STRING, SCHEMA_AT(http_redirect, uri), .oneof = "path", .meaning = "New path."},
     {"authority", FIELD_STRING, SCHEMA_AT(http_redirect, authority), .meaning = "New host."},
     {"port", FIELD_UINT32, SCHEMA_HAS(http_redirect, port), SCHEMA_BOUNDS(0, 65535),
-     .flags = FIELD_BOUNDED, .oneof = "redirect_port", .meaning = "New port; 0 is the one of the scheme."},
+     .flags = FIELD_BOUNDED, .oneof = "redirect_port", .meaning = "New port; 0 is as when none is given."},
     {"derivePort", FIELD_ENUM, SCHEMA_HAS(http_redirect, derive_port), .values = derive_port_values,
      .oneof = "redirect_port", .meaning = "Where the port comes from."},
     {"scheme", FIELD_STRING, SCHEMA_AT(http_redirect, scheme), .meaning = "http or https."},

@@ -16,15 +16,18 @@ static bool names_mesh(const struct str *gateways, size_t count)
 }
 
 /* As Istio counts: of two names, one or both with a '*', the end of one is that of the other. */
+static bool host_lies_in(struct str inner, struct str outer)
+{
+    bool is_open = str_starts(inner, STR("*"));
+
+    if (!str_starts(outer, STR("*")))
+        return str_eq(inner, outer);
+    return (!is_open || inner.n >= outer.n) && str_ends(inner, str_sub(outer, 1, outer.n));
+}
+
 static bool hosts_overlap(struct str a, struct str b)
 {
-    bool open_a = str_starts(a, STR("*")), open_b = str_starts(b, STR("*"));
-
-    if (!open_a && !open_b)
-        return str_eq(a, b);
-    if (open_a && (!open_b || a.n < b.n))
-        return str_ends(b, str_sub(a, 1, a.n));
-    return str_ends(a, str_sub(b, 1, b.n));
+    return host_lies_in(a, b) || host_lies_in(b, a);
 }
 
 /* Names for SNI routing come in at a gateway, and are told apart by tls rules. */
@@ -88,16 +91,6 @@ static void check_http(const struct check *c, const struct virtual_service *vs)
             FAIL(c, r->delegate->node, FIND_VALUE, "a delegate cannot have a delegate itself");
     }
     check_reached(c, vs);
-}
-
-/* As Istio counts. */
-static bool host_lies_in(struct str inner, struct str outer)
-{
-    bool is_open = str_starts(inner, STR("*"));
-
-    if (!str_starts(outer, STR("*")))
-        return str_eq(inner, outer);
-    return (!is_open || inner.n >= outer.n) && str_ends(inner, str_sub(outer, 1, outer.n));
 }
 
 static void check_sni(const struct check *c, const struct virtual_service *vs,

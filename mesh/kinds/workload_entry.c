@@ -11,11 +11,9 @@ static int check_port_name(struct str s, struct err *err)
 
 static int check_socket(struct str s, struct err *err)
 {
-    struct str path = str_sub(s, 7, s.n);
-
     if (!str_starts(s, STR("unix://")))
         return 0;
-    if (path.n == 0 || (path.p[0] != '/' && path.p[0] != '@') || path.p[path.n - 1] == '/')
+    if (!common_is_socket_path(s))
         return err_set(err, ERR_INVALID,
                        "\"%.*s\": a unix socket is \"unix:///path\" or \"unix://@name\"",
                        STR_ARG(s));

@@ -33,17 +33,42 @@ size_t http_count(const struct http_head *h, struct str name)
     return n;
 }
 
-struct str http_list(const struct http_head *h, struct str name, struct arena *a)
+static bool is_listed(const struct http_field *f, struct str name, bool with_empty)
 {
-    struct str all = STR_NONE;
+    return str_eq(f->name, name) && (with_empty || f->value.n > 0);
+}
+
+static char *put(char *at, struct str s)
+{
+    if (s.n > 0)
+        memcpy(at, s.p, s.n);
+    return at + s.n;
+}
+
+struct str http_list(const struct http_head *h, struct str name, bool with_empty, struct arena *a)
+{
+    struct str between = str_eq(name, STR("cookie")) ? STR("; ") : STR(","), one = STR_NONE;
+    size_t count = 0, bytes = 0;
+    char *all, *at;
 
     for (size_t i = 0; i < h->count; i++) {
-        const struct http_field *f = &h->fields[i];
-
-        if (str_eq(f->name, name) && f->value.n > 0)
-            all = all.n > 0 ? arena_printf(a, "%.*s,%.*s", STR_ARG(all), STR_ARG(f->value)) : f->value;
+        if (!is_listed(&h->fields[i], name, with_empty))
+            continue;
+        one = h->fields[i].value;
+        bytes += one.n + between.n;
+        count++;
     }
-    return all;
+    if (count < 2)
+        return one;
+    all = at = arena_alloc(a, bytes);
+    for (size_t i = 0; i < h->count; i++) {
+        if (!is_listed(&h->fields[i], name, with_empty))
+            continue;
+        if (at > all)
+            at = put(at, between);
+        at = put(at, h->fields[i].value);
+    }
+    return (struct str){all, (size_t)(at - all)};
 }
 
 bool http_field_get(const struct http_head *h, struct str name, struct str *value)

@@ -47,8 +47,9 @@ void http_head_init(struct http_head *h, struct arena *a, bool is_request);
 bool http_get(const struct http_head *h, struct str name, struct str *value);
 /* The same, and the pseudo fields ":method", ":path", ":authority" (also "host") and ":scheme". */
 bool http_field_get(const struct http_head *h, struct str name, struct str *value);
-/* All values of a field as one list, joined by commas; in the arena, if there are several. */
-struct str http_list(const struct http_head *h, struct str name, struct arena *a);
+/* All values of a field as one list, joined by commas (RFC 9110 5.3), those of Cookie by semicolons (RFC 9113 8.2.3); in the
+ * arena, if there are several. */
+struct str http_list(const struct http_head *h, struct str name, bool with_empty, struct arena *a);
 size_t http_count(const struct http_head *h, struct str name); /* of the fields of that name */
 void http_add(struct http_head *h, struct str name, struct str value); /* copies both */
 void http_set(struct http_head *h, struct str name,

@@ -19,35 +19,13 @@ void http2_is_bad(struct http2_stream *h, unsigned status, const char *why)
 /* RFC 9113 8.2.3: pieces of Cookie are one field for everybody else. */
 static void join_cookies(struct http_head *h)
 {
-    size_t count = 0, bytes = 0, kept = 0;
-    char *all, *at;
+    struct str all;
 
-    for (size_t i = 0; i < h->count; i++) {
-        if (!str_eq(h->fields[i].name, STR("cookie")))
-            continue;
-        count++;
-        bytes += h->fields[i].value.n + 2;
-    }
-    if (count < 2)
+    if (http_count(h, STR("cookie")) < 2)
         return;
-    all = at = arena_alloc(h->arena, bytes);
-    for (size_t i = 0; i < h->count; i++) {
-        struct http_field f = h->fields[i];
-
-        if (!str_eq(f.name, STR("cookie"))) {
-            h->fields[kept++] = f;
-            continue;
-        }
-        if (at > all) {
-            *at++ = ';';
-            *at++ = ' ';
-        }
-        if (f.value.n > 0)
-            memcpy(at, f.value.p, f.value.n);
-        at += f.value.n;
-    }
-    h->count = kept;
-    http_add(h, STR("cookie"), (struct str){all, (size_t)(at - all)});
+    all = http_list(h, STR("cookie"), true, h->arena);
+    http_remove(h, STR("cookie"));
+    http_add(h, STR("cookie"), all);
 }
 
 /* :authority goes before Host; where both are there they must agree (RFC 9113 8.3.1). */

@@ -34,21 +34,28 @@ static int listen_any(uint16_t *port)
     return fd;
 }
 
+static uint16_t given_ports[64];
+
+static bool was_given(uint16_t port)
+{
+    for (size_t i = 0; i < COUNT(given_ports); i++) {
+        if (given_ports[i] == port)
+            return true;
+    }
+    return false;
+}
+
 /* Nobody listens on it, and it is none of those given lately: the kernel may offer a port again before the one who asked
  * for it has taken it, and two listeners with SO_REUSEPORT would then share its connections. */
 UNUSED static uint16_t free_port(void)
 {
-    static uint16_t given[64];
     static size_t at;
-    uint16_t port = 0;
+    uint16_t port;
 
-    for (bool again = true; again;) {
+    do
         close(listen_any(&port));
-        again = false;
-        for (size_t i = 0; i < COUNT(given); i++)
-            again |= given[i] == port;
-    }
-    return given[at++ % COUNT(given)] = port;
+    while (was_given(port));
+    return given_ports[at++ % COUNT(given_ports)] = port;
 }
 
 /* ---- snapshots ---- */
