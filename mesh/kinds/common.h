@@ -351,7 +351,6 @@ int common_check_plain_name(struct str s, const char *also, struct err *err);
 int common_check_full_host(struct str s, struct err *err);
 bool common_is_sni_name(struct str s); /* "outbound_.80_._.reviews.shop", which no other check takes */
 bool common_is_claim(struct str s);    /* of a header's name: "@request.auth.claims.sub", or with "[sub]" */
-int common_check_provider_service(struct str s, struct err *err); /* "host" or "ns/host" */
 int common_check_label_key(struct str s, struct err *err);
 int common_check_label_value(struct str s, struct err *err);
 /* Both by Istio's rules: a domain in either case, a value of any length. */

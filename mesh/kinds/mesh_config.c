@@ -5,7 +5,26 @@
 #include "mesh/kinds/kinds.h"
 #include "mesh/kinds/service_entry.h"
 
+#define CLUSTER_ONLY(text, what)                                                                                    \
+    {(text), FIELD_ANY, SCHEMA_UNSUPPORTED("it is about a Kubernetes cluster"), .meaning = what}
+#define ENVOY_ONLY(text, what)                                                                                      \
+    {(text), FIELD_ANY, SCHEMA_UNSUPPORTED("it is about Envoy, which weft does not use"), .meaning = what}
+#define LATER(text, what)        {(text), FIELD_ANY, SCHEMA_NOT_YET, .meaning = what}
+
 #define AT_INIT "it is a setting of the server, said at `weft server init`"
+
+static int check_trust_domain(struct str s, struct err *err)
+{
+    struct str rest = s, label;
+    struct err ignored;
+    bool ok = s.n > 0 && !str_starts(s, STR("."));
+
+    while (ok && str_next(&rest, '.', &label))
+        ok = common_check_dns_label(label, &ignored) == 0;
+    return ok ? 0
+              : err_set(err, ERR_INVALID, "\"%.*s\" is not a trust domain: labels of letters, digits and '-', joined by dots",
+                        STR_ARG(s));
+}
 
 /* Rows of designated initialisers, which clang-format 14 cannot lay out (it even crashes). */
 /* clang-format off */
@@ -64,8 +83,8 @@ static const struct field tls_fields[] = {
      .meaning = "Lowest version of TLS; TLSV1_2 when not given."},
     {"cipherSuites", FIELD_STRINGS, SCHEMA_LIST(mesh_tls, cipher_suites),
      .check = common_check_word, .meaning = "Ciphers of TLS 1.2."},
-    {"ecdhCurves", FIELD_STRINGS, SCHEMA_LIST(mesh_tls, ecdh_curves), .check = common_check_word,
-     .meaning = "Curves of the key exchange."},
+    {"ecdhCurves", FIELD_STRINGS, SCHEMA_LIST(mesh_tls, ecdh_curves),
+     .meaning = "Curves of the key exchange; of tlsDefaults only."},
 };
 static SCHEMA(tls_schema, "TLSConfig", mesh_tls, tls_fields);
 
@@ -94,6 +113,7 @@ static const struct field proxy_fields[] = {
      SCHEMA_BOUNDS(0, INT32_MAX), .flags = FIELD_BOUNDED,
      .meaning = "Worker threads; 0 is one for each core."},
     {"drainDuration", FIELD_DURATION, SCHEMA_AT(proxy_defaults, drain_ns), .def = 45000000000,
+     .flags = FIELD_WHOLE_SECONDS,
      .meaning = "How long connections of a listener that goes may end by themselves."},
     {"terminationDrainDuration", FIELD_DURATION, SCHEMA_AT(proxy_defaults, termination_drain_ns),
      .def = 5000000000, .meaning = "How long connections may end when the agent stops."},
@@ -114,8 +134,33 @@ static const struct field proxy_fields[] = {
     {"holdApplicationUntilProxyStarts", FIELD_ANY,
      SCHEMA_UNSUPPORTED("order units instead: After=weft-agent.service"),
      .meaning = "Start the application's container later."},
-    {"statNameLength", FIELD_ANY, SCHEMA_UNSUPPORTED("it is about Envoy's statistics"),
-     .meaning = "Length of the names of Envoy's statistics."},
+    LATER("gatewayTopology", "How many proxies stand before a gateway, and what it tells of clients."),
+    LATER("proxyHeaders", "Which headers the proxy adds by itself."),
+    LATER("extraStatTags", "Further labels of metrics."),
+    LATER("readinessProbe", "How the application's health is checked."),
+    LATER("meshId", "Name of the mesh, in traces and metrics."),
+    ENVOY_ONLY("statNameLength", "Length of the names of Envoy's statistics."),
+    ENVOY_ONLY("configPath", "Folder of Envoy's configuration."),
+    ENVOY_ONLY("binaryPath", "The program Envoy."),
+    ENVOY_ONLY("customConfigFile", "Envoy's own configuration."),
+    ENVOY_ONLY("proxyBootstrapTemplatePath", "Template of Envoy's configuration."),
+    ENVOY_ONLY("runtimeValues", "Envoy's runtime."),
+    ENVOY_ONLY("proxyStatsMatcher", "Which of Envoy's statistics there are."),
+    ENVOY_ONLY("statsdUdpAddress", "Collector of Envoy's statistics."),
+    ENVOY_ONLY("envoyMetricsService", "Collector of Envoy's statistics."),
+    ENVOY_ONLY("envoyMetricsServiceAddress", "Collector of Envoy's statistics, older form."),
+    ENVOY_ONLY("envoyAccessLogService", "Collector of Envoy's access logs."),
+    ENVOY_ONLY("privateKeyProvider", "Hardware that Envoy signs with."),
+    ENVOY_ONLY("fileFlushInterval", "When Envoy writes its logs."),
+    ENVOY_ONLY("fileFlushMinSizeKb", "When Envoy writes its logs."),
+    ENVOY_ONLY("serviceCluster", "Envoy's name for its service."),
+    ENVOY_ONLY("tracingServiceName", "How traces name the service of a pod."),
+    ENVOY_ONLY("controlPlaneAuthPolicy", "Whether Envoy speaks TLS with the control plane; agents always do."),
+    ENVOY_ONLY("zipkinAddress", "Collector of traces; use extensionProviders."),
+    {"interceptionMode", FIELD_ANY, SCHEMA_UNSUPPORTED("capture is a setting of the agent"),
+     .meaning = "How traffic is captured."},
+    {"caCertificatesPem", FIELD_ANY, SCHEMA_UNSUPPORTED("an agent learns the authorities when it joins"),
+     .meaning = "Authorities of the control plane."},
 };
 static SCHEMA(proxy_schema, "ProxyConfig", proxy_defaults, proxy_fields);
 
@@ -125,13 +170,19 @@ static SCHEMA(proxy_schema, "ProxyConfig", proxy_defaults, proxy_fields);
             .meaning = "Namespaces that see " what " without exportTo; all when not given."                        \
     }
 
+static const struct field_value upgrade_values[] = {
+    SCHEMA_VALUE("DO_NOT_UPGRADE", H2_UPGRADE_NEVER),
+    SCHEMA_VALUE("UPGRADE", H2_UPGRADE_ALWAYS),
+    {.name = NULL},
+};
+
 static const struct field mesh_config_fields[] = {
     {"trustDomain", FIELD_ANY, SCHEMA_UNSUPPORTED(AT_INIT),
      .meaning = "First part of every identity."},
     {"rootNamespace", FIELD_ANY, SCHEMA_UNSUPPORTED(AT_INIT),
      .meaning = "Namespace whose policies are for the whole mesh."},
     {"trustDomainAliases", FIELD_STRINGS, SCHEMA_LIST(mesh_config, trust_domain_aliases),
-     .check = common_check_word, SCHEMA_NOT_YET, .meaning = "Other trust domains that count as this one."},
+     .check = check_trust_domain, SCHEMA_NOT_YET, .meaning = "Other trust domains that count as this one."},
     EXPORT_ROW("defaultServiceExportTo", service_export_to, "a service or ServiceEntry"),
     EXPORT_ROW("defaultVirtualServiceExportTo", virtual_service_export_to, "a VirtualService"),
     EXPORT_ROW("defaultDestinationRuleExportTo", destination_rule_export_to, "a DestinationRule"),
@@ -141,7 +192,8 @@ static const struct field mesh_config_fields[] = {
     {"inboundTrafficPolicy", FIELD_MESSAGE, SCHEMA_AT(mesh_config, inbound_policy),
      .message = &inbound_schema, SCHEMA_NOT_YET, .meaning = "How the application is reached."},
     {"connectTimeout", FIELD_DURATION, SCHEMA_AT(mesh_config, connect_timeout_ns),
-     .def = 10000000000, .meaning = "How long connecting may take, TLS included."},
+     SCHEMA_BOUNDS(1000000, 3600000000000), .flags = FIELD_BOUNDED, .def = 10000000000,
+     .meaning = "How long connecting may take, TLS included."},
     {"tcpKeepalive", FIELD_MESSAGE, SCHEMA_AT(mesh_config, tcp_keepalive),
      .message = &tcp_keepalive_schema, .meaning = "Keep-alive probes of every connection."},
     {"protocolDetectionTimeout", FIELD_DURATION,
@@ -173,6 +225,27 @@ static const struct field mesh_config_fields[] = {
      SCHEMA_NOT_YET, .meaning = "Which of them are used where no Telemetry names any."},
     {"pathNormalization", FIELD_MESSAGE, SCHEMA_AT(mesh_config, path_normalization),
      .message = &normalization_schema, .meaning = "How paths are cleaned."},
+    {"h2UpgradePolicy", FIELD_ENUM, SCHEMA_AT(mesh_config, h2_upgrade), .values = upgrade_values, SCHEMA_NOT_YET,
+     .meaning = "Whether HTTP/1.1 is carried over HTTP/2 between hosts where no DestinationRule says."},
+    LATER("caCertificates", "Further authorities of other meshes."),
+    LATER("verifyCertificateAtClient", "Whether callers trust the system's authorities where none are given; they do."),
+    CLUSTER_ONLY("discoverySelectors", "Namespaces of the cluster that count."),
+    CLUSTER_ONLY("configSources", "Where the control plane reads documents."),
+    CLUSTER_ONLY("serviceSettings", "Services that stay within their cluster."),
+    CLUSTER_ONLY("serviceScopeConfigs", "Services that are seen by other clusters."),
+    CLUSTER_ONLY("certificates", "Certificates of the cluster's own services."),
+    CLUSTER_ONLY("ca", "Authority beside the control plane."),
+    CLUSTER_ONLY("ingressClass", "Which Ingress documents count."),
+    CLUSTER_ONLY("ingressService", "Service of the gateway for Ingress documents."),
+    CLUSTER_ONLY("ingressSelector", "Gateway for Ingress documents."),
+    CLUSTER_ONLY("ingressControllerMode", "Whether Ingress documents count."),
+    ENVOY_ONLY("proxyListenPort", "Port that captured connections come to."),
+    ENVOY_ONLY("proxyInboundListenPort", "Port that captured connections come to."),
+    ENVOY_ONLY("proxyHttpPort", "Port of a forward proxy."),
+    ENVOY_ONLY("enableEnvoyAccessLogService", "Whether Envoy's collector of logs is used."),
+    ENVOY_ONLY("disableEnvoyListenerLog", "Whether Envoy's listeners log."),
+    ENVOY_ONLY("inboundClusterStatName", "Names of Envoy's statistics."),
+    ENVOY_ONLY("outboundClusterStatName", "Names of Envoy's statistics."),
     {"meshMTLS", FIELD_MESSAGE, SCHEMA_AT(mesh_config, mesh_mtls), .message = &tls_schema,
      SCHEMA_NOT_YET, .meaning = "TLS between agents."},
     {"tlsDefaults", FIELD_MESSAGE, SCHEMA_AT(mesh_config, tls_defaults), .message = &tls_schema,
@@ -184,12 +257,37 @@ SCHEMA(mesh_config_schema, "MeshConfig", mesh_config, mesh_config_fields);
 
 /* clang-format on */
 
+/* Of meshMTLS the curves are not a setting; of tlsDefaults an unknown one is left out. */
+static void check_curves(const struct check *c, const struct mesh_config *m)
+{
+    static const struct str known[] = {STR_INIT(""),      STR_INIT("P-224"),  STR_INIT("P-256"),
+                                       STR_INIT("P-384"), STR_INIT("P-521"),  STR_INIT("X25519"),
+                                       STR_INIT("X25519MLKEM768"), STR_INIT("X25519Kyber768Draft00")};
+    const struct mesh_tls *t = m->tls_defaults;
+
+    if (m->mesh_mtls && m->mesh_mtls->ecdh_curves_count)
+        FAIL(c, check_member(m->mesh_mtls->node, "ecdhCurves"), FIND_VALUE, "meshMTLS has no ecdhCurves; tlsDefaults has");
+    for (size_t i = 0; t && i < t->ecdh_curves_count; i++) {
+        struct str curve = t->ecdh_curves[i];
+        bool found = false, twice = false;
+
+        for (size_t j = 0; j < COUNT(known); j++)
+            found = found || str_eq(known[j], curve);
+        for (size_t j = 0; j < i; j++)
+            twice = twice || str_eq(t->ecdh_curves[j], curve);
+        if (!found || twice)
+            WARN(c, check_element(t->node, "ecdhCurves", i), "\"%.*s\" is %s", STR_ARG(curve),
+                 twice ? "given twice" : "not the name of a curve such as P-256 or X25519, and is left out");
+    }
+}
+
 void mesh_config_validate(const struct check *c, const void *spec)
 {
     const struct mesh_config *m = spec;
 
     if (m->locality)
         check_locality(c, m->locality);
+    check_curves(c, m);
     if (!str_eq(c->m->name, STR(MESH_CONFIG_NAME)))
         FAIL(c, NULL, FIND_ENVELOPE, "the MeshConfig is named " MESH_CONFIG_NAME ", not \"%.*s\"",
              STR_ARG(c->m->name));

@@ -1,13 +1,48 @@
+#include "mesh/base/addr.h"
 #include "mesh/kinds/check.h"
 #include "mesh/kinds/mesh_config.h"
+#include "mesh/url.h"
+
+/* The statuses that Envoy can answer with; 0 is none of its own. */
+static const uint16_t statuses[] = {
+    0, 100, 200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 300, 301, 302, 303, 304, 305, 307,
+    308, 400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417,
+    421, 422, 423, 424, 426, 428, 429, 431, 500, 501, 502, 503, 504, 505, 506, 507, 508, 510, 511,
+};
 
 static int check_status_text(struct str s, struct err *err)
 {
     uint64_t status;
 
-    return str_uint(s, 200, 599, &status)
-               ? 0
-               : err_set(err, ERR_INVALID, "\"%.*s\" is not a status from 200 to 599", STR_ARG(s));
+    for (size_t i = 0; str_uint(s, 0, 599, &status) && i < COUNT(statuses); i++) {
+        if (statuses[i] == status)
+            return 0;
+    }
+    return err_set(err, ERR_INVALID, "\"%.*s\" is not a status that there is, such as 403 or 503", STR_ARG(s));
+}
+
+static int check_path_prefix(struct str s, struct err *err)
+{
+    struct err why;
+    struct url u;
+
+    if (!str_starts(s, STR("/")))
+        return err_set(err, ERR_INVALID, "\"%.*s\" must begin with '/'", STR_ARG(s));
+    return url_parse(s, &u, &why) ? err_set(err, ERR_INVALID, "\"%.*s\" is not a path: it has %s", STR_ARG(s), why.text) : 0;
+}
+
+/* HOST or an address; or NAMESPACE/HOST, as in the egress of a Sidecar: a full name, perhaps with "*.". */
+static int check_service(struct str s, struct err *err)
+{
+    struct str ns, host = s;
+    struct addr ip;
+
+    if (!str_cut(&host, '/', &ns))
+        return addr_parse_ip(s, &ip) ? 0 : common_check_host(s, err);
+    if (!str_eq(ns, STR("*")) && !str_eq(ns, STR(".")) && !str_eq(ns, STR("~")) && common_check_dns_label(ns, err))
+        return err_set(err, ERR_INVALID, "\"%.*s\": the part before '/' is not a namespace", STR_ARG(s));
+    return addr_parse_ip(host, &ip) ? err_set(err, ERR_INVALID, "\"%.*s\": an address has no namespace", STR_ARG(s))
+                                    : common_check_full_host(host, err);
 }
 
 /* Rows of designated initialisers, which clang-format 14 cannot lay out (it even crashes). */
@@ -16,7 +51,7 @@ static int check_status_text(struct str s, struct err *err)
 
 #define SERVICE_ROWS(s)                                                                            \
     {"service", FIELD_STRING, SCHEMA_AT(s, service), .flags = FIELD_REQUIRED,                      \
-     .check = common_check_provider_service,                                                       \
+     .check = check_service,                                                                       \
      .meaning = "Service of the mesh that is asked, HOST or NAMESPACE/HOST."},                     \
     {"port", FIELD_UINT32, SCHEMA_AT(s, port), SCHEMA_BOUNDS(1, 65535),                            \
      .flags = FIELD_REQUIRED | FIELD_BOUNDED, .meaning = "Its port."}
@@ -47,7 +82,7 @@ static SCHEMA(body_schema, "EnvoyExternalAuthorizationRequestBody", request_body
 
 static const struct field authz_http_fields[] = {
     AUTHZ_ROWS,
-    {"pathPrefix", FIELD_STRING, SCHEMA_AT(ext_authz, path_prefix),
+    {"pathPrefix", FIELD_STRING, SCHEMA_AT(ext_authz, path_prefix), .check = check_path_prefix,
      .meaning = "What is put before the path of the request that is asked about."},
     {"includeRequestHeadersInCheck", FIELD_STRINGS, SCHEMA_LIST(ext_authz, request_headers),
      .check = common_check_word, .meaning = "Headers that are sent along; * at either end."},
@@ -90,8 +125,13 @@ static SCHEMA(zipkin_schema, "ZipkinTracingProvider", collector, zipkin_fields);
 static const struct field otel_fields[] = {
     SERVICE_ROWS(collector),
     TAG_LENGTH_ROW,
-    {"http", FIELD_MESSAGE, SCHEMA_AT(collector, http), .message = &otel_http_schema,
+    {"http", FIELD_MESSAGE, SCHEMA_AT(collector, http), .message = &otel_http_schema, .oneof = "way",
      .meaning = "Post over HTTP in place of gRPC."},
+    {"grpc", FIELD_ANY, .oneof = "way", SCHEMA_NOT_YET, .meaning = "Settings of the calls over gRPC."},
+    {"resourceDetectors", FIELD_ANY, SCHEMA_NOT_YET, .meaning = "What is found out about the host, for every span."},
+    {"dynatraceSampler", FIELD_ANY,
+     SCHEMA_UNSUPPORTED("it is a service of somebody else's; use randomSamplingPercentage of Telemetry"),
+     .meaning = "Sampling by Dynatrace."},
 };
 static SCHEMA(otel_schema, "OpenTelemetryTracingProvider", collector, otel_fields);
 

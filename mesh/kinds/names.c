@@ -308,15 +308,6 @@ int common_check_full_host(struct str host, struct err *err)
     return 0;
 }
 
-int common_check_provider_service(struct str s, struct err *err)
-{
-    struct str ns, host = s;
-
-    if (str_cut(&host, '/', &ns) && common_check_label(ns, err))
-        return -1;
-    return common_check_host(host, err);
-}
-
 /* Letters, digits, '-', '_' and '.', with a letter or digit at both ends. */
 static bool is_label_word(struct str s)
 {

@@ -566,3 +566,69 @@ TEST(a_module_has_a_url_and_a_machine)
     CHECK_ROWS(EXTENSIONS, "WasmPlugin", rows);
     CHECK_ROWS(EXTENSIONS, "TrafficExtension", extension);
 }
+
+/* ---- MeshConfig ---- */
+
+#define PROVIDER(more)  "{extensionProviders: [{name: a, " more "}]}"
+#define SERVED_BY(host) PROVIDER("zipkin: {service: '" host "', port: 80}")
+#define ASKED(more)     PROVIDER("envoyExtAuthzHttp: {service: a.b, port: 80, " more "}")
+#define MESH            "mesh.istio.io/v1alpha1"
+
+TEST(a_provider_is_a_service_that_can_be_named)
+{
+    static const struct pair_row rows[] = {
+        {SERVED_BY("short"),                                      TAKEN,   NULL},
+        {SERVED_BY("::1"),                                        TAKEN,   NULL},
+        {SERVED_BY("Ns/a.b"),                                     TAKEN,   NULL},
+        {SERVED_BY("*/*.a.b"),                                    TAKEN,   NULL},
+        {SERVED_BY("ns/short"),                                   REFUSED, "\"short\" is a short name"},
+        {SERVED_BY("ns/*a.b"),                                    REFUSED, "\"*a.b\": a wildcard covers the whole first label"},
+        {SERVED_BY("ns/1.2.3.4"),                                 REFUSED, "\"ns/1.2.3.4\": an address has no namespace"},
+        {SERVED_BY("*.a.b"),                                      REFUSED, "\"*.a.b\" must name one host"},
+        {SERVED_BY("n_s/a.b"),                                    REFUSED, "\"n_s/a.b\": the part before '/' is not a namespace"},
+        {SERVED_BY(""),                                           REFUSED, "service is required"},
+        {PROVIDER("zipkin: {service: a.b, port: 65536}"),         REFUSED, "port must be from 1 to 65535"},
+        {PROVIDER("prometheus: {}, zipkin: {service: a, port: 1}"), REFUSED, "prometheus and zipkin cannot both be given"},
+        {PROVIDER("prometheus: {}}, {name: a, prometheus: {}"),   REFUSED, "the provider \"a\" is given twice"},
+        {ASKED("statusOnError: '503'"),                           TAKEN,   NULL},
+        {ASKED("statusOnError: '418'"),                           REFUSED, "\"418\" is not a status that there is"},
+        {ASKED("statusOnError: '403.0'"),                         REFUSED, NULL},
+        {ASKED("pathPrefix: '/a b'"),                             TAKEN,   NULL},
+        {ASKED("pathPrefix: a"),                                  REFUSED, "\"a\" must begin with '/'"},
+        {ASKED("pathPrefix: '/%zz'"),                             REFUSED, "\"/%zz\" is not a path: it has a '%'"},
+        {PROVIDER("opentelemetry: {service: a, port: 1, grpc: {timeout: 1s}}"),           TAKEN,   NULL},
+        {PROVIDER("opentelemetry: {service: a, port: 1, grpc: {}, http: {path: /v1}}"), REFUSED,
+         "grpc and http cannot both be given"},
+    };
+
+    CHECK_ROWS(MESH, "MeshConfig", rows);
+}
+
+TEST(settings_of_the_mesh_are_within_bounds)
+{
+    static const struct pair_row rows[] = {
+        {"{connectTimeout: 1h}",                                  TAKEN,   NULL},
+        {"{connectTimeout: 3601s}",                               REFUSED, "connectTimeout must be from 1ms to 1h"},
+        {"{protocolDetectionTimeout: 0s}",                        TAKEN,   NULL},
+        {"{protocolDetectionTimeout: 1500us}",                    REFUSED, "protocolDetectionTimeout must be a whole number"},
+        {"{trustDomainAliases: [a.b., '1.2']}",                   TAKEN,   NULL},
+        {"{trustDomainAliases: [a_b]}",                           REFUSED, "\"a_b\" is not a trust domain"},
+        {"{trustDomainAliases: ['*.b']}",                         REFUSED, "\"*.b\" is not a trust domain"},
+        {"{meshMTLS: {ecdhCurves: [P-256]}}",                     REFUSED, "meshMTLS has no ecdhCurves"},
+        {"{tlsDefaults: {ecdhCurves: [P-256, X25519]}}",          TAKEN,   NULL},
+        {"{tlsDefaults: {ecdhCurves: [P-257]}}",                  WARNED,  "\"P-257\" is not the name of a curve"},
+        {"{tlsDefaults: {ecdhCurves: [P-256, P-256]}}",           WARNED,  "\"P-256\" is given twice"},
+        {"{defaultConfig: {drainDuration: 45s}}",                 TAKEN,   NULL},
+        {"{defaultConfig: {drainDuration: 1500ms}}",              REFUSED, "drainDuration must be a whole number of seconds"},
+        {"{defaultConfig: {proxyAdminPort: 0}}",                  REFUSED, "proxyAdminPort must be from 1 to 65535"},
+        {"{h2UpgradePolicy: UPGRADE}",                            TAKEN,   NULL},
+        {"{h2UpgradePolicy: DEFAULT}", REFUSED,
+         "h2UpgradePolicy: \"DEFAULT\" is not one of its values"},
+        {"{discoverySelectors: []}", REFUSED,
+         "discoverySelectors is not supported: it is about a Kubern"},
+        {"{proxyListenPort: 15001}",                              REFUSED, "proxyListenPort is not supported: it is about Envoy"},
+        {"{nothing: 1}",                                          REFUSED, "unknown field \"nothing\""},
+    };
+
+    CHECK_ROWS(MESH, "MeshConfig", rows);
+}
