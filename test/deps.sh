@@ -83,7 +83,7 @@ install_missing() {
 
 packages="gcc libc6-dev make pkg-config clang cmake dpkg-dev debian-archive-keyring ca-certificates
     libevent-dev libsqlite3-dev libinih-dev libyaml-dev libnghttp2-dev libpcre2-dev libmnl-dev
-    libnftables-dev nettle-dev libgmp-dev libcmocka-dev python3 python3-pytest openssl sqlite3 curl iproute2 iputils-ping
+    libnftables-dev nettle-dev libgmp-dev libcmocka-dev python3 python3-pytest python3-pytest-rerunfailures openssl sqlite3 curl iproute2 iputils-ping
     nghttp2-client nghttp2-server python3-h2 nftables iptables tcpdump procps util-linux mandoc systemd"
 [ -z "$system" ] || packages="$packages libmbedtls-dev"
 # shellcheck disable=SC2086

@@ -30,6 +30,16 @@ def pytest_runtest_makereport(item, call):
                 report.sections.append(("what the processes said", Tail(value).text()))
 
 
+def pytest_terminal_summary(terminalreporter):
+    """What a test said that failed and was told again."""
+    first = terminalreporter.stats.get("rerun", [])
+    if first:
+        terminalreporter.section("needed a second run")
+        for report in first:
+            terminalreporter.write_line(f"{report.nodeid}\n{report.longreprtext}")
+        terminalreporter.section("needed a second run, end")
+
+
 class Tail:
     def __init__(self, mesh):
         self.lines = []
