@@ -244,8 +244,6 @@ static void apply_http_pool(struct cluster *c, const struct http_pool *p)
     c->streams_per_connection = limit_of(p->max_concurrent_streams);
     if (p->use_client_protocol)
         c->http = CLUSTER_HTTP_SAME;
-    if (p->h2_upgrade == H2_UPGRADE_ALWAYS)
-        c->http = CLUSTER_HTTP2;
     if (p->http2_keepalive) {
         c->http2_probe_every_ms = compile_ms_or(p->http2_keepalive->interval_ns, 0);
         c->http2_probe_within_ms = compile_ms_or(p->http2_keepalive->timeout_ns, 0);
@@ -416,6 +414,17 @@ static void unref_cluster(struct part *p)
     part_unref(CONTAINER(p, struct cluster, part)->endpoints);
 }
 
+/* A port whose protocol nobody declared follows its client, unless a rule for it says otherwise. An application is asked as its port
+ * was declared, whatever came here. */
+static bool is_upgraded(const struct build *b, const struct cluster *c, const struct connection_pool *p)
+{
+    enum h2_upgrade policy = p && p->http ? p->http->h2_upgrade : H2_UPGRADE_DEFAULT;
+
+    if (policy == H2_UPGRADE_DEFAULT && b->mesh && c->protocol == APP_HTTP && !(p && p->http && p->http->use_client_protocol))
+        policy = b->mesh->h2_upgrade;
+    return policy == H2_UPGRADE_ALWAYS;
+}
+
 static struct cluster *new_cluster(struct build *b, struct str name, enum cluster_kind kind)
 {
     struct cluster *c = part_new(sizeof(struct cluster));
@@ -480,6 +489,8 @@ static void service_cluster(struct build *b, const struct member *m,
                           (int)subset_name.n, subset_name.n ? subset_name.p : "", STR_ARG(fqdn));
     c->sans = arena_str(&c->part.arena, s->sans);
     apply_blocks(b, c, &blocks);
+    if (is_upgraded(b, c, blocks.pool))
+        c->http = CLUSTER_HTTP2;
     name_service(c, fqdn, s->name, s->ns);
     if (c->kind == CLUSTER_ENDPOINTS)
         c->endpoints = cluster_endpoints(b, name, m, port, subset ? &subset->labels : NULL, &blocks);

@@ -359,6 +359,8 @@ static void take_services(struct session *x, const struct node *list)
             refuse(x, ns, name, err.text);
             continue;
         }
+        svc->fqdn = model_fqdn(a, svc->name, svc->ns, str_from(s->settings.domain));
+        svc->key = model_service_key(a, svc->ns, svc->fqdn);
         workload_of(svc, a, workload_address(svc, a, h->address), &rows[n]);
         n++;
     }

@@ -141,7 +141,7 @@ struct mesh_config {
     struct http_retry *retry_policy;
     struct str access_log_file, access_log_format;
     enum log_encoding access_log_encoding;
-    enum h2_upgrade h2_upgrade; /* not yet */
+    enum h2_upgrade h2_upgrade; /* never DEFAULT */
     struct extension_provider *providers;
     size_t providers_count;
     struct default_providers *default_providers;

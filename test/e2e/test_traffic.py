@@ -88,6 +88,16 @@ def test_a_crowd_meets_the_limits_of_the_service(m, clean):
     assert all(a.status == 200 for a in m["client"].many("http://web:8080/", 10, threads=1))
 
 
+def test_the_service_has_its_limits_for_those_outside_the_mesh_too(m, clean):
+    """They are not known to be limited: it is the host of the service that refuses, though it never calls that service itself."""
+    rule = web_policy("{connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1, h2UpgradePolicy: UPGRADE}}}")
+    m.apply(rule.replace("name: web", "name: bank").replace("host: web", "host: bank"))
+    answers = m["outsider"].many(f"http://{m['vault'].ip4}:8081/delay/0.2", 24, threads=6)
+    refused = [a for a in answers if a.status == 503]
+    assert len(refused) >= 4 and len(answers) > len(refused) and {a.status for a in answers} == {200, 503}
+    assert all(a.headers.get("x-envoy-overloaded") == "true" for a in refused)
+
+
 def test_who_may_not_be_refused_waits(m, clean):
     m.apply(web_policy("{connectionPool: {tcp: {maxConnections: 1}}}"))
     answers = m["client"].many("http://web:8080/delay/0.05", 24, threads=6)

@@ -31,6 +31,21 @@ TEST(a_local_service_has_an_inbound_listener_that_repeats_only_what_never_began)
     world_done(&w);
 }
 
+TEST(an_application_is_asked_in_its_own_version_whatever_travels_between_hosts)
+{
+    struct world w;
+
+    start(&w);
+    world_local(&w, "default", "b", 80, "http", "");
+    destination_rule(&w, "default", "b", 1,
+                     "{host: b, trafficPolicy: {connectionPool: {http: {h2UpgradePolicy: UPGRADE, http2MaxRequests: 7}}}}");
+    world_compile(&w);
+    CHECK_INT(world_cluster(&w, "80||b.default")->http, CLUSTER_HTTP2);
+    CHECK_INT(snapshot_cluster(w.s, STR("inbound|80||"))->http, CLUSTER_HTTP1);
+    CHECK_INT(snapshot_cluster(w.s, STR("inbound|80||"))->limits.requests, 7);
+    world_done(&w);
+}
+
 TEST(inbound_tcp_is_tunnelled_and_unknown_protocols_get_both)
 {
     struct world w;

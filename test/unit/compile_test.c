@@ -175,6 +175,28 @@ TEST(settings_of_the_mesh_are_what_rules_fall_back_to)
     world_done(&w);
 }
 
+TEST(the_mesh_upgrades_what_is_declared_http_and_no_rule_keeps_back)
+{
+    struct world w;
+
+    start(&w);
+    world_service(&w, "default", "found-out", "10.1.0.2", "any::80");
+    world_service(&w, "default", "rows", "10.1.0.3", "tcp:TCP:80");
+    world_apply(&w, "apiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\n"
+                    "metadata: {name: default, namespace: istio-system}\nspec: {h2UpgradePolicy: UPGRADE}\n");
+    destination_rule(&w, "default", "b", 1,
+                     "{host: b, subsets: ["
+                     "{name: v1, labels: {version: v1}, trafficPolicy: {connectionPool: {http: {h2UpgradePolicy: DO_NOT_UPGRADE}}}}, "
+                     "{name: v2, labels: {version: v2}, trafficPolicy: {connectionPool: {http: {useClientProtocol: true}}}}]}");
+    world_compile(&w);
+    CHECK_INT(world_cluster(&w, "80||b.default")->http, CLUSTER_HTTP2);
+    CHECK_INT(world_cluster(&w, "80|v1|b.default")->http, CLUSTER_HTTP1);
+    CHECK_INT(world_cluster(&w, "80|v2|b.default")->http, CLUSTER_HTTP_SAME);
+    CHECK_INT(world_cluster(&w, "80||found-out.default")->http, CLUSTER_HTTP_SAME);
+    CHECK_INT(world_cluster(&w, "80||rows.default")->http, CLUSTER_HTTP1);
+    world_done(&w);
+}
+
 TEST(a_mesh_config_elsewhere_is_not_the_meshs)
 {
     struct world w;
