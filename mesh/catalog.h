@@ -14,6 +14,7 @@
 #pragma once
 
 #include "mesh/base/findings.h"
+#include "mesh/kinds/common.h"
 #include "mesh/sync.h"
 
 /* One registered workload, as the registry knows it. */
@@ -59,9 +60,14 @@ struct viewer {
  * and gateways send to, and the host's own services, come all the same. */
 void catalog_view(const struct catalog *all, const struct viewer *v, struct resources *out);
 
-/* Does the selector `want` of a policy in `ns` take this workload? No labels take all of the namespace; in the root
- * namespace a selector reaches all namespaces. Source: fields.md, WorkloadSelector. PeerAuthentication differs. */
-bool catalog_selects(struct str root_namespace, struct str ns, const struct labels *want, const struct local_service *s);
+/* Is a policy in `ns` for this workload? One with targets: for those who offer such a service, by its name or because the
+ * Service or ServiceEntry of `ns` takes them and the port; a gateway offers none. Else by the selector, where no labels take all
+ * of the namespace, and the root namespace reaches all namespaces. Source: fields.md, WorkloadSelector, PolicyTargetReference.
+ * PeerAuthentication differs. */
+bool catalog_is_for(const struct catalog *c, struct str ns, const struct policy_target *t, const struct local_service *s);
+
+/* The document that a target names; NULL: there is none, as for a service that is registered alone. */
+const struct object *catalog_target(const struct catalog *c, struct str ns, const struct target_ref *t);
 
 /* The PeerAuthentication mode of a port of workloads with these labels: port > workload > namespace
  * > root namespace > PERMISSIVE; UNSET inherits; oldest wins (fields.md 4.6). Values as enum

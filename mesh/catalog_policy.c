@@ -3,11 +3,60 @@
 #include "mesh/decode.h"
 #include "mesh/kinds/kinds.h"
 #include "mesh/kinds/peer_authentication.h"
+#include "mesh/kinds/service.h"
+#include "mesh/kinds/service_entry.h"
 #include "mesh/snapshot.h"
 
-bool catalog_selects(struct str root_namespace, struct str ns, const struct labels *want, const struct local_service *s)
+static bool is_entry(const struct target_ref *t)
 {
-    return (str_eq(ns, root_namespace) || str_eq(ns, s->ns)) && labels_match(&s->labels, want);
+    return str_eq(t->kind, STR("ServiceEntry"));
+}
+
+const struct object *catalog_target(const struct catalog *c, struct str ns, const struct target_ref *t)
+{
+    return catalog_object(c, is_entry(t) ? KIND_SERVICE_ENTRY : KIND_SERVICE, ns, t->name);
+}
+
+static bool service_takes(const struct service_document *d, const struct local_service *s)
+{
+    bool has_port = false;
+
+    for (size_t i = 0; i < d->ports_count; i++)
+        has_port = has_port || d->ports[i].target_port == s->port;
+    return has_port && d->selector.count && labels_match(&s->labels, &d->selector);
+}
+
+static bool entry_takes(const struct service_entry *e, const struct local_service *s)
+{
+    bool has_port = false;
+
+    for (size_t i = 0; i < e->ports_count; i++)
+        has_port = has_port || e->ports[i].target_port == s->port;
+    return has_port && e->workload_selector && labels_match(&s->labels, &e->workload_selector->labels);
+}
+
+static bool is_attached(const struct catalog *c, struct str ns, const struct target_ref *t, const struct local_service *s)
+{
+    const struct object *o = catalog_target(c, ns, t);
+
+    if (s->is_gateway || !str_eq(ns, s->ns))
+        return false;
+    if (is_entry(t))
+        return o && entry_takes(o->spec, s);
+    return str_eq(t->name, s->name) || (o && service_takes(o->spec, s));
+}
+
+bool catalog_is_for(const struct catalog *c, struct str ns, const struct policy_target *t, const struct local_service *s)
+{
+    const struct target_ref *ref;
+
+    if (!policy_target_at(t, 0))
+        return (str_eq(ns, c->root_namespace) || str_eq(ns, s->ns)) && labels_match(&s->labels, &t->selector.labels);
+    for (size_t i = 0; (ref = policy_target_at(t, i)); i++) {
+        if (is_attached(c, ns, ref, s))
+            return true;
+    }
+    return false;
 }
 
 /* ---- PeerAuthentication ---- */

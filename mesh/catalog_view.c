@@ -351,8 +351,23 @@ static bool limits(const struct viewing *x, const struct object *o)
     bool wanted = false;
 
     for (size_t k = 0; !wanted && k < x->v->service_count; k++)
-        wanted = catalog_selects(x->all->root_namespace, o->meta.ns, &r->selector.labels, &x->v->services[k]);
+        wanted = catalog_is_for(x->all, o->meta.ns, &r->target, &x->v->services[k]);
     return wanted;
+}
+
+/* With what it is attached to: the agent finds out for itself which of its workloads is meant. */
+static void put_limits(struct viewing *x, const struct object *o)
+{
+    const struct rate_limit *r = o->spec;
+    const struct target_ref *t;
+
+    put_object(x, o);
+    for (size_t i = 0; (t = policy_target_at(&r->target, i)); i++) {
+        const struct object *to = catalog_target(x->all, o->meta.ns, t);
+
+        if (to)
+            put_object(x, to);
+    }
 }
 
 /* Policies only when they select a workload of the viewer's own. */
@@ -361,9 +376,10 @@ static void put_policies(struct viewing *x)
     for (size_t i = 0; i < x->all->object_count; i++) {
         const struct object *o = x->all->objects[i];
 
-        if ((o->meta.kind->id == KIND_PEER_AUTHENTICATION && authenticates(x, o)) ||
-            (o->meta.kind->id == KIND_RATE_LIMIT && limits(x, o)))
+        if (o->meta.kind->id == KIND_PEER_AUTHENTICATION && authenticates(x, o))
             put_object(x, o);
+        else if (o->meta.kind->id == KIND_RATE_LIMIT && limits(x, o))
+            put_limits(x, o);
     }
 }
 

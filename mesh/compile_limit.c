@@ -45,7 +45,7 @@ static bool selects(const struct build *b, const struct object *o, const struct 
 {
     const struct rate_limit *r = o->spec;
 
-    return catalog_selects(b->c->root_namespace, o->meta.ns, &r->selector.labels, s);
+    return catalog_is_for(b->c, o->meta.ns, &r->target, s);
 }
 
 void compile_limits(struct build *b, const struct local_service *s, struct listener *l)

@@ -442,6 +442,23 @@ static void check_routes(const struct world *w, const struct check *c, const str
     }
 }
 
+/* What a policy is attached to, in its own namespace. */
+static void check_attached(struct world *w, const struct check *c, const struct policy_target *target)
+{
+    const struct target_ref *t;
+
+    for (size_t i = 0; w->scope && (t = policy_target_at(target, i)); i++) {
+        struct str label = arena_printf(&w->scratch, "%.*s %.*s/%.*s", STR_ARG(t->kind), STR_ARG(c->m->ns), STR_ARG(t->name));
+
+        if (map_get(&w->by_name, label) ||
+            (str_eq(t->kind, STR("Service")) &&
+             knows_host(w, model_fqdn(&w->scratch, t->name, c->m->ns, w->domain), c->m->ns)))
+            continue;
+        WARN(c, check_member(t->node, "name"), "there is no %.*s: nothing is limited by it until there is one", STR_ARG(label))
+            ->hint = STR("a gateway is no service: use selector with its labels");
+    }
+}
+
 /* ---- all ---- */
 
 void validate_set(const struct object_list *all, const struct validate_scope *scope,
@@ -466,6 +483,7 @@ void validate_set(const struct object_list *all, const struct validate_scope *sc
             check_alone(&w, &c, about->items[i]->spec);
         } else if (c.m->kind->id == KIND_RATE_LIMIT) {
             check_routes(&w, &c, about->items[i]->spec);
+            check_attached(&w, &c, &((const struct rate_limit *)about->items[i]->spec)->target);
         }
     }
     world_done(&w);

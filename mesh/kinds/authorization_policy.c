@@ -455,8 +455,7 @@ void authorization_policy_validate(const struct check *c, const void *spec)
 {
     const struct authorization_policy *p = spec;
 
-    check_selector(c, &p->selector);
-    check_targets(c, p->target_ref, p->target_refs, p->target_refs_count);
+    check_target(c, &p->target);
     check_action(c, p);
     check_dry_run(c, p);
     for (size_t i = 0; i < p->rules_count; i++) {

@@ -61,7 +61,7 @@ struct authz_provider {
 
 struct authorization_policy {
     const struct node *node;
-    POLICY_TARGET;
+    struct policy_target target;
     struct authz_rule *rules; /* none: never matches, so that ALLOW denies everything */
     size_t rules_count;
     enum authz_action action;

@@ -78,7 +78,7 @@ static const struct {
     {"gateway.networking.k8s.io", "GatewayClass", true },
 };
 
-static void check_target(const struct check *c, const struct target_ref *t)
+static void check_target_ref(const struct check *c, const struct target_ref *t)
 {
     if (t->ns.n)
         FAIL(c, check_member(t->node, "namespace"), FIND_VALUE,
@@ -102,11 +102,9 @@ static void check_target(const struct check *c, const struct target_ref *t)
          STR_ARG(t->kind), STR_ARG(t->group));
 }
 
-void check_targets(const struct check *c, const struct target_ref *one,
-                   const struct target_ref *list, size_t count)
+void check_target(const struct check *c, const struct policy_target *t)
 {
-    if (one)
-        check_target(c, one);
-    for (size_t i = 0; i < count; i++)
-        check_target(c, &list[i]);
+    check_selector(c, &t->selector);
+    for (size_t i = 0; policy_target_at(t, i); i++)
+        check_target_ref(c, policy_target_at(t, i));
 }

@@ -38,9 +38,8 @@ void check_export_to(const struct check *c, const struct node *spec, const struc
                      size_t count);
 /* A selector that is given and empty selects the whole namespace, which is worth a warning. */
 void check_selector(const struct check *c, const struct label_selector *s);
-/* targetRef and targetRefs of a policy. */
-void check_targets(const struct check *c, const struct target_ref *one,
-                   const struct target_ref *list, size_t count);
+/* Whom a policy is for: its selector, or what it is attached to. */
+void check_target(const struct check *c, const struct policy_target *t);
 void check_server_tls(const struct check *c, const struct server_tls *tls);
 void check_pool(const struct check *c, const struct connection_pool *p);
 void check_policy(const struct check *c, const struct traffic_policy *p);

@@ -101,23 +101,30 @@ struct target_ref {
     struct str group, kind, name, ns;
 };
 
-/* The members and rows of everything that is for workloads: a selector, or targets. */
-#define POLICY_TARGET                                                                              \
-    struct label_selector selector; /* no labels: the namespace, or the mesh in the root one */    \
-    struct target_ref *target_ref;                                                                 \
-    struct target_ref *target_refs;                                                                \
-    size_t target_refs_count
-#define POLICY_TARGET_ROWS(s)                                                                      \
-    {"selector", FIELD_EMBED, SCHEMA_AT(s, selector), .message = &match_labels_schema,             \
+/* Whom a policy is for: workloads by their labels, or those of the services that it is attached to. */
+struct policy_target {
+    struct label_selector selector; /* no labels: the namespace, or the mesh in the root one */
+    struct target_ref *target_ref;  /* of these three one alone is given */
+    struct target_ref *target_refs;
+    size_t target_refs_count;
+};
+
+/* The services that it is attached to, one by one; NULL: that was all, or it goes by the selector. */
+const struct target_ref *policy_target_at(const struct policy_target *t, size_t i);
+
+#define POLICY_SELECTOR_ROW(s)                                                                     \
+    {"selector", FIELD_EMBED, SCHEMA_AT(s, target.selector), .message = &match_labels_schema,      \
      .oneof = "target",                                                                            \
-     .meaning = "Workloads it is for; none is the namespace, or the mesh in the root namespace."}, \
-        {"targetRef", FIELD_MESSAGE, SCHEMA_AT(s, target_ref), .message = &target_ref_schema,      \
-         .oneof = "target", SCHEMA_NOT_YET, .meaning = "One target; older form of targetRefs."},   \
-    {                                                                                              \
-        "targetRefs", FIELD_MESSAGES, SCHEMA_LIST(s, target_refs), .message = &target_ref_schema,  \
-            .most = 16, .oneof = "target", SCHEMA_NOT_YET,                                         \
-            .meaning = "Services that it is for, in place of a selector."                          \
-    }
+     .meaning = "Workloads it is for; none is the namespace, or the mesh in the root namespace."}
+#define POLICY_TARGETS_ROW(s)                                                                      \
+    {"targetRefs", FIELD_MESSAGES, SCHEMA_LIST(s, target.target_refs),                             \
+     .message = &target_ref_schema, .most = 16, .oneof = "target",                                 \
+     .meaning = "Services that it is for, in place of a selector."}
+#define POLICY_TARGET_ROWS(s)                                                                      \
+    POLICY_SELECTOR_ROW(s),                                                                        \
+    {"targetRef", FIELD_MESSAGE, SCHEMA_AT(s, target.target_ref), .message = &target_ref_schema,   \
+     .oneof = "target", .meaning = "One target; older form of targetRefs."},                       \
+    POLICY_TARGETS_ROW(s)
 
 struct named_number {
     struct str key;

@@ -77,8 +77,7 @@ void rate_limit_validate(const struct check *c, const void *spec)
 {
     const struct rate_limit *r = spec;
 
-    check_selector(c, &r->selector);
-    check_targets(c, r->target_ref, r->target_refs, r->target_refs_count);
+    check_target(c, &r->target);
     for (size_t i = 0; i < r->limits_count; i++) {
         const struct rate_limit_rule *l = &r->limits[i];
 

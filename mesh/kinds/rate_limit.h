@@ -28,7 +28,7 @@ struct rate_limit_rule {
 
 struct rate_limit {
     const struct node *node;
-    POLICY_TARGET;
+    struct policy_target target;
     struct rate_limit_rule *limits; /* every one that fits must have a token left */
     size_t limits_count;
 };

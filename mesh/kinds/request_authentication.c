@@ -186,8 +186,7 @@ void request_authentication_validate(const struct check *c, const void *spec)
 {
     const struct request_authentication *p = spec;
 
-    check_selector(c, &p->selector);
-    check_targets(c, p->target_ref, p->target_refs, p->target_refs_count);
+    check_target(c, &p->target);
     for (size_t i = 0; i < p->rules_count; i++) {
         const struct jwt_rule *r = &p->rules[i];
 

@@ -36,7 +36,7 @@ struct jwt_rule {
 
 struct request_authentication {
     const struct node *node;
-    POLICY_TARGET;
+    struct policy_target target;
     struct jwt_rule *rules;
     size_t rules_count;
 };

@@ -38,3 +38,10 @@ static const struct field target_ref_fields[] = {
      .meaning = "Must be left out: a policy stays within its namespace."},
 };
 SCHEMA(target_ref_schema, "PolicyTargetReference", target_ref, target_ref_fields);
+
+const struct target_ref *policy_target_at(const struct policy_target *t, size_t i)
+{
+    if (t->target_ref)
+        return i == 0 ? t->target_ref : NULL;
+    return i < t->target_refs_count ? &t->target_refs[i] : NULL;
+}

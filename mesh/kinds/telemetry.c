@@ -258,8 +258,7 @@ void telemetry_validate(const struct check *c, const void *spec)
 {
     const struct telemetry *t = spec;
 
-    check_selector(c, &t->selector);
-    check_targets(c, t->target_ref, t->target_refs, t->target_refs_count);
+    check_target(c, &t->target);
     check_tracing(c, t);
     for (size_t i = 0; i < t->metrics_count; i++)
         check_overrides(c, &t->metrics[i]);

@@ -110,7 +110,7 @@ struct access_logging {
 
 struct telemetry {
     const struct node *node;
-    POLICY_TARGET;
+    struct policy_target target;
     struct tracing *tracing;
     size_t tracing_count;
     struct metrics *metrics;

@@ -179,12 +179,8 @@ static const struct field lua_fields[] = {
 static SCHEMA(lua_schema, "LuaConfig", lua_code, lua_fields);
 
 static const struct field traffic_extension_fields[] = {
-    {"selector", FIELD_EMBED, SCHEMA_AT(traffic_extension, selector),
-     .message = &match_labels_schema, .oneof = "target",
-     .meaning = "Workloads it is for; none is the namespace, or the mesh in the root namespace."},
-    {"targetRefs", FIELD_MESSAGES, SCHEMA_LIST(traffic_extension, target_refs),
-     .message = &target_ref_schema, .most = 16, .oneof = "target", SCHEMA_NOT_YET,
-     .meaning = "Services that it is for, in place of a selector."},
+    POLICY_SELECTOR_ROW(traffic_extension),
+    POLICY_TARGETS_ROW(traffic_extension),
     PLACE_ROWS(traffic_extension, extension_phase_values),
     {"wasm", FIELD_MESSAGE, SCHEMA_AT(traffic_extension, wasm), .message = &module_schema,
      .oneof = "filter_config", .meaning = "A WebAssembly module."},
@@ -240,8 +236,7 @@ void wasm_plugin_validate(const struct check *c, const void *spec)
 {
     const struct wasm_plugin *p = spec;
 
-    check_selector(c, &p->selector);
-    check_targets(c, p->target_ref, p->target_refs, p->target_refs_count);
+    check_target(c, &p->target);
     check_module(c, &p->module);
     check_matches(c, p->match, p->match_count);
 }
@@ -250,8 +245,7 @@ void traffic_extension_validate(const struct check *c, const void *spec)
 {
     const struct traffic_extension *t = spec;
 
-    check_selector(c, &t->selector);
-    check_targets(c, NULL, t->target_refs, t->target_refs_count);
+    check_target(c, &t->target);
     if (!t->wasm && !t->lua)
         FAIL(c, t->node, FIND_REQUIRED, "wasm or lua is required");
     if (t->wasm)

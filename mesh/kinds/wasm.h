@@ -43,7 +43,7 @@ struct wasm_module {
 
 struct wasm_plugin {
     struct wasm_module module; /* first: its `node` is the document's */
-    POLICY_TARGET;
+    struct policy_target target;
     enum plugin_phase phase;
     bool has_priority;
     int32_t priority;
@@ -58,9 +58,7 @@ struct lua_code {
 
 struct traffic_extension {
     const struct node *node;
-    struct label_selector selector;
-    struct target_ref *target_refs;
-    size_t target_refs_count;
+    struct policy_target target; /* never by targetRef */
     enum plugin_phase phase;
     bool has_priority;
     int32_t priority;

@@ -38,6 +38,23 @@ def test_a_crowd_gets_exactly_what_is_allowed(m, clean):
     assert all(a.status == 200 for a in m["client"].many("http://web:8080/", 30))
 
 
+def test_a_limit_is_attached_to_a_service_by_its_name_or_document(m, clean):
+    limits = "\n  limits: [{name: all, requests: 3, interval: 1h}]\n"
+    named, document = ("---\napiVersion: weft/v1\nkind: RateLimit\nmetadata: {name: %s}\nspec:\n  targetRefs: [{kind: Service, name: %s}]" % names
+                       + limits for names in (("bank", "bank"), ("front", "front")))
+    service = ("---\napiVersion: v1\nkind: Service\nmetadata: {name: front}\nspec:\n  selector: {app: safe}\n"
+               "  ports: [{name: http, port: 80, targetPort: 8082}]\n")
+    m.apply(named)
+    assert [a.status for a in m["client"].many(BANK, 5, threads=1)] == [200] * 3 + [429] * 2
+    assert all(a.status == 200 for a in m["client"].many("http://safe:8082/", 5, threads=1))
+    m.delete("ratelimit", "bank")
+    m.apply(service + document)
+    assert [a.status for a in m["client"].many("http://safe:8082/", 5, threads=1)] == [200] * 3 + [429] * 2
+    assert all(a.status == 200 for a in m["client"].many(BANK, 5, threads=1))
+    m.delete("service", "front")  # the limit waits for somebody who offers it
+    assert all(a.status == 200 for a in m["client"].many("http://safe:8082/", 5, threads=1))
+
+
 def test_a_push_refills_nothing_and_a_deletion_ends_it(m, clean):
     m.apply(rate_limit(["{name: all, requests: 5, interval: 1h}"]))
     assert [a.status for a in m["client"].many(BANK, 4, threads=1)] == [200] * 4

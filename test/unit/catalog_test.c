@@ -609,6 +609,22 @@ TEST(rate_limits_come_to_those_whom_they_select_and_to_nobody_else)
     world_done(&w);
 }
 
+TEST(what_a_rate_limit_is_attached_to_comes_with_it)
+{
+    static const char docs[] = NOTHING LIMIT("by-document", "shop", "targetRef: {kind: Service, name: front}, ")
+        LIMIT("by-name", "shop", "targetRefs: [{kind: Service, name: reviews}], ")
+            LIMIT("of-others", "shop", "targetRefs: [{kind: Service, name: ratings}], ")
+        "---\napiVersion: v1\nkind: Service\nmetadata: {name: front, namespace: shop}\n"
+        "spec: {selector: {app: reviews}, ports: [{name: http, port: 80, targetPort: 9080}]}\n";
+    struct world w;
+
+    world_init(&w, docs);
+    w.own[w.viewer.service_count++] = (struct local_service){
+        .ns = STR("shop"), .name = STR("reviews"), .port = 9080, .labels = labels_of(&w, "app=reviews")};
+    CHECK_TEXT(seen(&w), "object/RateLimit/shop/by-document object/RateLimit/shop/by-name object/Service/shop/front");
+    world_done(&w);
+}
+
 TEST(what_an_agent_sees_reads_back_as_a_catalog)
 {
     struct world w;

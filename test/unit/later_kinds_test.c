@@ -90,7 +90,7 @@ TEST(rate_limit)
     check_taken(RL("  selector: {matchLabels: {app: web}}\n  limits:\n"
                    "  - {name: all, requests: 100, interval: 10s, burst: 7, status: 503}\n"
                    "  - {name: each, requests: 1, key: {header: x-user}, responseHeaders: OFF}\n"), false);
-    check_right(RL("  targetRef: {kind: Service, name: a}\n  limits:\n  - {name: a, requests: 1}\n"));
+    check_taken(RL("  targetRef: {kind: Service, name: a}\n  limits:\n  - {name: a, requests: 1}\n"), false);
     check_wrong(RL("  limits:\n  - {name: a, requests: 0}\n"), FIND_VALUE, 2, "requests must be from 1 to 1000000000, not 0");
     check_wrong(RL("  limits:\n  - {requests: 1}\n"), FIND_REQUIRED, 2, "name is required");
     check_wrong(RL("  limits:\n  - {name: a, requests: 1}\n  - {name: a, requests: 1}\n"), FIND_VALUE,

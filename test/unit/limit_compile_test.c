@@ -43,6 +43,39 @@ TEST(limits_are_for_what_the_selector_takes)
     world_done(&w);
 }
 
+TEST(limits_are_for_the_services_that_they_are_attached_to)
+{
+    struct world w;
+
+    world_init(&w);
+    world_local(&w, "default", "web", 9000, "http", "app=web");
+    world_local(&w, "default", "db", 9001, "http", "app=db");
+    world_local(&w, "shop", "web", 9002, "http", "app=web");
+    world_local(&w, "default", "edge", 0, "", "app=web");
+    world_apply(&w, "apiVersion: v1\nkind: Service\nmetadata: {name: front, namespace: default}\n"
+                    "spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: 9000}]}\n");
+    world_apply(&w, "apiVersion: v1\nkind: Service\nmetadata: {name: admin, namespace: default}\n"
+                    "spec: {selector: {app: web}, ports: [{name: http, port: 81, targetPort: 9999}]}\n");
+    world_apply(&w, "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: data, namespace: default}\n"
+                    "spec: {hosts: [data.test], location: MESH_INTERNAL, resolution: STATIC, "
+                    "workloadSelector: {labels: {app: db}}, ports: [{name: http, number: 80, protocol: HTTP, targetPort: 9001}]}\n");
+    rate_limit(&w, "default", "name", 1, "{targetRefs: [{kind: Service, name: web}, {kind: Service, name: web}], " ONE("a") "}");
+    rate_limit(&w, "default", "document", 2, "{targetRef: {kind: Service, name: front}, " ONE("b") "}");
+    rate_limit(&w, "default", "port", 3, "{targetRefs: [{kind: Service, name: admin}], " ONE("c") "}");
+    rate_limit(&w, "default", "entry", 4,
+               "{targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: data}], " ONE("d") "}");
+    rate_limit(&w, "istio-system", "root", 5, "{targetRefs: [{kind: Service, name: web}], " ONE("e") "}");
+    rate_limit(&w, "default", "many", 6, "{targetRefs: [{kind: Service, name: front}, {kind: Service, name: db}], " ONE("f") "}");
+    rate_limit(&w, "default", "nobody", 7, "{targetRefs: [{kind: Service, name: gone}], " ONE("g") "}");
+    rate_limit(&w, "default", "edge", 8, "{targetRefs: [{kind: Service, name: edge}], " ONE("h") "}");
+    rate_limit(&w, "default", "none", 9, "{targetRefs: [], " ONE("i") "}");
+    world_compile(&w);
+    CHECK_TEXT(limits(&w, snapshot_inbound(w.s, 9000)), "default/name:a default/document:b default/many:f default/none:i");
+    CHECK_TEXT(limits(&w, snapshot_inbound(w.s, 9001)), "default/entry:d default/many:f default/none:i");
+    CHECK_TEXT(limits(&w, snapshot_inbound(w.s, 9002)), "");
+    world_done(&w);
+}
+
 TEST(a_limit_is_as_its_document_says)
 {
     struct world w;

@@ -354,6 +354,42 @@ TEST(a_limit_for_a_route_that_is_at_no_gateway_is_warned_about)
     arena_done(&a);
 }
 
+TEST(limits_of_a_service_that_nobody_knows_are_warned_about)
+{
+    static const struct {
+        const char *targets;
+        unsigned warnings;
+    } rows[] = {
+        {"{kind: Service, name: a}", 0}, /* registered */
+        {"{kind: Service, name: front}, {group: networking.istio.io, kind: ServiceEntry, name: data}", 0},
+        {"{kind: Service, name: a}, {kind: Service, name: gone}", 1},
+        {"{kind: Service, name: data}, {group: networking.istio.io, kind: ServiceEntry, name: front}", 2},
+    };
+    struct arena a;
+
+    arena_init(&a);
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct docs d;
+
+        docs_set(&d, arena_printf(&a,
+                                  "apiVersion: v1\nkind: Service\nmetadata: {name: front, namespace: shop}\n"
+                                  "spec: {selector: {app: web}, ports: [{name: http, port: 80}]}\n---\n"
+                                  "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: data, namespace: shop}\n"
+                                  "spec: {hosts: [data.test], resolution: STATIC, location: MESH_INTERNAL, workloadSelector: "
+                                  "{labels: {app: db}}, ports: [{name: http, number: 80, protocol: HTTP}]}\n---\n"
+                                  "apiVersion: weft/v1\nkind: RateLimit\nmetadata: {name: l, namespace: shop}\n"
+                                  "spec: {targetRefs: [%s], limits: [{name: x, requests: 1}]}\n",
+                                  rows[i].targets)
+                         .p);
+        if (docs_count(&d, FIND_WARNING) != rows[i].warnings) {
+            docs_print(&d);
+            fail_msg("%s", rows[i].targets);
+        }
+        docs_done(&d);
+    }
+    arena_done(&a);
+}
+
 TEST(a_twin_in_one_apply_is_an_error_at_the_second)
 {
     struct arena a;
