@@ -39,24 +39,24 @@ static bool is_name(struct str name)
 
 /* Host is no header to edit: what sets it rewrites the authority. */
 static void add_edits(struct arena *a, const struct labels *from, struct header_edit *list,
-                      size_t *count, struct str *authority)
+                      size_t *count, struct header_format *authority)
 {
     for (size_t i = 0; i < from->count; i++) {
         if (is_authority(from->items[i].key)) {
-            if (authority && authority->n == 0)
-                *authority = arena_str(a, from->items[i].value);
+            if (authority && authority->text.n == 0)
+                *authority = header_format_compile(a, from->items[i].value);
             continue;
         }
         if (!is_name(from->items[i].key))
             continue;
         list[(*count)++] = (struct header_edit){compile_lower(a, from->items[i].key),
-                                                arena_str(a, from->items[i].value)};
+                                                header_format_compile(a, from->items[i].value)};
     }
 }
 
 /* Of several blocks, in order: their edits one after the other, kind by kind. */
 static void fill_edits(struct arena *a, const struct header_operations *const *from, size_t count,
-                       struct header_edits *out, struct str *authority)
+                       struct header_edits *out, struct header_format *authority)
 {
     size_t removes = 0, sets = 0, adds = 0;
 
@@ -84,7 +84,7 @@ static void fill_edits(struct arena *a, const struct header_operations *const *f
 
 static void fill_headers(struct arena *a, const struct headers *const *from, size_t count,
                          struct header_edits *request, struct header_edits *response,
-                         struct str *authority)
+                         struct header_format *authority)
 {
     const struct header_operations *requests[2] = {NULL}, *responses[2] = {NULL};
 
@@ -159,7 +159,7 @@ static void fill_rewrite(struct filling *v, const struct object *o, const struct
     struct err err;
 
     if (from->authority.n)
-        r->rewrite.authority = arena_str(a, from->authority);
+        r->rewrite.authority = header_format_literal(a, from->authority);
     if (from->uri.n) {
         r->rewrite.kind = rewrite_kind(&r->match, &r->rewrite.prefix_bytes);
         r->rewrite.path = arena_str(a, str_trim(from->uri));

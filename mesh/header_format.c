@@ -105,7 +105,8 @@ static bool cut_command(struct str *rest, struct str *command)
     return true;
 }
 
-int header_format_next(struct str *rest, struct header_piece *out, struct err *err)
+/* Cuts the next piece off. 1: there is one; 0: the end; -1: what comes is not a format. */
+static int next_piece(struct str *rest, struct header_piece *out, struct err *err)
 {
     const char *at = rest->n ? memchr(rest->p, '%', rest->n) : NULL;
     struct str command;
@@ -127,6 +128,29 @@ int header_format_next(struct str *rest, struct header_piece *out, struct err *e
         return parse_command(command, out, err);
     out->text = STR("%");
     return 1;
+}
+
+struct header_format header_format_literal(struct arena *a, struct str text)
+{
+    return (struct header_format){.text = arena_str(a, text)};
+}
+
+struct header_format header_format_compile(struct arena *a, struct str text)
+{
+    struct header_format f = header_format_literal(a, text);
+    struct str rest = f.text;
+    struct header_piece *pieces, ignored;
+    size_t room = 1;
+    struct err err;
+
+    if (!str_has(text, '%'))
+        return f;
+    while (next_piece(&rest, &ignored, &err) > 0)
+        room++;
+    f.pieces = pieces = ARENA_ARRAY(a, room, struct header_piece);
+    for (rest = f.text; next_piece(&rest, &pieces[f.count], &err) > 0;)
+        f.count++;
+    return f;
 }
 
 /* ---- the grammar, which is narrower than what can be read here: Istio's own, as Envoy had it ---- */
@@ -197,23 +221,23 @@ static int check_grammar(struct str value, struct err *err)
     return at == IN_TEXT ? 0 : fail_grammar(value, IN_NAME, err);
 }
 
-int header_format_check(struct str value, struct err *err)
+int header_format_check(struct str text, struct err *err)
 {
     struct header_piece piece;
     struct err found;
     bool is_unsupported = false;
     int step;
 
-    for (size_t i = 0; i < value.n; i++) {
-        unsigned char c = (unsigned char)value.p[i];
+    for (size_t i = 0; i < text.n; i++) {
+        unsigned char c = (unsigned char)text.p[i];
 
         if ((c < 0x20 && c != '\t') || c == 0x7f)
             return err_set(err, ERR_INVALID,
                            "the value of a header may not hold control characters or line ends");
     }
-    if (check_grammar(value, err))
+    if (check_grammar(text, err))
         return -1;
-    while ((step = header_format_next(&value, &piece, &found))) {
+    while ((step = next_piece(&text, &piece, &found))) {
         if (step > 0)
             continue;
         *err = found;

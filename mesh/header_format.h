@@ -1,11 +1,13 @@
 /* Values of header edits: text with Envoy's command operators, "%DOWNSTREAM_REMOTE_ADDRESS%". "%%" is one '%'.
  *
- * Flow:      validate.c refuses what cannot be parsed here; proxy/edit.c walks the pieces per message.
+ * Flow:      validation refuses what header_format_check does; compile_action.c cuts what is taken into pieces, once;
+ *            proxy/edit.c walks the pieces per message.
  * Errors:    an operator that weft does not have is ERR_UNSUPPORTED.
- * Threads:   any; nothing is allocated.
+ * Threads:   any.
  */
 #pragma once
 
+#include "mesh/base/arena.h"
 #include "mesh/base/err.h"
 #include "mesh/base/str.h"
 
@@ -46,6 +48,13 @@ struct header_piece {
     struct str name, other; /* HEADER_REQ, HEADER_REQ_WITHOUT_QUERY, HEADER_RESP; `other` may be empty */
 };
 
-/* Cuts the next piece off. 1: there is one; 0: the end; -1: what comes is not a format. */
-int header_format_next(struct str *rest, struct header_piece *out, struct err *err);
-int header_format_check(struct str value, struct err *err) MUST_USE;
+struct header_format {
+    struct str text; /* as it is written */
+    const struct header_piece *pieces;
+    size_t count; /* 0: `text` stands for itself */
+};
+
+int header_format_check(struct str text, struct err *err) MUST_USE;
+/* Copied into `a`. What header_format_check refuses ends where it cannot be read any more. */
+struct header_format header_format_compile(struct arena *a, struct str text);
+struct header_format header_format_literal(struct arena *a, struct str text);

@@ -16,6 +16,7 @@
 #include "mesh/base/addr.h"
 #include "mesh/base/arena.h"
 #include "mesh/base/map.h"
+#include "mesh/header_format.h"
 #include "mesh/match.h"
 #include "mesh/ring.h"
 
@@ -192,9 +193,10 @@ struct cluster {
 /* ---- routes ---- */
 
 /* Edits of one message's headers, made in this order: removed, then set (replaced or added), then added. Names are
- * lower case; values are formats (mesh/header_format.h) unless they hold no '%'. */
+ * lower case. */
 struct header_edit {
-    struct str name, value;
+    struct str name;
+    struct header_format value;
 };
 
 struct header_edits {
@@ -209,7 +211,7 @@ struct header_edits {
 struct weighted_cluster {
     struct str cluster; /* by name: it may be missing (flag NC) */
     uint32_t weight;
-    struct str authority; /* Host to send, unless the route has one; empty: unchanged */
+    struct header_format authority; /* Host to send, unless the route has one; empty: unchanged */
     struct header_edits request, response; /* made before the route's */
 };
 
@@ -282,7 +284,7 @@ struct route_rewrite {
     size_t prefix_bytes;
     struct str pattern;
     struct regex *regex; /* owned by the virtual host */
-    struct str authority; /* empty: unchanged */
+    struct header_format authority; /* empty: unchanged */
 };
 
 struct route_redirect {

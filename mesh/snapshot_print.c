@@ -6,7 +6,7 @@ static const char *const protocols[] = {[APP_SNIFF] = "sniff", [APP_HTTP] = "htt
 
 static const struct member edit_rows[] = {
     MEMBER("name", struct header_edit, name),
-    MEMBER("value", struct header_edit, value),
+    MEMBER("value", struct header_edit, value.text),
 };
 static const struct shape edit_shape = SHAPE(edit_rows);
 
@@ -20,7 +20,7 @@ static const struct shape edits_shape = SHAPE(edits_rows);
 static const struct member weighted_rows[] = {
     MEMBER("name", struct weighted_cluster, cluster),
     MEMBER("weight", struct weighted_cluster, weight),
-    MEMBER("authority", struct weighted_cluster, authority, .is_optional = true),
+    MEMBER("authority", struct weighted_cluster, authority.text, .is_optional = true),
     OBJECT("request", struct weighted_cluster, request, edits_shape, .is_optional = true),
     OBJECT("response", struct weighted_cluster, response, edits_shape, .is_optional = true),
 };
@@ -81,7 +81,7 @@ static const struct member rewrite_rows[] = {
     MEMBER("path", struct route_rewrite, path),
     MEMBER("prefixBytes", struct route_rewrite, prefix_bytes),
     MEMBER("pattern", struct route_rewrite, pattern),
-    MEMBER("authority", struct route_rewrite, authority),
+    MEMBER("authority", struct route_rewrite, authority.text),
 };
 static const struct shape rewrite_shape = SHAPE(rewrite_rows);
 

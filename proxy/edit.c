@@ -147,18 +147,16 @@ static void put_piece(struct exchange *x, const struct http_head *response,
 }
 
 /* The value as it goes out; empty: no edit. Nearly all hold no variable. */
-static struct str value_of(struct exchange *x, const struct http_head *response, struct str format)
+static struct str value_of(struct exchange *x, const struct http_head *response, const struct header_format *f)
 {
-    struct header_piece piece;
     struct str out = STR_NONE;
-    struct err err;
     struct buf b;
 
-    if (!str_has(format, '%'))
-        return format;
+    if (f->count == 0)
+        return f->text;
     buf_init(&b, LIMIT_HEAD_BYTES);
-    while (header_format_next(&format, &piece, &err) > 0)
-        put_piece(x, response, &piece, &b);
+    for (size_t i = 0; i < f->count; i++)
+        put_piece(x, response, &f->pieces[i], &b);
     if (!b.failed)
         out = arena_str(&x->arena, buf_str(&b));
     buf_done(&b);
@@ -173,7 +171,7 @@ static struct str *values_of(struct exchange *x, const struct http_head *respons
     struct str *values = arena_alloc(&x->arena, (count + 1) * sizeof(*values));
 
     for (size_t i = 0; i < count; i++)
-        values[i] = value_of(x, response, e[i].value);
+        values[i] = value_of(x, response, &e[i].value);
     return values;
 }
 
@@ -258,16 +256,16 @@ static enum outcome rewrite_path(struct exchange *x, const struct route_rewrite 
 enum outcome edit_request(struct exchange *x)
 {
     const struct route_rewrite *r = &x->route->rewrite;
-    struct str authority = r->authority;
+    const struct header_format *wanted = &r->authority;
+    struct str authority;
 
     if (x->target) {
         edit(x, &x->target->request, false, &x->request);
-        if (authority.n == 0)
-            authority = x->target->authority;
+        if (wanted->text.n == 0)
+            wanted = &x->target->authority;
     }
     edit(x, &x->route->request, false, &x->request);
-    if (authority.n)
-        authority = value_of(x, NULL, authority);
+    authority = value_of(x, NULL, wanted);
     if (authority.n) {
         http_set(&x->request, STR("x-envoy-original-host"), x->request.authority);
         x->request.authority = authority;

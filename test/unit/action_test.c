@@ -83,9 +83,9 @@ TEST(edits_of_a_single_destination_join_the_rules)
     CHECK_INT(r->request.remove_count, 1);
     CHECK_STR(r->request.remove[0], "x-gone");
     CHECK_INT(r->request.set_count, 2); /* the later one wins */
-    CHECK_STR(r->request.set[0].value, "rule");
-    CHECK_STR(r->request.set[1].value, "mine");
-    CHECK_STR(r->rewrite.authority, "h.test");
+    CHECK_STR(r->request.set[0].value.text, "rule");
+    CHECK_STR(r->request.set[1].value.text, "mine");
+    CHECK_STR(r->rewrite.authority.text, "h.test");
     CHECK_INT(r->response.add_count, 1);
     CHECK_INT(r->clusters[0].request.set_count, 0);
     world_done(&w);
@@ -102,8 +102,8 @@ TEST(edits_of_several_destinations_stay_with_them)
 
     CHECK_INT(r->request.set_count, 1);
     CHECK_INT(r->clusters[0].request.set_count, 1);
-    CHECK_STR(r->clusters[0].authority, "d.test");
-    CHECK_STR(r->rewrite.authority, "");
+    CHECK_STR(r->clusters[0].authority.text, "d.test");
+    CHECK_STR(r->rewrite.authority.text, "");
     CHECK_INT(r->clusters[1].request.set_count, 0);
     world_done(&w);
 }
@@ -279,5 +279,29 @@ TEST(values_of_headers_are_formats)
             print_error("%s: %s\n", rows[i].value, err.text);
         CHECK(!rows[i].problem || strstr(err.text, rows[i].problem));
     }
+}
+
+TEST(a_value_is_cut_into_what_stands_for_itself_and_variables)
+{
+    struct header_format f;
+    struct arena a;
+
+    arena_init(&a);
+    f = header_format_compile(&a, STR("plain"));
+    CHECK_STR(f.text, "plain");
+    CHECK_INT(f.count, 0);
+    f = header_format_compile(&a, STR("100%% of %REQ(x-a?x-b)%%PROTOCOL%"));
+    CHECK_STR(f.text, "100%% of %REQ(x-a?x-b)%%PROTOCOL%");
+    CHECK_INT(f.count, 5);
+    CHECK_STR(f.pieces[0].text, "100");
+    CHECK_STR(f.pieces[1].text, "%");
+    CHECK_STR(f.pieces[2].text, " of ");
+    CHECK_INT(f.pieces[3].variable, HEADER_REQ);
+    CHECK_STR(f.pieces[3].name, "x-a");
+    CHECK_STR(f.pieces[3].other, "x-b");
+    CHECK_INT(f.pieces[4].variable, HEADER_PROTOCOL);
+    f = header_format_literal(&a, STR("%PROTOCOL%"));
+    CHECK_INT(f.count, 0);
+    arena_done(&a);
 }
 

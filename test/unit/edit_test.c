@@ -48,11 +48,16 @@ static void end(void)
     origin_stop(&o);
 }
 
+static struct header_format format(const char *text)
+{
+    return header_format_compile(&vhost->part.arena, str_from(text));
+}
+
 static struct header_edit *edits(const char *name, const char *value)
 {
     struct header_edit *e = ARENA_NEW(&vhost->part.arena, struct header_edit);
 
-    *e = (struct header_edit){str_from(name), str_from(value)};
+    *e = (struct header_edit){str_from(name), format(value)};
     return e;
 }
 
@@ -83,7 +88,7 @@ TEST(headers_are_removed_then_set_then_added)
                                             edits("x-code", "%RESPONSE_CODE%"), 1, NULL, 0};
     route->clusters[0].request =
         (struct header_edits){NULL, 0, edits("x-set", "lost"), 1, edits("x-empty", "%RESP(x)%"), 1};
-    route->clusters[0].authority = STR("a.test");
+    route->clusters[0].authority = format("a.test");
     node_apply(&n, s);
     CHECK_INT(send_text("GET /headers HTTP/1.1\r\nHost: svc.test\r\nUser-Agent: me\r\nX-Gone: 1\r\nX-Set: "
                         "0\r\nX-More: one\r\n\r\n",
@@ -111,11 +116,11 @@ TEST(variables_see_what_was_edited_before_and_not_what_is_set_beside_them)
     route->request.remove_count = 1;
     route->request.set = ARENA_ARRAY(&vhost->part.arena, 5, struct header_edit);
     route->request.set_count = 5;
-    route->request.set[0] = (struct header_edit){STR("x-a"), STR("%REQ(x-b)%")};
-    route->request.set[1] = (struct header_edit){STR("x-b"), STR("new")};
-    route->request.set[2] = (struct header_edit){STR("x-c"), STR("%REQ(x-gone)%|%REQ(x-of-cluster)%")};
-    route->request.set[3] = (struct header_edit){STR("x-d"), STR("id=%REQ(x-request-id)%")};
-    route->request.set[4] = (struct header_edit){STR("x-e"), STR("%REQ(x-gone)%")};
+    route->request.set[0] = (struct header_edit){STR("x-a"), format("%REQ(x-b)%")};
+    route->request.set[1] = (struct header_edit){STR("x-b"), format("new")};
+    route->request.set[2] = (struct header_edit){STR("x-c"), format("%REQ(x-gone)%|%REQ(x-of-cluster)%")};
+    route->request.set[3] = (struct header_edit){STR("x-d"), format("id=%REQ(x-request-id)%")};
+    route->request.set[4] = (struct header_edit){STR("x-e"), format("%REQ(x-gone)%")};
     route->clusters[0].request = (struct header_edits){NULL, 0, edits("x-of-cluster", "early"), 1, NULL, 0};
     route->rewrite = (struct route_rewrite){.kind = PATH_WHOLE, .path = STR("/headers")};
     route->response = (struct header_edits){NULL, 0, edits("x-now", "%REQ(:path)% %REQ(x-envoy-original-path?:path)% %REQ(x-b)%"),
@@ -151,7 +156,7 @@ TEST(variables_tell_of_the_try_and_its_end)
     route->response.set = ARENA_ARRAY(&vhost->part.arena, COUNT(values), struct header_edit);
     route->response.set_count = COUNT(values);
     for (size_t i = 0; i < COUNT(values); i++)
-        route->response.set[i] = (struct header_edit){arena_printf(&vhost->part.arena, "x-%zu", i), str_from(values[i][0])};
+        route->response.set[i] = (struct header_edit){arena_printf(&vhost->part.arena, "x-%zu", i), format(values[i][0])};
     route->retry.attempts = 0;
     node_apply(&n, s);
     for (size_t end = 1; end < 3; end++) {
@@ -215,8 +220,8 @@ TEST(the_rules_authority_wins_over_the_destinations)
     struct snapshot *s = begin();
     struct message m;
 
-    route->rewrite.authority = STR("rule.test");
-    route->clusters[0].authority = STR("destination.test");
+    route->rewrite.authority = format("rule.test");
+    route->clusters[0].authority = format("destination.test");
     node_apply(&n, s);
     CHECK_INT(get_once(n.outbound, "/headers", &m), 200);
     CHECK(has(m.body, "\r\nhost: rule.test\r\n"));
