@@ -121,23 +121,58 @@ uint64_t addr_hash(const struct addr *a)
     return str_hash((struct str){key, sizeof(key)});
 }
 
+/* Every request writes addresses, and a log line four of them: no printf here. */
+static char *put_number(char *at, unsigned n)
+{
+    char digits[10];
+    size_t count = 0;
+
+    do
+        digits[count++] = (char)('0' + n % 10);
+    while ((n /= 10));
+    while (count)
+        *at++ = digits[--count];
+    return at;
+}
+
+/* Without a NUL; returns where it ends. */
+static char *put_ip(const struct addr *a, char *at)
+{
+    if (a->family == 6)
+        return inet_ntop(AF_INET6, a->ip, at, INET6_ADDRSTRLEN) ? at + strlen(at) : at;
+    if (a->family == 0) {
+        *at = '-';
+        return at + 1;
+    }
+    for (size_t i = 0; i < 4; i++) {
+        if (i)
+            *at++ = '.';
+        at = put_number(at, a->ip[i]);
+    }
+    return at;
+}
+
 const char *addr_format_ip(const struct addr *a, char *text)
 {
-    if (a->family == 0 ||
-        !inet_ntop(a->family == 6 ? AF_INET6 : AF_INET, a->ip, text, ADDR_TEXT_MAX))
-        snprintf(text, ADDR_TEXT_MAX, "-");
+    *put_ip(a, text) = '\0';
     return text;
 }
 
 const char *addr_format(const struct addr *a, char *text)
 {
-    char ip[ADDR_TEXT_MAX];
+    bool has_brackets = a->family == 6 && a->port;
+    char *at = text;
 
-    addr_format_ip(a, ip);
-    if (a->port == 0)
-        return memcpy(text, ip, sizeof(ip));
-    snprintf(text, ADDR_TEXT_MAX, a->family == 6 ? "[%.48s]:%u" : "%.48s:%u", ip,
-             (unsigned)a->port);
+    if (has_brackets)
+        *at++ = '[';
+    at = put_ip(a, at);
+    if (has_brackets)
+        *at++ = ']';
+    if (a->port) {
+        *at++ = ':';
+        at = put_number(at, a->port);
+    }
+    *at = '\0';
     return text;
 }
 
