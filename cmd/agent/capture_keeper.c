@@ -25,7 +25,10 @@
 #define STATUS_MAX     65536
 #define CLEAN_TRIES    240 /* a minute of them; then the unit or the next agent has to do it */
 #define CLEAN_PAUSE_MS 250
-#define LOOK_SHARE     100 /* looking takes at most one hundredth of the time */
+#define LOOK_SHARE     100 /* looking takes a hundredth of the time; */
+#define SLOW_SHARE     20  /* a twentieth at most where that would come too seldom, on a busy machine; */
+#define REPAIR_SHARE   10  /* a tenth after a repair: who removes rules may not be through yet */
+#define LOOK_PAUSE_MS  5000
 
 struct keeper {
     struct xtables x;
@@ -246,6 +249,11 @@ static int apply(struct keeper *k, struct buf plan[XTABLES_FAMILIES], struct err
     return -1;
 }
 
+static int64_t pause_after(int64_t took_ms, bool repaired)
+{
+    return repaired ? REPAIR_SHARE * took_ms : MIN(LOOK_SHARE * took_ms, MAX(SLOW_SHARE * took_ms, LOOK_PAUSE_MS));
+}
+
 static int look(struct keeper *k, struct err *err)
 {
     int64_t start_ms = now_ms();
@@ -260,7 +268,7 @@ static int look(struct keeper *k, struct err *err)
     }
     if (any && rc == 0)
         log_warn("somebody removed or moved rules of ours in iptables: they were put back");
-    k->next_look_ms = now_ms() + LOOK_SHARE * (now_ms() - start_ms);
+    k->next_look_ms = now_ms() + pause_after(now_ms() - start_ms, any);
     return rc;
 }
 

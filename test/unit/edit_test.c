@@ -24,19 +24,21 @@ static bool lacks(const char *text, const char *part)
     return false;
 }
 
+static struct cluster *cluster;
+
 static struct snapshot *begin(void)
 {
     struct snapshot *s = snapshot_new();
-    struct cluster *c = cluster_part(CLUSTER, CLUSTER_ENDPOINTS);
     struct listener *l;
 
+    cluster = cluster_part(CLUSTER, CLUSTER_ENDPOINTS);
     origin_start(&o, "one", ORIGIN_HTTP);
     node_start(&n, 1, 0, NULL, NULL);
-    cluster_endpoints(c, &o.port, 1, NULL);
+    cluster_endpoints(cluster, &o.port, 1, NULL);
     l = listener_part(LISTENER_OUTBOUND, n.outbound, APP_HTTP);
     route = listener_route(l, CLUSTER);
     vhost = l->http->vhosts[0];
-    snapshot_add_cluster(s, c);
+    snapshot_add_cluster(s, cluster);
     snapshot_add_listener(s, l);
     return s;
 }
@@ -158,6 +160,7 @@ TEST(variables_tell_of_the_try_and_its_end)
     for (size_t i = 0; i < COUNT(values); i++)
         route->response.set[i] = (struct header_edit){arena_printf(&vhost->part.arena, "x-%zu", i), format(values[i][0])};
     route->retry.attempts = 0;
+    cluster->requests_per_connection = 1; /* so that the origin can end */
     node_apply(&n, s);
     for (size_t end = 1; end < 3; end++) {
         if (end == 2)
