@@ -454,6 +454,8 @@ static void fill_root(struct build *b)
     s->node = arena_str(&s->arena, b->self->host);
     s->default_identity = arena_str(&s->arena, b->identity);
     s->path_mode = path_mode_of(b->mesh);
+    if (b->mesh)
+        s->detection_ms = to_ms(b->mesh->protocol_detection_timeout_ns);
 }
 
 struct snapshot *compile(const struct catalog *c, const struct self *self,

@@ -8,6 +8,7 @@
 
 #include "mesh/base/buf.h"
 #include "mesh/base/hash.h"
+#include "mesh/base/limits.h"
 #include "mesh/base/mem.h"
 
 #define HOST_MAX_BYTES 255u                 /* no domain is longer, so no longer Host can match one */
@@ -199,6 +200,7 @@ struct snapshot *snapshot_new(void)
 
     atomic_init(&s->refs, 1);
     arena_init(&s->arena);
+    s->detection_ms = LIMIT_SNIFF_MS;
     map_init(&s->by_cluster);
     map_init(&s->by_outbound);
     map_init(&s->by_inbound);

@@ -460,6 +460,7 @@ enum path_mode { PATH_BASE, PATH_AS_IS, PATH_MERGE, PATH_DECODE }; /* proxy/path
 struct snapshot {
     atomic_uint refs;
     enum path_mode path_mode;
+    int64_t detection_ms; /* for the first bytes on ports of agents, but for gateways' (MeshConfig.protocolDetectionTimeout); 0: no end */
     uint64_t revision; /* config revision it was built from */
     struct str epoch;
     struct str trust_domain, node; /* node: host name */

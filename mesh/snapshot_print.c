@@ -437,6 +437,7 @@ static const struct member snapshot_rows[] = {
     MEMBER("node", struct snapshot, node),
     MEMBER("defaultIdentity", struct snapshot, default_identity),
     NAMED("paths", struct snapshot, path_mode, path_modes),
+    MEMBER("protocolDetectionMs", struct snapshot, detection_ms),
     POINTERS("listeners", struct snapshot, listeners, listener_count, snapshot_listener_shape),
     POINTERS("clusters", struct snapshot, clusters, cluster_count, snapshot_cluster_shape),
 };

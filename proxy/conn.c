@@ -509,8 +509,17 @@ static void close_conn(struct conn *c)
     loop_reap(w->loop, &c->reap, free_conn);
 }
 
+/* 0: no end. Nobody at the edge of the mesh may be silent for as long as he likes. */
+static int64_t limit_of(const struct conn *c, enum conn_state s)
+{
+    return s == CONN_SNIFF && c->kind != LISTENER_GATEWAY ? c->snap->root->detection_ms : steps[s].limit_ms;
+}
+
 static void enter(struct conn *c, enum conn_state next)
 {
+    int64_t limit_ms;
+
+
     if (!(steps[c->state].to & BIT(next))) {
         log_error("internal: a connection may not go from %s to %s", steps[c->state].name,
                   steps[next].name);
@@ -524,8 +533,9 @@ static void enter(struct conn *c, enum conn_state next)
     c->state = next;
     c->timed_out = false;
     timer_stop(&c->timer);
-    if (steps[next].limit_ms > 0)
-        timer_in(&c->timer, steps[next].limit_ms);
+    limit_ms = limit_of(c, next);
+    if (limit_ms > 0)
+        timer_in(&c->timer, limit_ms);
     if (next == CONN_HTTP)
         start_http(c);
     else if (next == CONN_TUNNEL)

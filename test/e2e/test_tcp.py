@@ -32,6 +32,16 @@ def test_the_server_speaks_first_on_a_port_of_unknown_protocol(t):
     assert got["got"] == "220 guess ready\r\n" and got["greeted_ms"] < 12000, got  # after the deadline for first bytes
 
 
+def test_the_mesh_says_how_long_first_bytes_are_waited_for(t):
+    t.apply("---\napiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\nmetadata: {name: default, namespace: istio-system}\n"
+            "spec: {protocolDetectionTimeout: 0.1s}\n")
+    try:
+        wait_until("it is greeted before both agents would have waited for 5 s", lambda: t["client"].tcp(
+            "guess:9004", first=len("220 guess ready\r\n"), timeout=15)["greeted_ms"] < 5000)
+    finally:
+        t.clear()
+
+
 def test_bytes_that_are_no_http_on_a_port_of_unknown_protocol(t):
     got = t["client"].tcp("guessecho:9005", send="\x00\x01\x02binary", until="binary")
     assert got["got"] == "\x00\x01\x02binary", got

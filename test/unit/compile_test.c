@@ -157,7 +157,7 @@ TEST(settings_of_the_mesh_are_what_rules_fall_back_to)
     start(&w);
     world_apply(&w, "apiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\n"
                     "metadata: {name: default, namespace: istio-system}\n"
-                    "spec:\n  connectTimeout: 3s\n  enableAutoMtls: false\n  tcpKeepalive: {time: 60s}\n"
+                    "spec:\n  connectTimeout: 3s\n  protocolDetectionTimeout: 0.7s\n  enableAutoMtls: false\n  tcpKeepalive: {time: 60s}\n"
                     "  pathNormalization: {normalization: MERGE_SLASHES}\n"
                     "  defaultHttpRetryPolicy: {attempts: 7, retryOn: reset}\n");
     destination_rule(&w, "default", "b", 1,
@@ -165,6 +165,7 @@ TEST(settings_of_the_mesh_are_what_rules_fall_back_to)
                      "{tls: {mode: ISTIO_MUTUAL}, connectionPool: {tcp: {connectTimeout: 1s}}}}]}");
     world_compile(&w);
     CHECK_INT(w.s->path_mode, PATH_MERGE);
+    CHECK_INT(w.s->detection_ms, 700);
     CHECK_INT(world_cluster(&w, "80||b.default")->connect_timeout_ms, 3000);
     CHECK_INT(world_cluster(&w, "80||b.default")->tls, CLUSTER_TLS_OFF);
     CHECK(world_cluster(&w, "80||b.default")->probes.is_on);
@@ -206,6 +207,7 @@ TEST(a_mesh_config_elsewhere_is_not_the_meshs)
                     "metadata: {name: default, namespace: default}\nspec: {connectTimeout: 3s}\n");
     world_compile(&w);
     CHECK_INT(w.s->path_mode, PATH_BASE);
+    CHECK_INT(w.s->detection_ms, 5000);
     CHECK_INT(world_cluster(&w, "80||b.default")->connect_timeout_ms, 10000);
     world_done(&w);
 }
