@@ -15,14 +15,13 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import ssl
 import struct
 import subprocess
 import tempfile
 import time
 
-from mesh import PR_SET_PDEATHSIG, ROOT, Failed, ask, binary, wait_until
+from mesh import PATIENCE, PR_SET_PDEATHSIG, ROOT, Failed, ask, binary, free_port, wait_until
 
 SOURCE = ROOT / "test" / "fault" / "shim.c"
 KILL_BEFORE, KILL_AFTER, KILL_TORN, FAIL, FAIL_SHORT = 1, 2, 3, 4, 5
@@ -94,9 +93,7 @@ class Lone:
         self.config, self.state = self.dir / "etc", pathlib.Path(state) if state else self.dir / "var"
         self.socket = self.dir / "api.sock"
         self.disk = Disk(self.dir / "board")
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
+        self.port = free_port()
         self.env = {**os.environ, "WEFT_CONFIG_DIR": str(self.config), "WEFT_STATE_DIR": str(self.state),
                     "WEFT_SOCKET": str(self.socket), "LD_PRELOAD": preload(), "SHIM_DIR": str(self.state),
                     "SHIM_CONTROL": str(self.disk.path)}
@@ -117,7 +114,7 @@ class Lone:
 
     def weft(self, *argv, env=None):
         return subprocess.run([binary(), *map(str, argv)], env={**self.env, **(env or {})}, capture_output=True, text=True,
-                              timeout=30)
+                              timeout=2 * PATIENCE)
 
     def init(self, *flags):
         return self.weft("server", "init", "--listen", f"127.0.0.1:{self.port}", *flags)
@@ -130,7 +127,7 @@ class Lone:
             self.wait_ready()
         return self
 
-    def wait_ready(self, seconds=10):
+    def wait_ready(self, seconds=PATIENCE):
         wait_until("the server is ready or over",
                    lambda: not self.alive() or ask(self.socket, "GET", "/readyz")[0] == 200, seconds, every=0.003)
         if not self.alive():
@@ -143,7 +140,7 @@ class Lone:
         if self.process is not None:
             if self.alive():
                 self.process.send_signal(sig)
-            self.process.wait(10)
+            self.process.wait(PATIENCE)
         return self.process and self.process.returncode
 
     # ---- callers; Failed: no answer, so nobody knows what happened ----
@@ -164,7 +161,7 @@ class Lone:
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         if certificate:
             context.load_cert_chain(*map(str, certificate))
-        c = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=10)
+        c = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=PATIENCE)
         try:
             c.request(method, target, body=json.dumps(body))
             r = c.getresponse()

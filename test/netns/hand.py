@@ -12,6 +12,7 @@ import time
 import urllib.parse
 
 BODY_KEPT = 64 * 1024
+PATIENCE = 30  # seconds
 
 
 class To(http.client.HTTPConnection):
@@ -89,7 +90,7 @@ class Load:
             w.start()
 
     def work(self, url, headers):
-        c, path = connection(url, 10)
+        c, path = connection(url, PATIENCE)
         while not self.stopping.is_set():
             a = exchange(c, path, "GET", headers)
             with self.lock:
@@ -129,7 +130,7 @@ def do_load_stop(number):
     return LOADS[number].stop()
 
 
-def do_tcp(to, send="", first=0, shut=False, until=None, timeout=5, size=0, gap=0.0):
+def do_tcp(to, send="", first=0, shut=False, until=None, timeout=PATIENCE, size=0, gap=0.0):
     """Connect; read `first` bytes; send `send` (and `size` more bytes "x"); perhaps end our side; read until `until` is
     seen, or the end (shut or until given), within `timeout`. Answers what came and how it ended."""
     host, port = to.rsplit(":", 1)
@@ -166,6 +167,12 @@ def do_tcp(to, send="", first=0, shut=False, until=None, timeout=5, size=0, gap=
             how = f"{type(e).__name__}: {e}"
     return {"got": got[:BODY_KEPT].decode("latin-1"), "bytes": len(got), "how": how, "greeted_ms": greeted_ms,
             "ms": round((time.monotonic() - start) * 1000), "connected": True}
+
+
+def do_udp(to, text):
+    host, port = to.rsplit(":", 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.sendto(text.encode(), (host, int(port)))
 
 
 def do_resolve(name, family):

@@ -19,6 +19,7 @@ import http.client
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -35,6 +36,7 @@ NAMESERVER = "10.77.0.254"
 PORT = 15012
 NETNS_ETC = pathlib.Path("/etc/netns")
 PR_SET_PDEATHSIG = 1
+PATIENCE = 30  # seconds for what has to happen: a busy machine stands still for some of them, and who waits in vain fails anyway
 
 
 class Failed(Exception):
@@ -78,7 +80,7 @@ def require():
         raise Failed(f"{binary()} is not there: run make first")
 
 
-def wait_until(what, probe, seconds=10.0, every=0.02):
+def wait_until(what, probe, seconds=PATIENCE, every=0.02):
     """Ask `probe` until it answers something true, and return that. An exception in it counts as not yet."""
     end = time.monotonic() + seconds
     last = None
@@ -92,6 +94,27 @@ def wait_until(what, probe, seconds=10.0, every=0.02):
         if time.monotonic() > end:
             raise Failed(f"waited {seconds:g} s: {what}" + (f" ({last})" if last else ""))
         time.sleep(every)
+
+
+PORTS = range(20000, 65000)
+held = []
+
+
+def free_port():
+    """A port of this machine for a program that opens it later. None of those that the kernel gives to connections, and none
+    that this run or another one has been given."""
+    low, high = map(int, pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    ports = [p for p in PORTS if not low <= p <= high] or PORTS
+    while True:
+        port = random.choice(ports)
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0weft-test-port-{port}")  # as long as this process lives
+            with socket.create_server(("127.0.0.1", port), reuse_port=False):
+                held.append(claim)
+                return port
+        except OSError:
+            claim.close()
 
 
 def owner_alive(tag):
@@ -121,7 +144,7 @@ def sweep_stale():
 
 
 class UnixHTTP(http.client.HTTPConnection):
-    def __init__(self, path, timeout=10):
+    def __init__(self, path, timeout=PATIENCE):
         super().__init__("localhost", timeout=timeout)
         self.path = path
 
@@ -172,7 +195,7 @@ class Process:
     def alive(self):
         return self.popen.poll() is None
 
-    def stop(self, sig=signal.SIGTERM, seconds=8):
+    def stop(self, sig=signal.SIGTERM, seconds=PATIENCE):
         """End it; by force when it does not listen. Returns its exit code."""
         if self.alive():
             self.popen.send_signal(sig)
@@ -180,7 +203,7 @@ class Process:
                 self.popen.wait(seconds)
             except subprocess.TimeoutExpired:
                 self.popen.kill()
-                self.popen.wait(5)
+                self.popen.wait(PATIENCE)
         for f in (self.popen.stdin, self.popen.stdout):
             if f:
                 f.close()
@@ -221,7 +244,7 @@ class Host:
     def _namespace(self):
         etc = NETNS_ETC / self.ns
         etc.mkdir(parents=True)
-        (etc / "resolv.conf").write_text(f"nameserver {NAMESERVER}\noptions timeout:2 attempts:2\n")
+        (etc / "resolv.conf").write_text(f"nameserver {NAMESERVER}\noptions timeout:5 attempts:5\n")
         for name, text in (("nsswitch.conf", "hosts: files dns\n"), ("hosts", "127.0.0.1 localhost\n::1 localhost\n")):
             if os.path.exists(f"/etc/{name}"):
                 (etc / name).write_text(text)
@@ -253,7 +276,7 @@ class Host:
             os.chown(d, uid, uid)
         return self
 
-    def run(self, *argv, text=None, seconds=30, env=None):
+    def run(self, *argv, text=None, seconds=2 * PATIENCE, env=None):
         """A command in this host; a str runs by sh. Returns CompletedProcess with texts."""
         if len(argv) == 1 and " " in argv[0]:
             argv = ("sh", "-c", argv[0])
@@ -267,7 +290,7 @@ class Host:
         return Process(self, name, list(map(str, argv)), **more)
 
     def curl(self, *argv, **more):
-        return self.run("curl", "-sS", "--max-time", "10", *argv, **more)
+        return self.run("curl", "-sS", "--max-time", str(PATIENCE), *argv, **more)
 
     def app(self, name, port, *argv, ready=None, **env):
         """Start a program of ours and wait until it listens on 127.0.0.1 or this host's address."""
@@ -320,7 +343,7 @@ class Host:
             self.wait_ready()
         return self
 
-    def wait_ready(self, seconds=15):
+    def wait_ready(self, seconds=PATIENCE):
         def probe():
             if not self.agent.alive():
                 raise Failed(f"the agent of {self.name} ended with {self.agent.popen.returncode}")
@@ -363,11 +386,11 @@ class Host:
             raise Failed(answer["failed"])
         return answer["answer"]
 
-    def http(self, url, method="GET", headers=None, body=None, timeout=10, to=None):
+    def http(self, url, method="GET", headers=None, body=None, timeout=PATIENCE, to=None):
         """One request on a fresh connection: Answer; status 0 and the reason in `error` if there was no answer."""
         return Answer(self.hand("http", url=url, method=method, headers=headers or {}, body=body, timeout=timeout, to=to))
 
-    def many(self, url, count, threads=4, headers=None, timeout=10):
+    def many(self, url, count, threads=4, headers=None, timeout=PATIENCE):
         """`count` requests on `threads` kept connections: [Answer]."""
         return [Answer(a) for a in self.hand("many", url=url, count=count, threads=threads, headers=headers or {},
                                              timeout=timeout)]
@@ -391,6 +414,11 @@ class Answer:
     def json(self):
         return json.loads(self.body)
 
+    @property
+    def is_refused(self):
+        """There was none, and not because the caller had waited long enough."""
+        return self.status == 0 and "timed out" not in self.error
+
     def __repr__(self):
         return f"<{self.status} {self.body[:200]!r} {self.error or ''} {self.ms} ms>"
 
@@ -404,7 +432,7 @@ class Load:
     def seen(self):
         return self.host.hand("load_look", number=self.number)
 
-    def wait_for(self, count, seconds=20):
+    def wait_for(self, count, seconds=2 * PATIENCE):
         start = self.seen()["total"]
         wait_until(f"{count} more requests pass", lambda: self.seen()["total"] >= start + count, seconds)
 
@@ -416,14 +444,22 @@ class Load:
 class Capture:
     """What crosses the wire, as tcpdump on the bridge sees it."""
 
-    def __init__(self, mesh, expression="tcp"):
-        self.file = mesh.dir / f"wire-{time.monotonic_ns()}.pcap"  # begins with 24 bytes once tcpdump listens
+    DISCARD = 9  # a datagram to there marks the end: what tcpdump has not read when it is told to stop is lost
+
+    def __init__(self, mesh):
+        self.mesh, self.file = mesh, mesh.dir / f"wire-{time.monotonic_ns()}.pcap"  # begins with 24 bytes once tcpdump listens
         self.process = mesh.lan.start("tcpdump", "tcpdump", "-i", "br0", "-U", "-s", "0", "-w", self.file, "--immediate-mode",
-                                      *expression.split())
+                                      "tcp", "or", "udp", "port", self.DISCARD)
         wait_until("tcpdump listens", lambda: self.file.stat().st_size >= 24)
 
     def stop(self):
-        time.sleep(0.05)  # the kernel hands packets to tcpdump; there is no event for "all of them"
+        """The bytes of all packets up to now."""
+        end = f"end of the capture {time.monotonic_ns()}"
+
+        def is_written():
+            self.mesh.lan.hand("udp", to=f"{self.mesh.control.ip4}:{self.DISCARD}", text=end)
+            return end.encode() in self.file.read_bytes()
+        wait_until("tcpdump has seen the end", is_written)
         self.process.stop(signal.SIGINT)
         return self.file.read_bytes()
 
@@ -466,6 +502,8 @@ class Mesh:
         return self.hosts[name]
 
     def host(self, name):
+        if not self.hosts:  # the first one that may ask
+            wait_until("the nameserver listens", lambda: self.lan.run("ss", "-Hlun", "sport = :53").stdout.strip())
         self.number += 1
         self.hosts[name] = Host(self, name, 9 + self.number)
         return self.hosts[name]
@@ -543,13 +581,13 @@ class Mesh:
     def agents(self):
         return [h for h in self.hosts.values() if h.agent and h.agent.alive()]
 
-    def wait_synced(self, seconds=10):
+    def wait_synced(self, seconds=PATIENCE):
         """Until every agent that runs serves the server's revision."""
         want = self.revision()
         for h in self.agents():
             wait_until(f"{h.name} serves revision {want}", lambda h=h: h.status()["revision"] >= want, seconds)
 
-    def wait_service(self, client, url, seconds=10, good=lambda a: a.status == 200):
+    def wait_service(self, client, url, seconds=PATIENCE, good=lambda a: a.status == 200):
         """Until `client` gets an answer there."""
         last = [None]
 
@@ -560,6 +598,12 @@ class Mesh:
             return wait_until(f"{client.name} reaches {url}", probe, seconds)
         except Failed as e:
             raise Failed(f"{e}; the last answer was {last[0]}") from None
+
+    def wait_apps(self, client, url, *names):
+        """Until `client` gets answers from all of these there, by their names, and no other answers."""
+        def seen():
+            return {a.json()["app"] if a.status == 200 else a.status for a in client.many(url, 20, threads=1)}
+        wait_until(f"{client.name} reaches {', '.join(names)} at {url}", lambda: seen() == set(names))
 
     # ---- the end ----
 
@@ -585,7 +629,7 @@ class Mesh:
                 p.popen.wait(max(0.05, end - time.monotonic()))
             except subprocess.TimeoutExpired:
                 p.popen.kill()
-                p.popen.wait(5)
+                p.popen.wait(PATIENCE)
             p.stop()
         for name in self.namespaces:
             ip("netns", "del", name, check=False)

@@ -29,6 +29,7 @@ from h2.settings import SettingCodes, Settings
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 WINDOW = 1 << 20
+PATIENCE = 30  # seconds
 
 
 def pattern(n):
@@ -85,6 +86,12 @@ def reply_to(q, name):
 
 class Closed(Exception):
     """The peer is gone."""
+
+
+def end_listening(s):
+    """Also for a thread that waits in accept: close alone would leave the port open until the next caller."""
+    s.shutdown(socket.SHUT_RDWR)
+    s.close()
 
 
 # ---- HTTP/1.1 ----
@@ -297,7 +304,9 @@ class H2Server(H2):
         self.origin.saw(q)
         r = reply_to(q, self.origin.name)
         if r.delay:
-            threading.Timer(r.delay, self.write, (stream, q, r)).start()
+            later = threading.Timer(r.delay, self.write, (stream, q, r))
+            later.daemon = True  # nobody waits for it at the end
+            later.start()
         else:
             self.write(stream, q, r)
 
@@ -352,7 +361,7 @@ class Origin:
             s.close()
 
     def close(self):
-        self.socket.close()
+        end_listening(self.socket)
 
 
 # ---- callers ----
@@ -372,7 +381,7 @@ class Answer:
 class H1Caller:
     """One request after the other on a connection."""
 
-    def __init__(self, to, timeout=10):
+    def __init__(self, to, timeout=PATIENCE):
         self.sock = socket.create_connection(to, timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.reader = Reader(self.sock)
@@ -393,7 +402,7 @@ class H1Caller:
             sender = threading.Thread(target=self.send, args=(body, length and not trailers, trailers), daemon=True)
             sender.start()
             self.rest(a, method)
-            sender.join(10)
+            sender.join(PATIENCE)
         return a
 
     def send(self, body, length, trailers):
@@ -443,7 +452,7 @@ class H1Caller:
 class H2Caller(H2):
     """h2c by prior knowledge; one request at a time, or open() and wait() for several."""
 
-    def __init__(self, to, timeout=10, settings=None):
+    def __init__(self, to, timeout=PATIENCE, settings=None):
         sock = socket.create_connection(to, timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         super().__init__(sock, True, {SettingCodes.ENABLE_PUSH: 0, **(settings or {})})
@@ -512,7 +521,7 @@ class H2Caller(H2):
 class H2cCaller(H2Caller):
     """It asked in HTTP/1.1 and goes on in HTTP/2; the answer is stream 1's."""
 
-    def __init__(self, to, request, timeout=10):
+    def __init__(self, to, request, timeout=PATIENCE):
         sock = socket.create_connection(to, timeout)
         sock.sendall(request.encode())
         self.switched = b""
