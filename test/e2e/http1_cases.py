@@ -2,17 +2,26 @@
 
 An origin in the same process records every complete message that reaches it. A row says how many may (max_fwd), what status is
 right, and whether the request is to be accepted. Prints one line per row that is wrong, then "N right, M wrong".
+
+WEFT_AGENT_SOCKET is the agent's that stands between: a row is over when it has no request under way any more.
 """
 
 import base64
 import json
+import os
+import pathlib
 import re
 import socket
 import sys
 import threading
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "netns"))
+
+from mesh import PATIENCE, ask, wait_until  # noqa: E402
+
 QUIET = 0.25  # no more bytes for so long: the answer is over
+HOPELESS = 1.5  # so long an answer is waited for where there need be none
 
 
 class Origin:
@@ -73,12 +82,17 @@ class Origin:
         return heads
 
 
-def exchange(to, raw):
+def statuses(answer):
+    """Of what is no interim answer."""
+    return [int(x) for x in re.findall(rb"HTTP/1\.[01] (\d\d\d)", answer) if x[:1] != b"1"]
+
+
+def exchange(to, raw, must_answer):
     """What came back until the peer closed or fell silent."""
     answer = b""
-    with socket.create_connection(to, 2) as s:
+    with socket.create_connection(to, PATIENCE) as s:
         s.settimeout(QUIET)
-        end = time.monotonic() + 1.5
+        end = time.monotonic() + (PATIENCE if must_answer else HOPELESS)
         try:
             s.sendall(raw)
         except OSError:
@@ -87,7 +101,7 @@ def exchange(to, raw):
             try:
                 part = s.recv(65536)
             except TimeoutError:
-                if answer:
+                if answer and (statuses(answer) or not must_answer):
                     break
                 continue
             except OSError:
@@ -99,8 +113,7 @@ def exchange(to, raw):
 
 
 def judge(case, answer, heads):
-    statuses = [int(x) for x in re.findall(rb"HTTP/1\.[01] (\d\d\d)", answer)]
-    first = next((s for s in statuses if s >= 200), 0)
+    first = next(iter(statuses(answer)), 0)
     if any(b"/evil" in h.split(b"\n")[0] for h in heads) and case["max_fwd"] < 2:
         return "smuggled"
     if case["verdict"] == "accept":
@@ -120,8 +133,9 @@ def main():
     for line in open(table, encoding="utf-8"):
         case = json.loads(line)
         origin.take()
-        answer = exchange((host, int(port)), base64.b64decode(case["raw_b64"]))
-        time.sleep(0.01)
+        answer = exchange((host, int(port)), base64.b64decode(case["raw_b64"]), case["verdict"] == "accept")
+        wait_until("nothing is under way", lambda: "\nweft_requests 0\n" in ask(os.environ["WEFT_AGENT_SOCKET"], "GET", "/metrics")[1])
+        time.sleep(0.01)  # the origin takes what the agent sent
         why = judge(case, answer, origin.take())
         if why:
             print(case["id"], why)

@@ -61,7 +61,7 @@ def far():
             h.settings(locality=place)
             h.join()
         mesh.wait_synced()
-        mesh.wait_service(c, "http://web:8080/")
+        mesh.wait_apps(c, "http://web:8080/", "near", "next", "away")
         yield mesh
 
 

@@ -87,15 +87,15 @@ def test_ipv6_inbound_and_outbound(m):
 
 def test_direct_connections_to_the_agents_ports_are_refused(m):
     for port in (15001, 15006):
-        answer = m["outsider"].http(f"http://{m['vault'].ip4}:{port}/", timeout=5)
+        answer = m["outsider"].http(f"http://{m['vault'].ip4}:{port}/")
         assert answer.status in (0, 404), answer
-        answer = m["vault"].http(f"http://127.0.0.1:{port}/", timeout=5)
+        answer = m["vault"].http(f"http://127.0.0.1:{port}/")
         assert answer.status in (0, 404), answer
 
 
 def test_an_unused_virtual_address_fails_at_once(m):
-    answer = m["client"].http("http://x/", to="240.240.255.254:80", timeout=5)
-    assert answer.status in (0, 404, 502, 503) and answer.ms < 4000, answer
+    answer = m["client"].http("http://x/", to="240.240.255.254:80")
+    assert answer.status in (404, 502, 503) or answer.is_refused, answer
 
 
 def test_an_orderly_stop_leaves_no_trace(lone):
@@ -109,7 +109,7 @@ def test_an_orderly_stop_leaves_no_trace(lone):
 
 def test_kill_9_lets_plaintext_reach_a_permissive_service(m, lone):
     lone.agent.kill()
-    wait_until("the redirect is gone", lambda: not has_redirects(lone), 2)
+    wait_until("the redirect is gone", lambda: not has_redirects(lone))
     assert has_guard(lone)
     told = m["outsider"].http(f"http://{lone.ip4}:8080/x").json()
     assert told["app"] == "lone" and told["peer"].endswith(m["outsider"].ip4)
@@ -125,9 +125,9 @@ def test_kill_9_keeps_a_strict_port_closed(m, lone, clean):
     assert m["outsider"].http(f"http://{lone.ip4}:8080/x").status == 0
     lone.agent.kill()
     for _ in range(20):  # while the redirect goes, and then
-        assert m["outsider"].http(f"http://{lone.ip4}:8080/x", timeout=2).status == 0
-    wait_until("the redirect is gone", lambda: not has_redirects(lone), 2)
-    assert m["outsider"].http(f"http://{lone.ip4}:8080/x", timeout=2).status == 0
+        assert m["outsider"].http(f"http://{lone.ip4}:8080/x").status == 0
+    wait_until("the redirect is gone", lambda: not has_redirects(lone))
+    assert m["outsider"].http(f"http://{lone.ip4}:8080/x").status == 0
     assert m["outsider"].http(f"http://{lone.ip4}:9090/x").status == 200  # nothing but the service's port
     lone.start_agent()
 
@@ -146,9 +146,10 @@ def test_rules_of_others_are_left_alone(m):
 
 def test_flushed_rules_come_back(m, lone):
     change(lone, "flush ruleset", "iptables -F", "iptables -X", "iptables -t nat -F", "ip6tables -t nat -F", "ip6tables -F")
-    wait_until("the guard is there again", lambda: has_guard(lone), 15)
-    wait_until("the redirect is there", lambda: has_redirects(lone) and (by_nft(lone) or "-A PREROUTING -j WEFT_PREROUTING" in rules(lone)))
-    assert any(k.lower() == "x-request-id" for k, _ in m["outsider"].http(f"http://{lone.ip4}:8080/x").json()["headers"])
+    wait_until("the guard is there again", lambda: has_guard(lone))
+    wait_until("the redirect is there", lambda: any(
+        k.lower() == "x-request-id" for k, _ in m["outsider"].http(f"http://{lone.ip4}:8080/x").json()["headers"]))
+    assert has_redirects(lone)
 
 
 def test_the_page_and_the_log_say_which_backend(m, lone):
@@ -251,7 +252,7 @@ def test_a_port_in_use_is_named(m):
 
 def test_a_second_agent_is_told(m):
     h = m["web-v2"]
-    done = h.weft("agent", "run", seconds=10)
+    done = h.weft("agent", "run")
     assert done.returncode != 0 and "weft: " in done.stderr
     assert m["outsider"].http(f"http://{h.ip4}:8080/x").status == 200  # the first one goes on
 
@@ -259,7 +260,7 @@ def test_a_second_agent_is_told(m):
 def test_a_missing_capability_is_named(m):
     h = m.host("weak").service("weak", 8080, protocol="http")
     h.weft("join", "--name", "weak", m.token())
-    done = h.run("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin", binary(), "agent", "run", seconds=10)
+    done = h.run("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin", binary(), "agent", "run")
     assert done.returncode == 6 and "CAP_NET_ADMIN" in done.stderr, done.stderr
 
 

@@ -23,7 +23,10 @@ def test_callers_see_nothing_of_connections_that_are_closed(mesh):
 def test_a_request_that_cannot_begin_is_tried_twice_more_at_its_host(mesh):
     web = mesh["web"]
     web.apps["web"].kill()
-    before = web.metric("weft_retries_total")
-    answer = mesh["client"].http("http://web:8080/", method="POST", body="abc")
-    assert answer.status == 503
-    assert web.metric("weft_retries_total") - before == 2
+    try:
+        before = web.metric("weft_retries_total")
+        answer = mesh["client"].http("http://web:8080/", method="POST", body="abc")
+        assert answer.status == 503
+        assert web.metric("weft_retries_total") - before == 2
+    finally:
+        web.app("web", 8080, HERE / "closing_app.py")

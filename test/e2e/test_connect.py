@@ -6,13 +6,13 @@ import sys
 import threading
 
 import pytest
-from mesh import HERE, wait_until
+from mesh import HERE, PATIENCE, wait_until
 from test_http2 import ENTRY
 from test_standalone import Edge, free_port, front
 
 sys.path.insert(0, str(HERE))
 
-from peers import Answer, H2Caller, Origin, Reader, pattern  # noqa: E402
+from peers import Answer, H2Caller, Origin, Reader, end_listening, pattern  # noqa: E402
 
 RULES = """\
   - match: [{method: {exact: CONNECT}, authority: {prefix: refused.}}]
@@ -52,14 +52,14 @@ class ForwardProxy:
         if line.startswith("CONNECT busy"):
             s.sendall(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy")
             return s.close()
-        to = socket.create_connection(("127.0.0.1", int(line.split()[1].rsplit(":")[-1])), 10)
+        to = socket.create_connection(("127.0.0.1", int(line.split()[1].rsplit(":")[-1])), PATIENCE)
         # Lengths mean nothing in this answer.
         s.sendall(b"HTTP/1.1 200 Connection established\r\ncontent-length: 3\r\nx-proxy: 1\r\n\r\n")
         to.sendall(reader.kept)
         back = threading.Thread(target=self.relay, args=(to, s), daemon=True)
         back.start()
         self.relay(s, to)
-        back.join(10)
+        back.join(PATIENCE)
         s.close()
         to.close()
 
@@ -86,7 +86,7 @@ def door(tmp_path_factory):
     yield e.start()
     e.stop()
     e.origin.close()
-    e.proxy.socket.close()
+    end_listening(e.proxy.socket)
 
 
 def asked(door, authority):
@@ -95,7 +95,7 @@ def asked(door, authority):
 
 
 def connect(door, authority, more="", version="1.1"):
-    sock = socket.create_connection(door.to, 10)
+    sock = socket.create_connection(door.to, PATIENCE)
     sock.sendall(f"CONNECT {authority} HTTP/{version}\r\nHost: {authority}\r\n{more}\r\n".encode())
     reader = Reader(sock)
     return sock, reader, [reader.line(), *iter(reader.line, "")]
@@ -118,11 +118,11 @@ class H2Connect(H2Caller):
 def test_curl_goes_through_the_tunnel(door, tmp_path, way):
     host = {"straight": f"127.0.0.1:{door.origin.port}", "over-http2": f"over-http2.test:{door.origin.port}"}[way]
     (tmp_path / "large").write_bytes(pattern(1500013))
-    curl = ["curl", "-sS", "--max-time", "15", "--proxytunnel", "-x", f"http://{door.to[0]}:{door.to[1]}"]
-    got = subprocess.run([*curl, f"http://{host}/bytes/1500013"], capture_output=True, timeout=20)
+    curl = ["curl", "-sS", "--max-time", str(PATIENCE), "--proxytunnel", "-x", f"http://{door.to[0]}:{door.to[1]}"]
+    got = subprocess.run([*curl, f"http://{host}/bytes/1500013"], capture_output=True, timeout=2 * PATIENCE)
     assert got.stdout == pattern(1500013), got.stderr
     upload = ["--data-binary", f"@{tmp_path / 'large'}"]
-    got = subprocess.run([*curl, *upload, f"http://{host}/echo"], capture_output=True, timeout=20)
+    got = subprocess.run([*curl, *upload, f"http://{host}/echo"], capture_output=True, timeout=2 * PATIENCE)
     assert got.stdout == pattern(1500013), got.stderr
 
 
@@ -172,7 +172,7 @@ def test_a_proxy_that_says_no_is_told_and_nothing_more_is_taken(door, down):
         assert (answer.status, answer.body) == (503, b"busy")
         c.close()
         return
-    sock = socket.create_connection(door.to, 10)
+    sock = socket.create_connection(door.to, PATIENCE)
     sock.sendall(b"CONNECT busy.test:443 HTTP/1.1\r\nHost: busy.test:443\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n")
     got = Reader(sock).to_the_end()
     assert got.startswith(b"HTTP/1.1 503 ") and got.endswith(b"busy") and got.count(b"HTTP/1.1") == 1
@@ -186,7 +186,7 @@ def test_a_proxy_that_says_no_is_told_and_nothing_more_is_taken(door, down):
     ("CONNECT far.test:443 HTTP/1.1\r\nTransfer-Encoding: chunked", 400),
     ("CONNECT far.test:443 HTTP/1.1\r\nX-None: 1", 404)])
 def test_what_no_rule_takes_is_refused(door, request_line, status):
-    sock = socket.create_connection(door.to, 10)
+    sock = socket.create_connection(door.to, PATIENCE)
     sock.sendall(f"{request_line}\r\nHost: far.test:443\r\n\r\n".encode())
     assert Reader(sock).line().startswith(f"HTTP/1.1 {status} ")
     sock.close()

@@ -20,7 +20,7 @@ import time
 
 import pytest
 from faults import EVERYTHING, KILL_AFTER, KILL_BEFORE, KILL_TORN, SYNC, WRITE, Key, Lone, join_request
-from mesh import Failed
+from mesh import PATIENCE, Failed
 
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "130"))
 SEED = int(os.environ.get("WEFT_SEED", random.SystemRandom().randrange(1 << 32)))
@@ -295,7 +295,7 @@ def one_round(s, actors, seconds):
     over.set()
     s.disk.heal()
     for c in callers:
-        c.join(15)
+        c.join(3 * PATIENCE)
         assert not c.is_alive(), "a caller hangs"
         if c.failure:
             raise c.failure

@@ -11,7 +11,8 @@ import threading
 import urllib.parse
 
 import pytest
-from mesh import wait_until
+from mesh import PATIENCE, wait_until
+from peers import end_listening
 from test_standalone import ENTRY, Edge, apps, authority, free_port, leaf, revoked  # noqa: F401 (a fixture)
 
 GATEWAY = """apiVersion: networking.istio.io/v1
@@ -209,12 +210,12 @@ def edge(tmp_path_factory, apps):  # noqa: F811
     e.write("gateway.yaml", e.document)
     yield e.start()
     e.stop()
-    origin.socket.close()
+    end_listening(origin.socket)
 
 
 def call(e, name, *more, path="/"):
     """(exit code, status, HTTP version, body) of curl."""
-    r = subprocess.run(["curl", "-sS", "--max-time", "10", "--cacert", e.ca, "--connect-to", f"::127.0.0.1:{e.port}",
+    r = subprocess.run(["curl", "-sS", "--max-time", str(PATIENCE), "--cacert", e.ca, "--connect-to", f"::127.0.0.1:{e.port}",
                         "-w", "\n%{http_code} %{http_version}", *more, f"https://{name}:{e.port}{path}"],
                        capture_output=True, text=True)
     body, _, last = r.stdout.rpartition("\n")
@@ -305,21 +306,21 @@ def test_a_client_on_the_list_is_refused_as_soon_as_the_file_says_so(edge):
 
     assert enters("friend") and enters("stranger") and enters("stranger", "--tls-max", "1.2")
     revoked(edge.authority, ["stranger"], edge.certs / "ca.crl")
-    wait_until("the stranger is out", lambda: not enters("stranger"), 20)
+    wait_until("the stranger is out", lambda: not enters("stranger"))
     assert enters("friend") and not enters("stranger", "--tls-max", "1.2")
     (edge.certs / "ca.crl").write_text("nonsense")  # the last good one stays in force
-    wait_until("that is told", lambda: "not a list of revoked certificates" in edge.log.read_text(), 20)
+    wait_until("that is told", lambda: "not a list of revoked certificates" in edge.log.read_text())
     assert enters("friend") and not enters("stranger")
     revoked(edge.authority, [], edge.certs / "ca.crl")
-    wait_until("the stranger is in again", lambda: enters("stranger"), 20)
+    wait_until("the stranger is in again", lambda: enters("stranger"))
 
 
 def test_a_list_in_a_file_goes_with_a_credential(edge):
     assert call(edge, "x.b.test", *client(edge, "friend"))[:2] == (0, 200)
     revoked(edge.authority, ["friend"], edge.certs / "b.crl")
-    wait_until("the friend is out", lambda: call(edge, "x.b.test", *client(edge, "friend"))[0] != 0, 20)
+    wait_until("the friend is out", lambda: call(edge, "x.b.test", *client(edge, "friend"))[0] != 0)
     revoked(edge.authority, [], edge.certs / "b.crl")
-    wait_until("the friend is in again", lambda: call(edge, "x.b.test", *client(edge, "friend"))[0] == 0, 20)
+    wait_until("the friend is in again", lambda: call(edge, "x.b.test", *client(edge, "friend"))[0] == 0)
 
 
 def test_a_credential_has_a_list_too(edge):
@@ -360,16 +361,16 @@ def test_a_credential_for_clients_beats_the_authorities_of_the_other(edge):
 def test_names_that_no_server_has_are_refused(edge):
     for name in ("n.test", "b.test", "out.pass.test"):
         assert call(edge, name, "-k")[0] != 0
-    with socket.create_connection(("127.0.0.1", edge.port), 5) as s:
+    with socket.create_connection(("127.0.0.1", edge.port), PATIENCE) as s:
         s.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
-        s.settimeout(5)
+        s.settimeout(PATIENCE)
         with pytest.raises(ConnectionResetError):
             assert s.recv(100) == b"" and False
 
 
 def shake(edge, name):
     context = ssl.create_default_context(cafile=edge.ca)
-    return context.wrap_socket(socket.create_connection(("127.0.0.1", edge.port), 5), server_hostname=name)
+    return context.wrap_socket(socket.create_connection(("127.0.0.1", edge.port), PATIENCE), server_hostname=name)
 
 
 def test_tls_is_passed_on_by_name(edge):
@@ -380,7 +381,7 @@ def test_tls_is_passed_on_by_name(edge):
 def test_tls_of_any_protocol_ends_and_its_bytes_go_on(edge):
     context = ssl.create_default_context(cafile=edge.ca)
     context.check_hostname = False  # it shows a.test's
-    with context.wrap_socket(socket.create_connection(("127.0.0.1", edge.port), 5), server_hostname="bytes.test") as s:
+    with context.wrap_socket(socket.create_connection(("127.0.0.1", edge.port), PATIENCE), server_hostname="bytes.test") as s:
         s.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert s.recv(100).startswith(b"HTTP/1.")
 
@@ -400,7 +401,7 @@ def serial(edge, name):
 def test_a_renewed_file_is_shown_without_a_restart(edge):
     before = serial(edge, "a.test")
     leaf(edge.authority, "a", "DNS:a.test", edge.certs)
-    wait_until("the new one is shown", lambda: serial(edge, "a.test") != before, 20)
+    wait_until("the new one is shown", lambda: serial(edge, "a.test") != before)
 
 
 def test_a_renewed_credential_is_shown_and_never_printed(edge):
@@ -408,6 +409,6 @@ def test_a_renewed_credential_is_shown_and_never_printed(edge):
     leaf(edge.authority, "new", "DNS:o.test", edge.certs)
     new = edge.document.replace(indented(edge.certs / "b.crt"), indented(edge.certs / "new.crt"))
     edge.write("gateway.yaml", new.replace(indented(edge.certs / "b.key"), indented(edge.certs / "new.key")))
-    wait_until("the new one is shown", lambda: serial(edge, "o.test") != before, 20)
+    wait_until("the new one is shown", lambda: serial(edge, "o.test") != before)
     key = (edge.certs / "new.key").read_text().split("\n")[1]
     assert key not in edge.page("/dump")[1] and key not in edge.log.read_text()

@@ -8,7 +8,7 @@ import threading
 from urllib.parse import unquote
 
 import pytest
-from mesh import HERE, wait_until
+from mesh import HERE, PATIENCE, wait_until
 from npm import ENV, NODE, npm_modules  # noqa: F401
 from test_http2 import ENTRY
 from test_standalone import Edge, free_port, front
@@ -54,7 +54,7 @@ def door(tmp_path_factory, npm_modules):  # noqa: F811
     yield e
     e.stop()
     app.terminate()
-    app.wait(5)
+    app.wait(PATIENCE)
     e.other.close()
 
 
@@ -162,7 +162,7 @@ def test_statuses(door, version):
     assert frames(answer.body)[1]["grpc-status"] == "0" and frames(answer.body)[1]["x-attempt"] == "3"
     answer = call(door, "Missing", version=version)
     assert answer.status == 200 and answer.headers["grpc-status"] == "12"
-    for host, more in (("none", []), ("app", [("x-late", "1"), ("x-wait", "3000")])):  # answers of our own
+    for host, more in (("none", []), ("app", [("x-late", "1"), ("x-wait", "100000")])):  # answers of our own
         answer = call(door, "Unary", version=version, host=host, headers=more)
         assert (answer.status, answer.headers["content-type"], answer.body) == (200, BINARY, b"")
         assert answer.headers["grpc-status"] == "14" or (more and answer.headers["grpc-status"] == "4")  # it knew the deadline
@@ -216,6 +216,6 @@ def test_many_at_once_and_clients_that_leave(door):
     for t in threads:
         t.start()
     for t in threads:
-        t.join(20)
+        t.join(2 * PATIENCE)
     assert results == [True] * 80
     assert call(door, "Unary").status == 200

@@ -54,7 +54,7 @@ def kill_with_keeper(agent):
 
 
 def answers(m, port):
-    return m["outsider"].http(f"http://{m['web'].ip4}:{port}/", timeout=3).status
+    return m["outsider"].http(f"http://{m['web'].ip4}:{port}/").status
 
 
 STRICT = """apiVersion: security.istio.io/v1

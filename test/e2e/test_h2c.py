@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from mesh import HERE, wait_until
+from mesh import HERE, PATIENCE, wait_until
 from test_http2 import ENTRY
 from test_standalone import Edge, free_port, front
 
@@ -50,7 +50,7 @@ def settings(*pairs):
 
 
 def send(port, text):
-    sock = socket.create_connection(("127.0.0.1", port), 10)
+    sock = socket.create_connection(("127.0.0.1", port), PATIENCE)
     sock.sendall(text.encode())
     return sock
 
@@ -66,12 +66,12 @@ def test_curl_and_nghttp_change_over(door):
     for port in door.ports.values():
         url = f"http://127.0.0.1:{port}/bytes/70000"
         twice = ["-o", "/dev/null", url, "-o", "/dev/null", url]
-        got = subprocess.run(["curl", "-sS", "--http2", "--max-time", "10", "-w", "%{http_version},%{num_connects}\n", *twice],
-                             capture_output=True, text=True, timeout=20)
+        got = subprocess.run(["curl", "-sS", "--http2", "--max-time", str(PATIENCE), "-w", "%{http_version},%{num_connects}\n", *twice],
+                             capture_output=True, text=True, timeout=2 * PATIENCE)
         assert got.stdout == ("2,1\n2,0\n" if port != door.ports["http"] else "1.1,1\n1.1,0\n"), got.stderr
     for method in ([], ["-H", ":method: HEAD"]):
         url = f"http://127.0.0.1:{door.ports['http2']}/bytes/70000"
-        told = subprocess.run(["nghttp", "-nvu", *method, url], capture_output=True, text=True, timeout=20).stdout
+        told = subprocess.run(["nghttp", "-nvu", *method, url], capture_output=True, text=True, timeout=2 * PATIENCE).stdout
         assert ":status: 200" in told and "stream_id=1>" in told
         assert "error" not in told.lower().replace("error_code=no_error", "")
 
@@ -113,7 +113,7 @@ def test_the_settings_that_came_with_it_hold(door):
         while True:
             frame()
     assert b"".join(bodies) == pattern(100)[:16]
-    sock.settimeout(10)
+    sock.settimeout(PATIENCE)
     sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000" "000004080000000001" "00000054"))
     while not (head := frame())[3:5] == b"\x00\x01":  # the end of stream 1
         pass

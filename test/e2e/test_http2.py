@@ -6,10 +6,9 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 
 import pytest
-from mesh import HERE, wait_until
+from mesh import HERE, PATIENCE, wait_until
 from test_standalone import Edge, authority, free_port, leaf
 
 sys.path.insert(0, str(HERE))
@@ -109,7 +108,7 @@ def door(tmp_path_factory):
 
 class Pair:
     def __init__(self, door, down, up):
-        self.door, self.down, self.host = door, down, f"{up}.test"
+        self.door, self.name, self.down, self.host = door, f"{down}-{up}", down, f"{up}.test"
         self.sent_as, self.got_as = {"h1": "HTTP/1.1", "h2": "HTTP/2"}[down], {"h1": "1.1", "h2": "2"}[up]
 
     def ask(self, method, path, **more):
@@ -122,7 +121,7 @@ def pair(request, door):
 
 
 def test_a_request_passes_in_every_pairing(pair):
-    path = f"/a/{pair.down}?q=1"
+    path = f"/a/{pair.name}?q=1"
     answer = pair.ask("GET", path, headers=[("x-mine", "1"), ("cookie", "a=1"), ("cookie", "b=2")] if pair.down == "h2" else
                       [("x-mine", "1"), ("cookie", "a=1; b=2")])
     told = answer.json()
@@ -203,17 +202,16 @@ def test_rules_do_the_same_for_each(pair):
 
 
 def test_a_mirror_gets_the_same(pair):
-    before = len(pair.door.mirror.seen)
-    assert pair.ask("POST", "/mirror", body=b"copied").status == 200
-    wait_until("the copy is there", lambda: len(pair.door.mirror.seen) > before)
-    copy = pair.door.mirror.seen[-1]
+    path = f"/mirror/{pair.name}"
+    assert pair.ask("POST", path, body=b"copied").status == 200
+    copy, = wait_until("the copy is there", lambda: [q for q in pair.door.mirror.seen if q.path == path])
     assert (copy.version, copy.authority, copy.body) == ("2", pair.host + "-shadow", b"copied")
 
 
 def test_our_own_answers(pair):
-    answer = pair.ask("GET", "/delay/3")
+    answer = pair.ask("GET", f"/delay/60?{pair.name}")
     assert (answer.status, answer.body) == (504, b"upstream request timeout")
-    assert " 504 UT response_timeout " in pair.door.line("/delay/3")
+    assert " 504 UT response_timeout " in pair.door.line(f"/delay/60?{pair.name}")
     answer = pair.ask("GET", "/", headers=[("x-nowhere", "1")])
     assert (answer.status, answer.body) == (404, b"")
     answer = pair.ask("GET", "/dead/" + pair.down + pair.host)
@@ -230,7 +228,7 @@ def test_grpc_callers_get_grpc_answers(pair):
     assert headers["grpc-timeout"] == "5000m" and headers["x-envoy-expected-rq-timeout-ms"] == "5000"
     assert headers.get("te") == ("trailers" if (pair.down, pair.got_as) == ("h2", "2") else None)  # of one connection elsewhere
     for path, status, message in (("/", "12", None), ("/direct", "2", "short"), ("/fault", "2", "fault filter abort"),
-                                  ("/dead", "14", "upstream connect error"), ("/delay/3", "14", "upstream request timeout")):
+                                  ("/dead", "14", "upstream connect error"), ("/delay/60", "14", "upstream request timeout")):
         answer = pair.ask("POST", path, headers=[*kind, *([("x-nowhere", "1")] if path == "/" else [])], body=b"\0\0\0\0\1x")
         assert (answer.status, answer.headers["grpc-status"], answer.body) == (200, status, b""), path
         assert answer.headers.get("grpc-message", "None").startswith(str(message)), path
@@ -269,7 +267,7 @@ def test_a_stream_that_is_reset_harms_no_other(door):
 
 
 def test_a_client_that_breaks_the_protocol_leaves_a_line(door):
-    sock = socket.create_connection(door.to, 10)
+    sock = socket.create_connection(door.to, PATIENCE)
     sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000" "000004080000000000" "00000000"))
     while sock.recv(65536):  # until our GOAWAY and the end
         pass
@@ -305,7 +303,7 @@ def test_at_the_application_a_grpc_deadline_bounds_the_whole_call(tmp_path, prot
         for down in ("h1", "h2"):
             told = ask(down, to, "POST", "/x", "in", headers=[*kind, ("grpc-timeout", "1M")], body=b"some").json()
             assert told["version"] == {"http": "1.1", "grpc": "2"}[protocol]
-            answer = ask(down, to, "POST", "/delay/3", "in", headers=soon, body=b"some")
+            answer = ask(down, to, "POST", "/delay/60", "in", headers=soon, body=b"some")
             assert (answer.status, answer.headers["grpc-status"]) == (200, "4")
             assert answer.headers["grpc-message"] == "downstream duration timeout"
         c = H2Caller(to)
@@ -341,7 +339,7 @@ def test_a_grpc_status_speaks_against_its_endpoint(elsewhere):
 # ---- programs that others wrote ----
 
 
-def run(*argv, seconds=20):
+def run(*argv, seconds=2 * PATIENCE):
     done = subprocess.run([str(a) for a in argv], capture_output=True, timeout=seconds)
     assert done.returncode == 0, (argv, done.stdout[-2000:], done.stderr[-2000:])
     return done.stdout
@@ -355,7 +353,7 @@ def url(door, path):
 @pytest.mark.parametrize("version", ["--http1.1", "--http2-prior-knowledge"])
 def test_curl(door, tmp_path, version, up):
     (tmp_path / "large").write_bytes(LARGE)
-    curl = ["curl", "-sS", "--max-time", "10", version, "-H", f"Host: {up}.test"]
+    curl = ["curl", "-sS", "--max-time", str(PATIENCE), version, "-H", f"Host: {up}.test"]
     assert run(*curl, "-w", "%{http_version}", "-o", tmp_path / "out", url(door, f"/bytes/{len(LARGE)}")) == \
         (b"1.1" if "1" in version else b"2")
     assert (tmp_path / "out").read_bytes() == LARGE
@@ -397,7 +395,7 @@ def test_nghttpd(elsewhere, tmp_path):
             assert ask(version, e.to, "GET", "/none", "app.test").status == 404
     finally:
         server.terminate()
-        server.wait(5)
+        server.wait(PATIENCE)
 
 
 TLS_DOOR = """apiVersion: networking.istio.io/v1
@@ -442,7 +440,7 @@ def test_alpn_on_both_sides(tmp_path):
     e = Edge(tmp_path / "edge")
     e.write("services.d/door.ini", "[gateway door]\nlabel.istio = ingressgateway\n")
     e.write("all.yaml", TLS_DOOR.format(port=front, certs=certs) + ENTRY.format(name="app", protocol="HTTP2", port=back))
-    curl = ["curl", "-sS", "--max-time", "10", "--cacert", certs / "ca.pem",
+    curl = ["curl", "-sS", "--max-time", str(PATIENCE), "--cacert", certs / "ca.pem",
             "--connect-to", f"app.test:{front}:127.0.0.1:{front}"]
     try:
         e.start()
@@ -453,4 +451,4 @@ def test_alpn_on_both_sides(tmp_path):
     finally:
         e.stop()
         server.terminate()
-        server.wait(5)
+        server.wait(PATIENCE)

@@ -92,7 +92,7 @@ def test_expired_token(empty, host):
 
     def over():
         return any(t["id"] == ident and t["state"] == "expired" for t in empty.api("GET", "/v1/tokens")[1]["items"])
-    wait_until("the token expires", over, 5)
+    wait_until("the token expires", over)
     done = refused(host, token)
     assert done.returncode == 6 and "expired" in done.stderr and "make a new one" in done.stderr
 

@@ -49,6 +49,9 @@ def m():
         mesh.host("outsider")
         mesh.wait_service(c, "http://127.0.0.1:9080/")
         mesh.wait_service(p, "http://web:8080/")
+        wait_until("captured has its certificate",
+                   lambda: c.http("http://127.0.0.1:8888/", headers={"Host": "captured:8080"}).status == 200)
+        wait_until("echo has its certificate", lambda: c.tcp("127.0.0.1:9090", send="x", until="x", timeout=5)["got"] == "x")
         yield mesh
 
 
@@ -105,8 +108,8 @@ def test_strict_refuses_plaintext_at_an_explicit_listener(m, clean):
     at = f"http://{m['web'].ip4}:8080/"
     assert m["outsider"].http(at).status == 200  # PERMISSIVE
     m.apply(STRICT)
-    refused = m["outsider"].http(at, timeout=5)
-    assert refused.status == 0 and refused.ms < 4000, refused
+    refused = m["outsider"].http(at)
+    assert refused.is_refused, refused
     assert m["caller"].http("http://127.0.0.1:9080/").status == 200
     assert m["captured"].http("http://web:8080/").status == 200
 
@@ -141,7 +144,7 @@ def test_mistakes_are_told_with_file_and_line(m):
     text = ("[service a]\nlisten = 127.0.0.1:8080\nport = 8081\n[service b]\nlisten = 0.0.0.0:8082\n"
             "[listener c]\nservice = web\n[listener d]\nbind = 1.2.3.4\n[listener e]\nbind = 127.0.0.1:22\n")
     (h.config / "services.d" / "x.ini").write_text(text)
-    done = h.weft("agent", "run", seconds=10)
+    done = h.weft("agent", "run")
     assert done.returncode == 4
     for part in ("x.ini:2:", "loopback", "x.ini:5:", "application's own address", "x.ini:6:", "bind is required", "x.ini:9:",
                  "IP:PORT", "x.ini:11:", "SSH"):

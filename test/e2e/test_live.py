@@ -5,12 +5,17 @@ import json
 import pytest
 from conftest import APP
 from conftest import on_each_backend as m  # noqa: F401
-from mesh import wait_until
+from mesh import PATIENCE, wait_until
 from test_routing import SUBSETS, to, virtual_service
 
 
 def failed(seen):
     return seen["total"] - seen["statuses"].get("200", 0)
+
+
+def under_way(host):
+    """Is an application of this host asked for something now?"""
+    return any(e["active"] for c in json.loads(host.page("/clusters")[1])["clusters"] for e in c["endpoints"])
 
 
 def test_rules_change_without_a_failed_request(m, clean):
@@ -37,10 +42,11 @@ def test_open_connections_follow_the_new_rule(m, clean):
 def test_a_long_answer_survives_a_change(m, clean):
     m.apply(SUBSETS + virtual_service(f"- route:\n{to('v1')}"))
     load = m["client"].load("http://web:8080/delay/1", threads=1)
-    wait_until("the request is under way", lambda: "/delay/1" in m["client"].page("/clusters")[1] or True)
+    wait_until("a request is under way", lambda: under_way(m["web-v1"]))
     m.apply(virtual_service(f"- route:\n{to('v2')}"))
-    load.wait_for(1)
-    assert failed(load.stop()) == 0
+    load.wait_for(2)
+    seen = load.stop()
+    assert failed(seen) == 0 and set(seen["apps"]) == {"web-v1", "web-v2"}, seen
 
 
 def test_a_new_instance_gets_traffic_and_a_stopped_one_none(m):
@@ -68,7 +74,7 @@ def test_the_server_is_killed_and_traffic_goes_on(m):
     done = m.control.weft("status")
     assert done.returncode == 3 and "no server" in done.stderr
     m.start_server()
-    wait_until("all agents are back", lambda: all(h.status()["link"]["connected"] for h in m.agents()), 30)
+    wait_until("all agents are back", lambda: all(h.status()["link"]["connected"] for h in m.agents()))
 
 
 def test_an_agent_restarted_without_server_serves_at_once(m, clean):
@@ -86,7 +92,7 @@ def test_an_agent_restarted_without_server_serves_at_once(m, clean):
         m.start_server()
     assert {a.status for a in answers} == {200} and {a.json()["app"] for a in answers} == {"web-v2"}
     assert "spiffe://cluster.local/ns/default/sa/client" in answers[0].body
-    wait_until("all agents are back", lambda: all(h.status()["link"]["connected"] for h in m.agents()), 30)
+    wait_until("all agents are back", lambda: all(h.status()["link"]["connected"] for h in m.agents()))
     m.apply(virtual_service(f"- route:\n{to('v1')}"))
     assert m["client"].http("http://web:8080/").json()["app"] == "web-v1"
 
@@ -101,11 +107,10 @@ def test_a_damaged_cache_is_no_disaster(m):
 
 
 def test_an_agent_that_stops_lets_requests_end(m):
-    call = m["client"].start("slow-call", "curl", "-sS", "--max-time", "10", "http://bank:8081/delay/1")
-    wait_until("the request is under way", lambda: any(
-        e["active"] for c in json.loads(m["vault"].page("/clusters")[1])["clusters"] for e in c["endpoints"]))
+    call = m["client"].start("slow-call", "curl", "-sS", "--max-time", str(PATIENCE), "http://bank:8081/delay/1")
+    wait_until("the request is under way", lambda: under_way(m["vault"]))
     assert m["vault"].agent.stop() == 0
-    call.popen.wait(10)
+    call.popen.wait(PATIENCE)
     assert '"path": "/delay/1"' in call.text()
     m["vault"].start_agent()
     m.wait_service(m["client"], "http://bank:8081/")
@@ -121,7 +126,7 @@ def test_status_shows_who_is_away(m):
     assert "web-v2" in done.stdout
     m["web-v2"].start_agent()
     m["web-v3"].start_agent() if "web-v3" in m.hosts else None
-    wait_until("status is green", lambda: m.control.weft("status").returncode == 0, 30)
+    wait_until("status is green", lambda: m.control.weft("status").returncode == 0)
     done = m["web-v2"].weft("status")
     assert done.returncode == 0 and "serving     yes" in done.stdout
 

@@ -68,8 +68,8 @@ def test_strict_refuses_plaintext_from_outside(m, clean):
     before = m["outsider"].http(f"http://{m['vault'].ip4}:8081/")
     m.apply(STRICT)
     for host, port in (("vault", 8081), ("vault", 8082), ("web-v1", 8080)):
-        answer = m["outsider"].http(f"http://{m[host].ip4}:{port}/", timeout=5)
-        assert answer.status == 0 and answer.ms < 4000, answer
+        answer = m["outsider"].http(f"http://{m[host].ip4}:{port}/")
+        assert answer.is_refused, answer
     assert before.status == 200
     assert [m["client"].http(f"http://{n}/").status for n in ("web:8080", "bank:8081", "safe:8082")] == [200] * 3
     assert m["outsider"].http(f"http://{m['vault'].ip4}:8099/").status == 200  # no service, no rule
@@ -77,14 +77,14 @@ def test_strict_refuses_plaintext_from_outside(m, clean):
 
 def test_strict_counts_for_the_hosts_own_address_too(m, clean):
     m.apply(STRICT)
-    assert m["vault"].http(f"http://{m['vault'].ip4}:8081/", timeout=5).status == 0
+    assert m["vault"].http(f"http://{m['vault'].ip4}:8081/").status == 0
     assert m["vault"].http("http://bank:8081/").status == 200
 
 
 def test_strict_for_one_workload(m, clean):
     m.apply(STRICT.replace("istio-system", "default").replace("name: default", "name: bank")
             .replace("spec:\n", "spec:\n  selector:\n    matchLabels:\n      app: bank\n"))
-    assert m["outsider"].http(f"http://{m['vault'].ip4}:8081/", timeout=5).status == 0
+    assert m["outsider"].http(f"http://{m['vault'].ip4}:8081/").status == 0
     assert m["outsider"].http(f"http://{m['vault'].ip4}:8082/").status == 200
 
 
@@ -93,12 +93,12 @@ def test_strict_with_an_exception_for_a_port(m, clean):
             .replace("spec:\n", "spec:\n  selector:\n    matchLabels:\n      app: bank\n")
             + "  portLevelMtls:\n    8081:\n      mode: PERMISSIVE\n")
     assert m["outsider"].http(f"http://{m['vault'].ip4}:8081/").status == 200
-    assert m["outsider"].http(f"http://{m['vault'].ip4}:8082/", timeout=5).status == 0
+    assert m["outsider"].http(f"http://{m['vault'].ip4}:8082/").status == 0
 
 
 def test_taking_strict_back(m, clean):
     m.apply(STRICT)
-    assert m["outsider"].http(f"http://{m['vault'].ip4}:8081/", timeout=5).status == 0
+    assert m["outsider"].http(f"http://{m['vault'].ip4}:8081/").status == 0
     m.delete("peerauthentication", "default", "istio-system")
     assert m["outsider"].http(f"http://{m['vault'].ip4}:8081/").status == 200
 
@@ -107,7 +107,7 @@ def test_taking_strict_back(m, clean):
 def test_tls_without_a_certificate_is_no_way_in(m, clean, alpn):
     m.apply(STRICT)
     tls = ["openssl", "s_client", "-connect", f"{m['vault'].ip4}:8081", "-quiet", *(["-alpn", alpn] if alpn else [])]
-    done = m["outsider"].run(*tls, text="GET / HTTP/1.1\r\nHost: bank\r\n\r\n", seconds=10)
+    done = m["outsider"].run(*tls, text="GET / HTTP/1.1\r\nHost: bank\r\n\r\n")
     assert "200 OK" not in done.stdout and '"app"' not in done.stdout
 
 
@@ -119,7 +119,7 @@ def test_a_self_made_certificate_is_no_way_in(m, clean):
                  "subjectAltName=critical,URI:spiffe://cluster.local/ns/default/sa/client")
     assert done.returncode == 0, done.stderr
     done = o.run("openssl", "s_client", "-connect", f"{m['vault'].ip4}:8081", "-quiet", "-alpn", "istio", "-cert", "c.pem", "-key",
-                 "k.pem", text="GET / HTTP/1.1\r\nHost: bank\r\n\r\n", seconds=10)
+                 "k.pem", text="GET / HTTP/1.1\r\nHost: bank\r\n\r\n")
     assert "200 OK" not in done.stdout and '"app"' not in done.stdout
 
 
@@ -153,13 +153,14 @@ def test_an_orderly_stop_does_not_forget_a_policy(m, clean):
     m.apply(STRICT.replace("istio-system", "default").replace("spec:", "spec:\n  selector:\n    matchLabels:\n      app: bank"))
     vault = m["vault"]
     assert vault.agent.stop() == 0
+    wait_until("its callers are told that it is gone", lambda: m["client"].http("http://bank:8081/").status == 503)
     m.server_process.kill()
     try:
         vault.start_agent()
-        outside = m["outsider"].http(f"http://{vault.ip4}:8081/", timeout=5)
+        outside = m["outsider"].http(f"http://{vault.ip4}:8081/")
         inside = m["client"].http("http://bank:8081/")
     finally:
         m.start_server()
-        wait_until("all agents are back", lambda: all(h.status()["link"]["connected"] for h in m.agents()), 30)
+        wait_until("all agents are back", lambda: all(h.status()["link"]["connected"] for h in m.agents()))
     assert outside.status == 0, outside
-    assert inside.status == 503, inside  # its callers were told that it had gone; its name stays
+    assert inside.status == 503, inside  # still as they were told; its name stays

@@ -32,10 +32,11 @@ def test_requests_are_counted_on_both_sides_with_istios_labels(m):
     for _ in range(3):
         m["client"].http("http://bank:8081/status/418")
     for h, reporter in (("client", "source"), ("vault", "destination")):
-        found = [(labels, n) for labels, n in series(m[h].metrics(), "istio_requests_total")
-                 if labels["reporter"] == reporter and labels["destination_service_name"] == "bank" and labels["response_code"] == "418"]
-        assert sum(n for _, n in found) == before[h] + 3
-        labels = found[0][0]
+        def found(h=h, reporter=reporter):
+            return [(labels, n) for labels, n in series(m[h].metrics(), "istio_requests_total")
+                    if labels["reporter"] == reporter and labels["destination_service_name"] == "bank" and labels["response_code"] == "418"]
+        wait_until("three are counted", lambda: sum(n for _, n in found()) == before[h] + 3)
+        labels = found()[0][0]
         assert list(labels) == LABELS
         assert labels["source_principal"] == "spiffe://cluster.local/ns/default/sa/client"
         assert labels["destination_principal"] == "spiffe://cluster.local/ns/default/sa/bank"
@@ -125,7 +126,7 @@ def test_what_each_port_shows(m):
     assert c.http("http://127.0.0.1:15021/healthz/ready").status == 200 and c.http("http://127.0.0.1:15021/metrics").status == 404
     assert m["outsider"].http(f"http://{c.ip4}:15021/healthz/ready").status == 200  # for load balancers
     for port in (15000, 15020):
-        assert m["outsider"].http(f"http://{c.ip4}:{port}/", timeout=3).status == 0  # loopback only
+        assert m["outsider"].http(f"http://{c.ip4}:{port}/").status == 0  # loopback only
 
 
 def test_pages_are_not_for_other_sites(m):

@@ -83,10 +83,10 @@ def credential(name, **texts):
     return f"---\napiVersion: weft/v1\nkind: Credential\nmetadata: {{name: {name}}}\nspec:\n{rows}"
 
 
-def ask(m, tls, target=8443, host=HOST):
+def ask(m, tls, target=8443, host=HOST, status=200):
+    """The answer of this status that comes under the rule."""
     m.apply(documents(m, tls, target, host))
-    wait_until("the rule is in force", lambda: m["client"].http(f"http://{host}/").status in (200, 503), 10)
-    return m["client"].http(f"http://{host}/")
+    return m.wait_service(m["client"], f"http://{host}/", good=lambda a: a.status == status)
 
 
 def test_a_plain_request_leaves_as_tls_with_the_name_of_its_host(m, clean, folder):
@@ -96,10 +96,9 @@ def test_a_plain_request_leaves_as_tls_with_the_name_of_its_host(m, clean, folde
 
 
 def test_the_servers_authority_is_checked(m, clean, folder):
-    answer = ask(m, f"{{mode: SIMPLE, caCertificates: {folder}/other.pem}}")
-    assert answer.status == 503
+    ask(m, f"{{mode: SIMPLE, caCertificates: {folder}/other.pem}}", status=503)
     assert m["client"].metric("istio_requests_total", response_flags="UF,URX", response_code="503") >= 1
-    assert ask(m, "{mode: SIMPLE}").status == 503  # the system's authorities know it as little
+    ask(m, "{mode: SIMPLE}", status=503)  # the system's authorities know it as little
     assert ask(m, "{mode: SIMPLE, insecureSkipVerify: true}").json()["app"] == "simple"
 
 
@@ -110,18 +109,17 @@ def test_the_servers_authority_is_checked(m, clean, folder):
     ("subjectAltNames: [no.test, a.b.alt.test]", HOST, 503),
 ])
 def test_names_asked_for_and_accepted(m, clean, folder, more, sni, status):
-    answer = ask(m, f"{{mode: SIMPLE, caCertificates: {folder}/good.pem, {more}}}")
-    assert answer.status == status
+    answer = ask(m, f"{{mode: SIMPLE, caCertificates: {folder}/good.pem, {more}}}", status=status)
     assert status != 200 or answer.json()["sni"] == sni
 
 
 def test_without_names_the_server_must_be_the_host_that_was_asked_for(m, clean, folder):
-    assert ask(m, f"{{mode: SIMPLE, caCertificates: {folder}/good.pem}}", host="wrong.example.com").status == 503
+    ask(m, f"{{mode: SIMPLE, caCertificates: {folder}/good.pem}}", host="wrong.example.com", status=503)
     assert ask(m, f"{{mode: SIMPLE, caCertificates: {folder}/good.pem}}", host="x.alt.test").json()["sni"] == "x.alt.test"
 
 
 def test_mutual_shows_a_certificate(m, clean, folder):
-    assert ask(m, f"{{mode: SIMPLE, caCertificates: {folder}/good.pem}}", target=8444).status == 503
+    ask(m, f"{{mode: SIMPLE, caCertificates: {folder}/good.pem}}", target=8444, status=503)
     told = ask(m, f"{{mode: MUTUAL, caCertificates: {folder}/good.pem, clientCertificate: {folder}/client.crt, "
                   f"privateKey: {folder}/client.key}}", target=8444).json()
     assert told["app"] == "mutual" and told["client"] == ["client"]
@@ -132,27 +130,27 @@ def test_a_credential_takes_the_place_of_files(m, clean, folder):
     texts = credential("shown", certificate=folder / "client.crt", privateKey=folder / "client.key") + credential(
         "shown-cacert", caCertificates=folder / "good.pem")
     m.apply(documents(m, tls, 8444) + texts)  # not a gateway, and not selected: it is not given the key
-    wait_until("the rule is in force", lambda: m["client"].http(f"http://{HOST}/").status == 503, 10)
+    wait_until("the rule is in force", lambda: m["client"].http(f"http://{HOST}/").status == 503)
     assert "credentialName shown is no Credential" in m["client"].agent.text()
     m.apply(documents(m, tls, 8444, selector=mine))
-    wait_until("it may show it", lambda: m["client"].http(f"http://{HOST}/").status == 200, 10)
+    wait_until("it may show it", lambda: m["client"].http(f"http://{HOST}/").status == 200)
     assert m["client"].http(f"http://{HOST}/").json()["client"] == ["client"]
     m.apply(documents(m, tls.replace("shown", "other"), 8444, selector=mine))
-    wait_until("there is none", lambda: m["client"].http(f"http://{HOST}/").status == 503, 10)
+    wait_until("there is none", lambda: m["client"].http(f"http://{HOST}/").status == 503)
 
 
 def test_bare_bytes_leave_as_tls_too(m, clean, folder):
     request = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     m.apply(documents(m, f"{{mode: SIMPLE, caCertificates: {folder}/good.pem, sni: bare.test}}", protocol="TCP"))
-    wait_until("the tunnel is open", lambda: '"sni": "bare.test"' in m["client"].tcp(f"{HOST}:80", send=request, until="}")["got"], 10)
+    wait_until("the tunnel is open", lambda: '"sni": "bare.test"' in m["client"].tcp(f"{HOST}:80", send=request, until="}", timeout=5)["got"])
 
 
 def test_a_missing_file_is_told_and_taken_once_it_is_there(m, clean, folder):
-    assert ask(m, f"{{mode: SIMPLE, caCertificates: {folder}/late.pem}}").status == 503
+    ask(m, f"{{mode: SIMPLE, caCertificates: {folder}/late.pem}}", status=503)
     assert f"{folder}/late.pem" in m["client"].agent.text()
     (folder / "late.pem").write_bytes((folder / "other.pem").read_bytes())
     (folder / "late.pem").write_bytes((folder / "good.pem").read_bytes())
-    wait_until("the file is read", lambda: m["client"].http(f"http://{HOST}/").status == 200, 15)
+    wait_until("the file is read", lambda: m["client"].http(f"http://{HOST}/").status == 200)
 
 
 def test_a_server_on_the_list_is_not_called(m, clean, folder):
@@ -160,6 +158,6 @@ def test_a_server_on_the_list_is_not_called(m, clean, folder):
     tls = f"{{mode: SIMPLE, caCertificates: {folder}/good.pem, caCrl: {folder}/good.crl}}"
     assert ask(m, tls).json()["app"] == "simple"
     revoked(folder, ["server"], folder / "good.crl", "good")
-    wait_until("the server is not called", lambda: m["client"].http(f"http://{HOST}/").status == 503, 20)
+    wait_until("the server is not called", lambda: m["client"].http(f"http://{HOST}/").status == 503)
     revoked(folder, [], folder / "good.crl", "good")
-    wait_until("the server is called again", lambda: m["client"].http(f"http://{HOST}/").status == 200, 20)
+    wait_until("the server is called again", lambda: m["client"].http(f"http://{HOST}/").status == 200)

@@ -6,7 +6,8 @@ import struct
 import threading
 
 import pytest
-from mesh import wait_until
+from mesh import PATIENCE, wait_until
+from peers import end_listening
 from test_standalone import Edge, free_port
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -99,7 +100,10 @@ class PostProxy(socketserver.ThreadingTCPServer):
 
     def serve_target(self):
         while True:
-            c, _ = self.target.accept()
+            try:
+                c, _ = self.target.accept()
+            except OSError:
+                return
             threading.Thread(target=self.echo, args=(c,), daemon=True).start()
 
     def echo(self, c):
@@ -156,7 +160,7 @@ class PostProxy(socketserver.ThreadingTCPServer):
 
     def server_close(self):
         super().server_close()
-        self.target.close()
+        end_listening(self.target)
 
 
 @pytest.fixture
@@ -180,10 +184,10 @@ def world(tmp_path):
 
 
 def exchange(port, data, n=65536):
-    with socket.create_connection(("127.0.0.1", port), 5) as s:
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as s:
         mine = s.getsockname()
         s.sendall(data)
-        s.settimeout(5)
+        s.settimeout(PATIENCE)
         return mine, s.recv(n)
 
 
@@ -226,10 +230,17 @@ def test_a_connection_without_the_header_is_refused(world):
     assert t.connections == 0
 
 
+def exactly(s, n):
+    got = b""
+    while len(got) < n and (more := s.recv(n - len(got))):
+        got += more
+    return got
+
+
 def check_refused(port):
     """The reset may come as early as that."""
     try:
-        with socket.create_connection(("127.0.0.1", port), 5) as s:
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as s:
             s.sendall(b"abc")
             assert s.recv(100) == b""
     except (ConnectionResetError, BrokenPipeError):
@@ -238,12 +249,9 @@ def check_refused(port):
 
 def test_tcp_goes_through_a_forward_proxy(world):
     t, e = world("{tunnel: {targetHost: far.test, targetPort: 5432}}")
-    with socket.create_connection(("127.0.0.1", e.tcp), 5) as s:
+    with socket.create_connection(("127.0.0.1", e.tcp), PATIENCE) as s:
         s.sendall(b"abc")
-        got = b""
-        while len(got) < 12:
-            got += s.recv(100)
-        assert got == b"early abcabc"
+        assert exactly(s, 12) == b"early abcabc"
     assert t.heard == [b"CONNECT far.test:5432 HTTP/1.1\r\nHost: far.test:5432\r\n\r\n"]
 
 
@@ -267,10 +275,10 @@ def read_all(s):
 
 def test_tcp_goes_through_a_forward_proxy_by_post(world):
     t, e = world(POST, target=PostProxy)
-    with socket.create_connection(("127.0.0.1", e.tcp), 5) as s:
-        assert s.recv(100) == b"hello "  # nothing has to be sent before
+    with socket.create_connection(("127.0.0.1", e.tcp), PATIENCE) as s:
+        assert exactly(s, 6) == b"hello "  # nothing has to be sent before
         s.sendall(b"abc")
-        assert s.recv(100) == b"abc"
+        assert exactly(s, 3) == b"abc"
         s.sendall(b"def")
         s.shutdown(socket.SHUT_WR)  # the end of the request's body
         assert read_all(s) == b"def 6 bytes"
@@ -284,7 +292,7 @@ def test_tcp_goes_through_a_forward_proxy_by_post(world):
 def test_much_goes_both_ways_by_post(world):
     t, e = world(POST, target=PostProxy)
     data = bytes(i * 7 % 251 for i in range(6_000_000))
-    with socket.create_connection(("127.0.0.1", e.tcp), 5) as s:
+    with socket.create_connection(("127.0.0.1", e.tcp), PATIENCE) as s:
         sender = threading.Thread(target=lambda: (s.sendall(data), s.shutdown(socket.SHUT_WR)))
         sender.start()
         got = read_all(s)
@@ -294,15 +302,15 @@ def test_much_goes_both_ways_by_post(world):
 
 def test_a_cut_is_no_end_by_post(world):
     t, e = world(POST, target=PostProxy)
-    s = socket.create_connection(("127.0.0.1", e.tcp), 5)
-    assert s.recv(100) == b"hello "
+    s = socket.create_connection(("127.0.0.1", e.tcp), PATIENCE)
+    assert exactly(s, 6) == b"hello "
     s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     s.close()  # with a reset
     wait_until("the proxy sees it", lambda: t.done)
     assert t.done == ["cut"]
     t.length = 1000  # more than will come
-    with socket.create_connection(("127.0.0.1", e.tcp), 5) as s:
-        assert s.recv(100) == b"hello "
+    with socket.create_connection(("127.0.0.1", e.tcp), PATIENCE) as s:
+        assert exactly(s, 6) == b"hello "
         s.shutdown(socket.SHUT_WR)
         with pytest.raises(ConnectionResetError):
             read_all(s)
@@ -318,7 +326,7 @@ def test_a_forward_proxy_that_refuses_a_post_ends_the_connection(world):
 
 def test_an_agent_that_stops_leaves_no_post_behind(world):
     t, e = world(POST, target=PostProxy)
-    with socket.create_connection(("127.0.0.1", e.tcp), 5) as s:
-        assert s.recv(100) == b"hello "
+    with socket.create_connection(("127.0.0.1", e.tcp), PATIENCE) as s:
+        assert exactly(s, 6) == b"hello "
         assert e.stop() == 0
         wait_until("the proxy sees it", lambda: t.done)

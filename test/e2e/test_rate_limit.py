@@ -3,7 +3,7 @@
 import http.client
 
 import pytest
-from mesh import wait_until
+from mesh import PATIENCE, wait_until
 from test_routing import virtual_service
 from test_standalone import ENTRY, Edge, apps, free_port  # noqa: F401 (a fixture)
 
@@ -88,7 +88,7 @@ def test_only_those_who_are_selected_hear_of_it(m, clean):
     told = {name: '"object":"default/bank"' in m[name].page("/config_dump")[1] for name in ("vault", "client", "web-v1", "web-v2")}
     assert told == {"vault": False, "client": False, "web-v1": True, "web-v2": True}
     assert [a.status for a in m["client"].many(BANK, 10, threads=1)] == [200] * 10
-    statuses = [a.status for a in m["client"].many("http://web:8080/", 40, threads=2)]
+    statuses = [a.status for a in m["client"].many("http://web:8080/", 100, threads=1)]
     assert statuses.count(200) == 10  # each of the two workloads counts for itself
 
 
@@ -150,7 +150,7 @@ def edge(tmp_path_factory, apps):  # noqa: F811
 
 
 def ask(port, path, method="GET", **headers):
-    c = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     c.request(method, path, headers={k.replace("_", "-"): v for k, v in headers.items()})
     r = c.getresponse()
     r.read()

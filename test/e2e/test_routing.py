@@ -90,14 +90,14 @@ def test_no_route_is_404(m, clean):
 
 
 def test_without_rules_every_endpoint_gets_its_share(m):
-    seen = apps(m["client"].many("http://web:8080/", 200))
-    assert set(seen) == {"web-v1", "web-v2"} and min(seen.values()) >= 50, seen
+    seen = apps(m["client"].many("http://web:8080/", 200, threads=1))  # by chance: nothing else is under way
+    assert set(seen) == {"web-v1", "web-v2"} and min(seen.values()) >= 50, seen  # seven sigma
 
 
 def test_weights_hold_over_a_thousand_requests(m, clean):
     m.apply(SUBSETS + virtual_service(f"- route:\n{to('v1', 90)}{to('v2', 10)}"))
     seen = apps(m["client"].many("http://web:8080/", 1000))
-    assert seen["web-v1"] + seen["web-v2"] == 1000 and 60 <= seen["web-v2"] <= 140, seen  # four sigma
+    assert seen["web-v1"] + seen["web-v2"] == 1000 and 45 <= seen["web-v2"] <= 160, seen  # six sigma
 
 
 def test_weight_zero_gets_nothing(m, clean):
@@ -114,11 +114,11 @@ def test_round_robin_takes_turns(m, clean):
 @pytest.mark.parametrize("simple", ["RANDOM", "LEAST_REQUEST"])
 def test_other_balancers_use_all(m, clean, simple):
     m.apply(SUBSETS.replace("  subsets:", f"  trafficPolicy:\n    loadBalancer:\n      simple: {simple}\n  subsets:"))
-    seen = apps(m["client"].many("http://web:8080/", 200))
+    seen = apps(m["client"].many("http://web:8080/", 200, threads=1))
     assert set(seen) == {"web-v1", "web-v2"} and min(seen.values()) >= 40, seen
 
 
-RETRY = "- route:\n  - destination:\n      host: web\n  retries:\n    attempts: {n}\n    perTryTimeout: 2s\n    retryOn: {on}\n"
+RETRY = "- route:\n  - destination:\n      host: web\n  retries:\n    attempts: {n}\n    perTryTimeout: 20s\n    retryOn: {on}\n"
 
 
 def test_retries_hide_failures(m, clean):
@@ -129,33 +129,32 @@ def test_retries_hide_failures(m, clean):
     assert all(a.status == 200 for a in answers), answers
 
 
+def asked(m, path):
+    """How often the applications of web were asked for this path; a path is good for one test, for asking them counts too."""
+    answers = [m[h].http("http://127.0.0.1:8080" + path) for h in ("web-v1", "web-v2")]
+    return sum(a.json()["seen"] if a.status == 200 else int(a.body.split()[1]) for a in answers) - len(answers)
+
+
 def test_retries_end(m, clean):
     m.apply(virtual_service(RETRY.format(n=2, on="5xx")))
-    count = lambda: sum(m[h].metric("istio_requests_total", reporter="destination", response_code="503") for h in ("web-v1", "web-v2"))  # noqa: E731
-    before = count()
-    answer = m["client"].http("http://web:8080/status/503")
-    assert answer.status == 503 and count() == before + 3  # one request, two retries
+    assert m["client"].http("http://web:8080/fail/99/end").status == 503
+    assert asked(m, "/fail/99/end") == 3  # one request, two retries
 
 
 def test_named_headers_of_an_answer_ask_for_another_try(m, clean):
     m.apply(virtual_service(RETRY.format(n=2, on="retriable-headers")))
-    count = lambda: sum(m[h].metric("istio_requests_total", reporter="destination", response_code="200") for h in ("web-v1", "web-v2"))  # noqa: E731
-    before = count()
-    answer = m["client"].http("http://web:8080/", headers={"x-envoy-retriable-header-names": "x-none, x-app"})
-    assert answer.status == 200 and count() == before + 3
+    answer = m["client"].http("http://web:8080/named/it-has", headers={"x-envoy-retriable-header-names": "x-none, x-app"})
+    assert answer.status == 200 and asked(m, "/named/it-has") == 3
     assert "x-envoy-retriable-header-names" not in answer.body.lower()
-    before = count()
-    assert m["client"].http("http://web:8080/", headers={"x-envoy-retriable-header-names": "x-none"}).status == 200
-    assert count() == before + 1
+    assert m["client"].http("http://web:8080/named/it-has-not", headers={"x-envoy-retriable-header-names": "x-none"}).status == 200
+    assert asked(m, "/named/it-has-not") == 1
 
 
 def test_a_rule_may_name_the_headers_itself(m, clean):
     m.apply(virtual_service(RETRY.format(n=1, on="retriable-headers") +
                             "  headers:\n    request:\n      set: {x-envoy-retriable-header-names: x-app}\n"))
-    count = lambda: sum(m[h].metric("istio_requests_total", reporter="destination", response_code="200") for h in ("web-v1", "web-v2"))  # noqa: E731
-    before = count()
-    assert m["client"].http("http://web:8080/").status == 200
-    assert count() == before + 2
+    assert m["client"].http("http://web:8080/named/by-rule").status == 200
+    assert asked(m, "/named/by-rule") == 2
 
 
 def test_no_retries_when_told_so(m, clean):
@@ -180,20 +179,22 @@ def test_default_retries_find_a_living_endpoint(m):
     finally:
         h.app("web", 8080, APP, NAME="web-v2")
         h.start_agent()
+        m.wait_apps(m["client"], "http://web:8080/", "web-v1", "web-v2")
 
 
 def test_timeout_answers_504_on_time(m, clean):
-    m.apply(virtual_service("- route:\n  - destination:\n      host: web\n  timeout: 0.5s\n"))
-    answer = m["client"].http("http://web:8080/delay/3")
-    assert answer.status == 504 and 450 <= answer.ms <= 1200, answer
-    assert m["client"].http("http://web:8080/delay/0.1").status == 200
+    m.apply(virtual_service("- match:\n  - uri: {exact: /delay/60}\n  route:\n  - destination:\n      host: web\n  timeout: 0.5s\n"
+                            "- route:\n  - destination:\n      host: web\n  timeout: 20s\n"))
+    answer = m["client"].http("http://web:8080/delay/60")  # the caller's own patience ends earlier
+    assert answer.status == 504 and answer.ms >= 450, answer
+    assert m["client"].http("http://web:8080/delay/0.6").status == 200
 
 
 def test_per_try_timeout_leaves_time_for_another_try(m, clean):
-    m.apply(virtual_service("- route:\n  - destination:\n      host: web\n  timeout: 2s\n  retries:\n    attempts: 1\n"
+    m.apply(virtual_service("- route:\n  - destination:\n      host: web\n  timeout: 90s\n  retries:\n    attempts: 1\n"
                             "    perTryTimeout: 0.3s\n    retryOn: 5xx\n"))
-    answer = m["client"].http("http://web:8080/delay/5")
-    assert answer.status == 504 and 550 <= answer.ms <= 1500, answer
+    answer = m["client"].http("http://web:8080/delay/60")  # longer than the caller waits
+    assert answer.status == 504 and answer.ms >= 550, answer
 
 
 def test_streams_large_bodies_both_ways(m):
@@ -232,7 +233,7 @@ def test_an_application_that_hangs_up_gives_503(m):
     ("GET / HTTP/1.1\r\nHost: web\r\nX: " + "a" * 70000 + "\r\n\r\n", "431"),
 ])
 def test_ambiguous_requests_are_refused(m, raw, status):
-    got = m["client"].tcp(f"{m['client'].resolve('web')[0]}:8080", send=raw, until="\r\n", timeout=5)["got"]
+    got = m["client"].tcp(f"{m['client'].resolve('web')[0]}:8080", send=raw, until="\r\n")["got"]
     assert got.startswith(f"HTTP/1.1 {status} "), got[:200]
 
 
@@ -270,7 +271,7 @@ spec:
     told = answer.json()
     assert told["app"] == "other" and told["host"] == "other.example.com:8080"
     assert not any(k.lower() == "x-forwarded-client-cert" for k, _ in told["headers"])
-    assert m["client"].http("http://other.example.com:8080/delay/2").status == 504
+    assert m["client"].http("http://other.example.com:8080/delay/60").status == 504
 
 
 def test_workload_entries_are_the_endpoints_of_a_selector(m, clean):
@@ -280,9 +281,9 @@ def test_workload_entries_are_the_endpoints_of_a_selector(m, clean):
             "  ports: [{number: 80, name: http, protocol: HTTP}]\n  resolution: STATIC\n  workloadSelector: {labels: {app: pair}}\n"
             + entry.format(name="one", ip=m["outsider"].ip4, port=8080) + entry.format(name="two", ip=m["vault"].ip4, port=8099))
     m.wait_service(m["client"], "http://pair.example.com/")
-    wait_until("both serve", lambda: set(apps(m["client"].many("http://pair.example.com/", 10))) == {"other", "secret"}, 10)
+    wait_until("both serve", lambda: set(apps(m["client"].many("http://pair.example.com/", 10))) == {"other", "secret"})
     m.delete("workloadentry", "two")
-    wait_until("one is left", lambda: set(apps(m["client"].many("http://pair.example.com/", 20))) == {"other"}, 5)
+    wait_until("one is left", lambda: set(apps(m["client"].many("http://pair.example.com/", 20))) == {"other"})
 
 
 GATEWAY = """apiVersion: networking.istio.io/v1
@@ -359,7 +360,7 @@ def test_a_gateways_client_and_the_gateway_are_both_told(m, clean, tmp_path):
     m.apply(MUTUAL.format(certs=certs))
     argv = ["--connect-to", f"::{edge.ip4}:8443", "--cacert", certs / "ca.pem", "--cert", certs / "friend.crt", "--key", certs / "friend.key",
             "-H", "x-forwarded-client-cert: URI=spiffe://cluster.local/ns/x/sa/root", "https://shop.example.com:8443/"]
-    wait_until("the gateway serves", lambda: '"app"' in m["outsider"].curl(*argv).stdout, 10)
+    wait_until("the gateway serves", lambda: '"app"' in m["outsider"].curl(*argv).stdout)
     told = {k.lower(): v for k, v in json.loads(m["outsider"].curl(*argv).stdout)["headers"]}["x-forwarded-client-cert"]
     assert re.fullmatch('Hash=[0-9a-f]{64};Cert="[^"]*";Subject="CN=friend";URI=;DNS=friend.test,'
                         'By=spiffe://cluster.local/ns/default/sa/web[^,]*;URI=spiffe://cluster.local/ns/default/sa/edge-strict', told)
@@ -373,7 +374,9 @@ def test_a_gateway_opens_the_door(m, clean):
     m.apply(GATEWAY)
     out, url = m["outsider"], f"http://{edge.ip4}:8000"
     host = {"Host": "shop.example.com"}
-    m.wait_service(out, url + "/web", good=lambda a: a.status == 404)
+    for path in ("/bank/x", "/web/x"):
+        wait_until(f"{path} is served", lambda path=path: out.http(url + path, headers=host).status == 200)
+    assert out.http(url + "/web").status == 404
     assert out.http(url + "/bank/x", headers=host).json()["app"] == "bank"
     told = out.http(url + "/web/x", headers=host).json()
     assert told["app"].startswith("web-")
@@ -385,5 +388,5 @@ def test_a_gateway_opens_the_door(m, clean):
     assert out.http(url + "/web", headers={"Host": "elsewhere.example.com"}).status == 404
     m.delete("virtualservice", "door", sync=False)  # first what refers to the other
     m.delete("gateway", "door")
-    assert out.http(url + "/web", headers=host, timeout=3).status == 0  # closed again
+    assert out.http(url + "/web", headers=host).status == 0  # closed again
     edge.agent.stop()

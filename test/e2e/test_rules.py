@@ -4,6 +4,7 @@ import http.client
 import json
 
 import pytest
+from mesh import PATIENCE
 from test_standalone import ENTRY, Edge, apps, free_port, front  # noqa: F401
 
 A = "    route: [{destination: {host: a.test}}]\n"
@@ -49,7 +50,7 @@ ROWS = [
 
 
 def call(port, host, method, path, fields):
-    c = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         c.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
         for name, value in [("Host", host), *fields]:
@@ -111,8 +112,8 @@ def test_an_application_tells_the_scheme_on(edge):
     ("/fail/2/default", {"Retry-On": "5xx"}, 200),  # the two of the default policy
     ("/fail/2/codes", {"Retriable-Status-Codes": "404, 503"}, 200),  # by which it tries again, where any are named
     ("/fail/2/none", {"Retry-On": "5xx, nonsense", "Max-Retries": "0"}, 503),
-    ("/delay/1.5", {"Upstream-Rq-Timeout-Ms": "100"}, 504),
-    ("/delay/1.5", {"Upstream-Rq-Per-Try-Timeout-Ms": "100"}, 504),
+    ("/delay/60", {"Upstream-Rq-Timeout-Ms": "100"}, 504),
+    ("/delay/60", {"Upstream-Rq-Per-Try-Timeout-Ms": "100"}, 504),
     ("/delay/0.2", {"Upstream-Rq-Timeout-Ms": "soon"}, 200),
 ])
 def test_callers_of_this_host_may_order(edge, path, fields, status):

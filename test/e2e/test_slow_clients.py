@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from mesh import HERE, wait_until
+from mesh import HERE, PATIENCE, wait_until
 from test_http2 import ENTRY
 from test_standalone import Edge, free_port, front
 
@@ -33,7 +33,7 @@ class Door(Edge):
     def connect(self, source="127.0.0.1"):
         """None: it was reset at once."""
         try:
-            return socket.create_connection(self.to, 5, (source, 0))
+            return socket.create_connection(self.to, PATIENCE, (source, 0))
         except ConnectionResetError:
             return None
 
@@ -72,7 +72,7 @@ def served(sock, path="/"):
 def test_a_body_that_trickles_is_refused_in_time_and_one_that_flows_is_not(door):
     d = door()
     slow1, waits, flows = d.connect(), d.connect(), d.connect()
-    slow2 = H2Caller(d.to, timeout=20)
+    slow2 = H2Caller(d.to, timeout=PATIENCE)
     head = "POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n"
     slow1.sendall((head % (100000, "")).encode())
     flows.sendall((head % (6000, "")).encode())
@@ -90,7 +90,6 @@ def test_a_body_that_trickles_is_refused_in_time_and_one_that_flows_is_not(door)
                 pass
         if stream not in slow2.over and time.monotonic() - began < 9:
             slow2.send(stream, b"x" * 20, end=False)
-    slow1.settimeout(5)
     assert Reader(slow1).line() == "HTTP/1.1 408 Request Timeout"
     answer = slow2.wait(stream)
     assert answer.status == 408
@@ -154,7 +153,7 @@ def test_a_crowd_of_slow_clients_does_not_stop_the_others(door, how):
         s = socket.socket()
         if how == "readers":
             s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
-        s.settimeout(5)
+        s.settimeout(PATIENCE)
         s.connect(d.to)
         if how == "heads":
             s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-")
@@ -173,7 +172,7 @@ def test_a_crowd_of_slow_clients_does_not_stop_the_others(door, how):
     for t in workers:
         t.start()
     for t in workers:
-        t.join(60)
+        t.join(4 * PATIENCE)
     assert not failed
     for s in crowd:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

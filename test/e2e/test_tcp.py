@@ -1,8 +1,13 @@
 """TCP: server-first protocols, half-close, many bytes, and HTTP that is not declared."""
 
+import json
+
 import pytest
 from conftest import APP
 from mesh import Capture, Mesh, wait_until
+
+
+SNIFF_MS = 5000  # how long the first bytes are waited for where the protocol is not declared
 
 
 @pytest.fixture(scope="module")
@@ -18,18 +23,21 @@ def t():
         c = mesh.host("client").service("client", 8080).join()
         for name in ("banner", "echo", "count", "guess", "guessecho"):
             wait_until(f"{name} has a name", lambda name=name: c.resolve(name))
-        wait_until("the first call passes", lambda: c.tcp("banner:9001", first=4)["got"] == "220 ")
+        wait_until("the first call passes", lambda: c.tcp("banner:9001", first=4, timeout=5)["got"] == "220 ")
+        wait_until("each service has its certificate", lambda: all(
+            any(x["identity"].endswith(f"/sa/{name}") and "serial" in x for x in json.loads(s.page("/certs")[1])["certificates"])
+            for name in ("banner", "echo", "count", "guess", "guessecho")))
         yield mesh
 
 
 def test_the_server_speaks_first(t):
     got = t["client"].tcp("banner:9001", first=len("220 banner ready\r\n"), send="hello\n", until="250 hello\n")
-    assert got["got"] == "220 banner ready\r\n250 hello\n" and got["greeted_ms"] < 1000, got
+    assert got["got"] == "220 banner ready\r\n250 hello\n" and got["greeted_ms"] < SNIFF_MS, got
 
 
 def test_the_server_speaks_first_on_a_port_of_unknown_protocol(t):
-    got = t["client"].tcp("guess:9004", first=len("220 guess ready\r\n"), timeout=15)
-    assert got["got"] == "220 guess ready\r\n" and got["greeted_ms"] < 12000, got  # after the deadline for first bytes
+    got = t["client"].tcp("guess:9004", first=len("220 guess ready\r\n"))
+    assert got["got"] == "220 guess ready\r\n" and got["greeted_ms"] >= SNIFF_MS - 100, got  # after the deadline for first bytes
 
 
 def test_the_mesh_says_how_long_first_bytes_are_waited_for(t):
@@ -48,12 +56,12 @@ def test_bytes_that_are_no_http_on_a_port_of_unknown_protocol(t):
 
 
 def test_many_bytes(t):
-    got = t["client"].tcp("echo:9002", size=2_000_000, shut=True, timeout=20)
+    got = t["client"].tcp("echo:9002", size=2_000_000, shut=True)
     assert got["bytes"] == 2_000_000 and got["how"] == "end", got["how"]
 
 
 def test_half_close_passes(t):
-    got = t["client"].tcp("count:9003", size=100_000, shut=True, timeout=10)
+    got = t["client"].tcp("count:9003", size=100_000, shut=True)
     assert got["got"] == "count saw 100000 bytes, then your end\n" and got["how"] == "end", got
 
 
@@ -68,12 +76,12 @@ def test_it_is_encrypted_and_counted(t):
         wait_until(f"{name} rises", lambda name=name: s.metric(name, reporter="destination",
                                                                connection_security_policy="mutual_tls") > before)
     assert s.metric("istio_tcp_received_bytes_total", reporter="destination") > 200
-    assert t["client"].metric("istio_tcp_sent_bytes_total", reporter="source") > 200
+    wait_until("the caller's side rises", lambda: t["client"].metric("istio_tcp_sent_bytes_total", reporter="source") > 200)
 
 
 def test_plain_callers_reach_a_permissive_tcp_service(t):
     out = t.host("outsider")
-    got = out.tcp(f"{t['tcp'].ip4}:9001", first=18, timeout=15)
+    got = out.tcp(f"{t['tcp'].ip4}:9001", first=18)
     assert got["got"] == "220 banner ready\r\n", got
 
 
@@ -82,8 +90,8 @@ def test_a_dead_application_closes_the_connection(t):
     import signal
     s.agent.popen.send_signal(signal.SIGHUP)
     wait_until("dead has a name", lambda: t["client"].resolve("dead"))
-    got = t["client"].tcp("dead:9010", send="x", shut=True, timeout=15)
-    assert got["bytes"] == 0 and got["how"] != "open" and got["ms"] < 14000, got
+    got = t["client"].tcp("dead:9010", send="x", shut=True)
+    assert got["bytes"] == 0 and got["how"] != "open" and "timed out" not in got["how"], got
 
 
 def test_a_tcp_route_by_virtual_service(t):

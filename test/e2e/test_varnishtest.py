@@ -50,8 +50,8 @@ def door(tmp_path):
 @pytest.mark.parametrize("vtc", VTC, ids=lambda p: p.stem)
 def test_peers_of_varnishtest(varnishtest, door, vtc, tmp_path):
     macros = [word for name, port in door.ports.items() for word in ("-D", f"{name}=127.0.0.1:{port}")]
-    done = subprocess.run([varnishtest, "-v", "-t", "15", *macros, str(vtc)], capture_output=True, text=True, cwd=tmp_path,
-                          env={**os.environ, "TMPDIR": str(tmp_path)}, timeout=60)
+    done = subprocess.run([varnishtest, "-v", "-t", "60", *macros, str(vtc)], capture_output=True, text=True, cwd=tmp_path,
+                          env={**os.environ, "TMPDIR": str(tmp_path)}, timeout=90)
     assert done.returncode == 0, done.stdout[-12000:]
 
 
