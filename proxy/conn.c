@@ -361,7 +361,7 @@ static enum conn_state on_handshake(struct conn *c)
         return c->listener->http ? CONN_HTTP : CONN_TUNNEL;
     if (str_eq(alpn, STR("istio-h2")) || str_eq(alpn, STR("istio-http/1.1")) ||
         str_eq(alpn, STR("h2")) || str_eq(alpn, STR("http/1.1")))
-        return CONN_HTTP; /* its preface tells an HTTP/2 client */
+        return CONN_HTTP;
     if (str_eq(alpn, STR("istio-peer-exchange")))
         return CONN_TUNNEL;
     return by_protocol(c, CONN_SNIFF);
@@ -410,8 +410,21 @@ static void codec_begin(struct conn *c, struct codec *codec)
         codec_drain(codec);
 }
 
+/* By ALPN. Without it the preface tells an HTTP/2 client. */
+static bool has_agreed_on_http2(const struct conn *c)
+{
+    struct str alpn = c->io.tls ? tls_alpn(c->io.tls) : STR_NONE;
+
+    return str_eq(alpn, STR("h2")) || str_eq(alpn, STR("istio-h2"));
+}
+
 static void start_http(struct conn *c)
 {
+    if (has_agreed_on_http2(c)) {
+        c->http2 = http2_server_new(c->worker->loop, &c->io, &c->first, NULL, &codec_ops, c);
+        codec_begin(c, http2_codec(c->http2));
+        return;
+    }
     http1_server_init(&c->http1, c->worker->loop, &c->io, &c->first, &codec_ops, c);
     c->http1.takes_h2c = c->listener->is_http2;
     codec_begin(c, &c->http1.codec);

@@ -141,7 +141,7 @@ static void answer_self(struct http1 *c, unsigned status)
 }
 
 /* The peer broke HTTP (or was too slow): the server says so if it still can, and the connection
- * ends. */
+ * ends. Status 0: it never spoke HTTP, and is told nothing. */
 enum state http1_refuse(struct http1 *c, unsigned status, const char *why)
 {
     bool answered = c->stream && c->stream->out_head_sent;
@@ -157,7 +157,7 @@ enum state http1_refuse(struct http1 *c, unsigned status, const char *why)
         io_reset(&c->codec.io);
         return ST_OVER;
     }
-    if (!answered)
+    if (!answered && status > 0)
         answer_self(c, status);
     return ST_LINGER;
 }

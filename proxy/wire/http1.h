@@ -71,8 +71,9 @@ void http1_take_io(struct http1 *c, struct io *to, struct task *task, unsigned n
 bool http1_upgrade(struct http1 *c, struct stream *s, struct str protocol) MUST_USE;
 
 /* The parser of heads, a pure function: `p` holds the whole head with its final empty line. NULL
- * when it is good, else what is wrong with it, and *status what a server answers. Texts of `h` are
- * copies in `a`. For a response, framing is what the fields say; the caller knows about HEAD. */
+ * when it is good, else what is wrong with it, and *status what a server answers (0: nothing, its first
+ * line is nothing like HTTP). Texts of `h` are copies in `a`. For a response, framing is what the fields say;
+ * the caller knows about HEAD. */
 const char *http1_parse_head(const char *p, size_t n, bool is_request, struct arena *a,
                              struct http_head *h, unsigned *status);
 /* A trailer section with its final empty line, the same way; fields that must not be trailers are

@@ -154,6 +154,16 @@ static const char *parse_target(struct http_head *h, char *p, size_t n)
     return "malformed request target";
 }
 
+/* Neither its target nor its version is HTTP's, as in a broken preface of HTTP/2 (RFC 9113 3.4). */
+static bool is_no_request_line(const struct cursor *c, struct str target)
+{
+    struct str rest = {c->at, (size_t)(c->end - c->at)};
+    size_t colon;
+
+    return !str_starts(rest, STR("HTTP/")) && target.n > 0 && target.p[0] != '/' && target.p[0] != '*' &&
+           !str_find(target, STR(":"), &colon);
+}
+
 static const char *parse_request_line(struct cursor *c, struct http_head *h, unsigned *status)
 {
     char *from = c->at, *target;
@@ -179,6 +189,10 @@ static const char *parse_request_line(struct cursor *c, struct http_head *h, uns
     }
     if (!take(c, STR(" ")))
         return "malformed request line";
+    if (is_no_request_line(c, (struct str){target, target_bytes})) {
+        *status = 0;
+        return "this is not HTTP";
+    }
     why = parse_version(c, h, status);
     if (why)
         return why;

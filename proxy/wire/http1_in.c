@@ -217,7 +217,7 @@ enum state http1_take_request(struct http1 *c)
         why = settle_connect(c, &p->s.in_head, &status);
     if (why) {
         stream_free(&p->s);
-        return http1_refuse(c, status, why);
+        return http1_refuse(c, status == 0 && c->codec.requests > 0 ? 400 : status, why);
     }
     bytes_drop(&c->in, end);
     if (c->codec.io.tls)

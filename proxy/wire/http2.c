@@ -197,6 +197,16 @@ static void due(int64_t *next, int64_t at)
     *next = MIN(*next, at);
 }
 
+static void check_stop(struct http2 *c, struct http2_stream *h, int64_t now, int64_t *next)
+{
+    if (h->stop_ms == 0)
+        return;
+    if (now >= h->stop_ms)
+        http2_stop(c, h);
+    else
+        due(next, h->stop_ms);
+}
+
 /* False: the body came too slowly, the stream is over. */
 static bool check_pace(struct http2 *c, struct http2_stream *h, int64_t now, int64_t *next)
 {
@@ -231,6 +241,7 @@ static void check_stalls(struct http2 *c, int64_t now, int64_t *next)
     }
     for (; h; h = after) {
         after = h->next;
+        check_stop(c, h, now, next);
         if (!check_pace(c, h, now, next) || h->out.n == 0)
             continue;
         if (now >= h->moved_ms + LIMIT_WRITE_STALL_MS) {

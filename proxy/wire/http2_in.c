@@ -315,6 +315,20 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *f, void 
     return 0;
 }
 
+/* Of a body that nobody wants. A client that was answered gets no more credit for it, and not for long: then it is told to
+ * stop. */
+static void drop(struct http2 *c, struct http2_stream *h, int32_t id, size_t n)
+{
+    if (!h || h->stop_ms == 0) {
+        (void)nghttp2_session_consume(c->session, id, n);
+        return;
+    }
+    (void)nghttp2_session_consume_connection(c->session, n);
+    h->dropped += n;
+    if (h->dropped > LIMIT_H2_STOP_BYTES)
+        http2_stop(c, h);
+}
+
 static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data,
                    size_t n, void *arg)
 {
@@ -324,7 +338,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 
     (void)flags; /* the end is told by the frame */
     if (!h || !h->s.in_has_head || h->s.in_ended || h->released || h->held + n > NGHTTP2_INITIAL_WINDOW_SIZE) {
-        (void)nghttp2_session_consume(session, id, n); /* dropped; what is beyond its credit resets the stream, too */
+        drop(c, h, id, n); /* what is beyond its credit resets the stream, too */
         return 0;
     }
     if (n < SHARE_BYTES)

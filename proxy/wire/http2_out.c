@@ -180,10 +180,27 @@ static ssize_t send_bytes(nghttp2_session *session, const uint8_t *p, size_t n, 
     return (ssize_t)n;
 }
 
-/* Answered early, and nobody wants the rest of the request (RFC 9113 8.1). */
+/* RFC 9113 8.1. */
 static void stop_peer(struct http2 *c, int32_t id)
 {
     (void)nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
+}
+
+void http2_stop(struct http2 *c, struct http2_stream *h)
+{
+    h->stop_ms = 0;
+    stop_peer(c, h->id);
+}
+
+/* Most of those are all but whole, and end by themselves; what they break until then is said as ever. */
+static void stop_soon(struct http2 *c, struct http2_stream *h)
+{
+    if (h->is_tunnel) {
+        http2_stop(c, h);
+        return;
+    }
+    h->stop_ms = http2_now_ms(c) + LIMIT_H2_STOP_MS;
+    http2_wake_by(c, h->stop_ms);
 }
 
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *f, void *arg)
@@ -203,7 +220,11 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *f, void 
         http2_reward(&c->resets, 1);
     if (h)
         out_finished(h);
-    if ((!h || h->released) && nghttp2_session_get_stream_remote_close(session, f->hd.stream_id) == 0)
+    if ((h && !h->released) || nghttp2_session_get_stream_remote_close(session, f->hd.stream_id) != 0)
+        return 0;
+    if (h)
+        stop_soon(c, h);
+    else
         stop_peer(c, f->hd.stream_id);
     return 0;
 }
@@ -480,7 +501,7 @@ static void op_release(struct stream *s)
     bytes_done(&s->in);
     http2_credit(c, h);
     if (h->sent_end && !s->in_ended)
-        stop_peer(c, h->id);
+        stop_soon(c, h);
     http2_kick(c);
 }
 

@@ -45,6 +45,8 @@ struct http2_stream {
     size_t held;             /* bytes of s.in whose credit was not given back */
     struct pace pace;
     int64_t moved_ms;        /* when `out` last moved, or began to wait */
+    int64_t stop_ms;         /* server: answered early and let go; then the peer is told to stop. 0: not so */
+    size_t dropped;          /* of the body since then */
     uint8_t informational;
     bool is_head;            /* of the request's method: the answer has no body */
     bool is_tunnel;          /* it was asked for as one */
@@ -145,6 +147,8 @@ extern const struct codec_ops http2_ops;
 void http2_set_callbacks_out(nghttp2_session_callbacks *cb);
 /* Let nghttp2 write what it has and may. False: it failed. */
 bool http2_flush(struct http2 *c);
+/* Server: the request was answered before its end, and nobody wants the rest of it. */
+void http2_stop(struct http2 *c, struct http2_stream *h);
 /* Credit of what the owners have taken, and of what was held back. */
 void http2_credit(struct http2 *c, struct http2_stream *h);
 /* A server's own answer to a request that nobody else is to see. */

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 
@@ -275,6 +276,23 @@ def test_a_client_that_breaks_the_protocol_leaves_a_line(door):
     assert " 400 DPE http2.violation.of.messaging.rule " in door.line("http2.violation.of.messaging.rule")
 
 
+BROKEN_PREFACE = b"INVALID CONNECTION PREFACE\r\n\r\n"
+
+
+def whole(sock, said):
+    """All that comes back, to a proper end."""
+    sock.sendall(said)
+    answer = b"".join(iter(lambda: sock.recv(65536), b""))
+    sock.close()
+    return answer
+
+
+def test_a_broken_preface_is_not_answered_in_clear_text(door):
+    assert whole(socket.create_connection(door.to, 10), BROKEN_PREFACE) == b""
+    assert " 0 DPE http1.codec_error " in door.line("http1.codec_error")
+    assert whole(socket.create_connection(door.to, 10), b"GET / NOW\r\nhost: h1.test\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+
+
 @pytest.fixture
 def elsewhere(tmp_path):
     """elsewhere(port) makes a gateway in front of h2.test at this port."""
@@ -448,6 +466,12 @@ def test_alpn_on_both_sides(tmp_path):
             out = run(*curl, version, "--retry", "3", "--retry-connrefused", "-w", "%{http_version}", "-o", tmp_path / "out",
                       f"https://app.test:{front}/large")
             assert out == agreed and (tmp_path / "out").read_bytes() == LARGE
+        by_tls = ssl.create_default_context(cafile=certs / "ca.pem")
+        by_tls.set_alpn_protocols(["h2"])
+        sock = by_tls.wrap_socket(socket.create_connection(("127.0.0.1", front), 10), server_hostname="app.test",
+                                  suppress_ragged_eofs=False)
+        answer = whole(sock, BROKEN_PREFACE)  # who agreed on HTTP/2 must speak it
+        assert answer[3:5] == b"\x04\x00" and b"\0\0\0\0\0\0\0\x01" in answer and b"HTTP/1.1" not in answer
     finally:
         e.stop()
         server.terminate()

@@ -3,20 +3,67 @@
 
 /* ---- ends that are not in order ---- */
 
+/* A request with a body is answered with 403 after its first bytes. */
+static void answer_early(struct rig *r)
+{
+    serving(r);
+    h2_head(&r->b, 1, 0, H2_POST);
+    h2_frame(&r->b, H2_DATA, 0, 1, STR("part"));
+    say(r);
+    h2_reply(asked(r, 0), 403, false);
+    h2_send(asked(r, 0), STR("no"), true);
+    h2_let_go(&r->server, 0);
+    go(r);
+    CHECK_INT(h2_seen(&r->raw, H2_HEADERS, 1, 0)->status, 403);
+    CHECK(h2_seen(&r->raw, H2_DATA, 1, 0)->flags & H2_END_STREAM);
+    CHECK(!h2_seen(&r->raw, H2_RST, 1, 0));
+}
+
+TEST(a_request_that_was_answered_early_may_still_end_by_itself)
+{
+    struct rig r;
+
+    answer_early(&r);
+    h2_frame(&r.b, H2_DATA, H2_END_STREAM, 1, STR("rest"));
+    say(&r);
+    CHECK_INT(r.server.codec->streams, 0);
+    later(&r, 2 * LIMIT_H2_STOP_MS);
+    CHECK(!h2_seen(&r.raw, H2_RST, 1, 0));
+    finish(&r);
+}
+
+TEST(what_a_request_breaks_after_its_early_answer_is_said)
+{
+    struct rig r;
+
+    answer_early(&r);
+    h2_head(&r.b, 1, 0, "x-trailer: without an end");
+    say(&r);
+    CHECK_INT(h2_seen(&r.raw, H2_RST, 1, 0)->code, NGHTTP2_PROTOCOL_ERROR);
+    CHECK_INT(r.server.codec->streams, 0);
+    finish(&r);
+}
+
+TEST(a_long_request_is_stopped_soon_after_its_early_answer)
+{
+    static char much[16000];
+    struct rig r;
+
+    answer_early(&r);
+    for (int i = 0; i < 3; i++)
+        h2_frame(&r.b, H2_DATA, 0, 1, (struct str){much, sizeof(much)});
+    say(&r);
+    CHECK_INT(h2_seen(&r.raw, H2_RST, 1, 0)->code, NGHTTP2_NO_ERROR);
+    CHECK_INT(r.server.codec->streams, 0);
+    finish(&r);
+}
+
 TEST(an_early_answer_lets_the_client_stop)
 {
     struct rig r;
 
-    serving(&r);
-    h2_head(&r.b, 1, 0, H2_POST);
-    h2_frame(&r.b, H2_DATA, 0, 1, STR("part"));
-    say(&r);
-    h2_reply(asked(&r, 0), 403, false);
-    h2_send(asked(&r, 0), STR("no"), true);
-    h2_let_go(&r.server, 0);
-    go(&r);
-    CHECK_INT(h2_seen(&r.raw, H2_HEADERS, 1, 0)->status, 403);
-    CHECK(h2_seen(&r.raw, H2_DATA, 1, 0)->flags & H2_END_STREAM);
+    answer_early(&r);
+    later(&r, LIMIT_H2_STOP_MS);
     CHECK_INT(h2_seen(&r.raw, H2_RST, 1, 0)->code, NGHTTP2_NO_ERROR);
     h2_frame(&r.b, H2_DATA, H2_END_STREAM, 1, STR("rest")); /* crossed the reset */
     h2_head(&r.b, 3, H2_END_STREAM, H2_GET);
@@ -42,7 +89,9 @@ TEST(an_early_answer_is_whole_for_our_client)
     CHECK_INT(c->in_head.status, 403);
     check_in(c, "no");
     h2_send(c, STR("more"), true); /* harmless */
+    go(&r);
     CHECK_INT(r.client.codec->streams, 0);
+    CHECK_INT(r.server.codec->streams, 0);
     CHECK(codec_capacity(r.client.codec) > 0);
     finish(&r);
 }
