@@ -365,8 +365,9 @@ static void send_continue(struct exchange *x)
 {
     struct http_head h;
 
-    if (!x->down->in_head.expect_continue || x->down->in_ended || x->down->in.n > 0 || x->tries > 1)
+    if (!x->down->in_head.expect_continue || x->down->in_ended || x->down->in.n > 0 || x->continued)
         return;
+    x->continued = true;
     http_head_init(&h, &x->arena, false);
     h.status = 100;
     stream_send_head(x->down, &h, false);

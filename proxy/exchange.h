@@ -70,7 +70,7 @@ struct exchange {
     unsigned tries, retries;
     struct breaker *retry_breaker; /* this request counts in its retries; referenced */
     bool timed_out, waited, woken, armed, free_retry_used, want_fresh, hash_asked, has_hash, responded, replay_off,
-        rest_awaited, cut_seen, received;
+        rest_awaited, cut_seen, received, continued;
     uint64_t rest_bytes;      /* of the request body when we last looked, after an early answer */
     struct http_head request; /* as sent on; lives in the arena */
     struct bytes replay;      /* of the request body: what was sent already */

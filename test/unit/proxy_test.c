@@ -238,6 +238,18 @@ TEST(a_try_that_finds_nobody_goes_to_another_endpoint)
         message_free(&m);
     }
     CHECK(proxy_live(n.proxy, "weft_retries_total") >= 4);
+    for (int i = 0; i < 10; i++) { /* whoever waits for a 100 gets it from the try that finds somebody */
+        static const char head[] = "POST / HTTP/1.1\r\nHost: svc.test\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+        char said[64] = "";
+        int fd = dial(n.outbound);
+
+        put_all(fd, head, sizeof(head) - 1);
+        CHECK(recv(fd, said, sizeof(said) - 1, 0) > 0);
+        CHECK_TEXT(said, "HTTP/1.1 100 Continue\r\n\r\n");
+        CHECK_INT(ask(fd, "ok", &m), 200);
+        message_free(&m);
+        close(fd);
+    }
     stop_plain(&n, &o);
 }
 
