@@ -94,7 +94,9 @@ TEST(tokens_and_methods_are_told_apart)
     CHECK(!http_is_idempotent(STR("POST")));
     CHECK(!http_is_idempotent(STR("get")));
     CHECK_TEXT(http_reason(404), "Not Found");
-    CHECK_TEXT(http_reason(299), "");
+    CHECK_TEXT(http_reason(416), "Range Not Satisfiable");
+    CHECK_TEXT(http_reason(511), "Network Authentication Required");
+    CHECK_TEXT(http_reason(299), "Unknown");
 }
 
 TEST(settings_of_an_upgrade_are_a_frame_s_payload)
