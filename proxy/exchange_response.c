@@ -85,6 +85,7 @@ enum exchange_state exchange_answer(struct exchange *x, enum outcome why, struct
     filters_response(x, h);
     add_date(x, h);
     http_set(h, STR("server"), server_name(x));
+    h->keep_alive = x->down->in_ended; /* nobody reads the rest of the request */
     x->responded = true;
     x->response_head_bytes = exchange_head_bytes(h);
     stream_send_head(x->down, h, body.n == 0);
@@ -137,6 +138,7 @@ void exchange_start_response(struct exchange *x)
     char ms[STR_UINT_MAX];
 
     http_head_copy(&h, &up->in_head, &x->arena);
+    h.keep_alive = true; /* what was said of the other connection */
     http_set(&h, STR("x-envoy-upstream-service-time"), str_of_uint((uint64_t)MAX(x->service_time_ms, 0), ms));
     if (x->set_cookie.n)
         http_add(&h, STR("set-cookie"), x->set_cookie);

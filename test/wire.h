@@ -210,8 +210,10 @@ static void relay_run(struct task *t, unsigned notes)
     relay_body(r->ds, r->us);
     for (const struct http_head *h; (h = stream_informational(r->us));)
         stream_send_head(r->ds, h, false);
-    if (r->us->in_has_head && !r->ds->out_head_sent)
+    if (r->us->in_has_head && !r->ds->out_head_sent) {
+        r->us->in_head.keep_alive = true; /* that of the other connection */
         stream_send_head(r->ds, &r->us->in_head, relay_is_empty(r->us));
+    }
     relay_body(r->us, r->ds);
     if (r->us->reset != STREAM_RESET_NONE && !r->us->in_ended) {
         relay_fail(r);

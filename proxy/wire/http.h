@@ -35,7 +35,7 @@ struct http_head {
     size_t count, cap;
     enum http_framing framing; /* of the message as received; the writer decides its own */
     uint64_t content_length;   /* HTTP_BODY_LENGTH */
-    bool keep_alive;           /* the connection may carry another message after this one */
+    bool keep_alive;           /* the connection may carry another message after this one; a server that sends false closes */
     bool expect_continue;
     struct str upgrade;  /* protocols of Upgrade, if Connection named it; else empty */
     struct str http2_settings; /* of a request that asks for h2c: HTTP2-Settings, if Connection named it and there is one */

@@ -5,7 +5,7 @@
  * bare CR, obs-fold, blank before the colon, control characters, chunked not last, ...). corpus
  * http1/requests.jsonl is the table of verdicts. Forwarding: what is sent is written from the head,
  * never copied raw. Connection-level fields (Connection and what it names, Keep-Alive,
- * Proxy-Connection, TE, Trailer, Transfer-Encoding, Upgrade) are taken out on reading. Ownership:
+ * Proxy-Connection, TE, Transfer-Encoding, Upgrade) are taken out on reading. Ownership:
  * embedded in the owner's object; http1_close detaches; free through loop_reap only after every
  * stream was released. Flow: one task of its own drives it (state table). The owner hears of new
  * streams through `ops`, called inside that task's step: it may create objects, own the stream and

@@ -37,7 +37,7 @@ struct facts {
     struct str host, length, coding, upgrade, settings;
     bool has_host, has_length, has_coding;
     bool close, upgrading, settling;
-    unsigned settings_count;
+    unsigned settings_count, upgrade_count;
 };
 
 static char token(char c)
@@ -295,10 +295,9 @@ static const char *sort_field(struct http_head *h, const struct http_field *f, s
         }
         break;
     case 7:
-        if (str_eq(name, STR("trailer")))
-            return NULL;
         if (str_eq(name, STR("upgrade"))) {
             facts->upgrade = f->value;
+            facts->upgrade_count++;
             return NULL;
         }
         break;
@@ -382,7 +381,7 @@ static const char *apply_connection(struct http_head *h, struct facts *facts)
         }
     }
     h->keep_alive = h->version == 11 && !facts->close;
-    if (facts->upgrading && h->version == 11)
+    if (facts->upgrading && facts->upgrade_count == 1 && h->version == 11)
         h->upgrade = facts->upgrade;
     if (facts->settling && facts->settings_count == 1)
         h->http2_settings = facts->settings;

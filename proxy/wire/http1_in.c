@@ -272,7 +272,7 @@ static enum state open_tunnel(struct http1 *c, struct pair *p, const struct http
 static enum state take_informational(struct http1 *c, struct pair *p, const struct http_head *h)
 {
     if (h->status == 101) {
-        if (!p->wants_upgrade || (!p->s.out_ended && !c->codec.tunnels))
+        if (p->asked.n == 0 || !str_eq_nocase(h->upgrade, p->asked) || (!p->s.out_ended && !c->codec.tunnels))
             return http1_refuse(c, 502, "upgrade that nobody asked for");
         if (c->codec.tunnels)
             return open_tunnel(c, p, h);

@@ -12,7 +12,8 @@ struct pair *http1_pair_new(struct http1 *c)
 
     stream_init(&p->s, &c->codec);
     p->c = c;
-    p->is_head = p->wants_upgrade = p->is_connect = false;
+    p->asked = STR_NONE;
+    p->is_head = p->is_connect = false;
     return p;
 }
 
@@ -49,7 +50,7 @@ static bool is_ours(struct str name)
     case 4:
         return str_eq(name, STR("host"));
     case 7:
-        return str_eq(name, STR("upgrade")) || str_eq(name, STR("trailer"));
+        return str_eq(name, STR("upgrade"));
     case 10:
         return str_eq(name, STR("connection")) || str_eq(name, STR("keep-alive"));
     case 14:
@@ -162,7 +163,7 @@ static struct framing frame_request_out(struct http1 *c, struct pair *p, const s
     if (c->codec.tunnels && h->framing == HTTP_BODY_TUNNEL) {
         f.kind = HTTP_BODY_TUNNEL;
         f.upgrade = h->upgrade;
-        p->wants_upgrade = !p->is_connect;
+        p->asked = arena_str(&p->s.arena, h->upgrade);
         return f;
     }
     if (end) {
@@ -179,7 +180,7 @@ static struct framing frame_request_out(struct http1 *c, struct pair *p, const s
     c->request_close = f.close;
     if (c->allow_upgrade && h->upgrade.n > 0) {
         f.upgrade = h->upgrade;
-        p->wants_upgrade = true;
+        p->asked = arena_str(&p->s.arena, h->upgrade);
     }
     return f;
 }
@@ -208,7 +209,7 @@ static struct framing frame_response_out(struct http1 *c, const struct pair *p,
         f.kind = HTTP_BODY_CHUNKED;
         f.show_chunked = true;
     }
-    f.close = c->close_after || c->codec.draining || !p->s.in_head.keep_alive;
+    f.close = c->close_after || c->codec.draining || !p->s.in_head.keep_alive || !h->keep_alive;
     return f;
 }
 

@@ -40,8 +40,8 @@ enum chunk {
 struct pair {
     struct stream s;   /* first: a stream is cast back */
     struct http1 *c;   /* NULL once the connection is gone or done with this pair */
+    struct str asked;  /* client: the protocol that an upgrade was asked to; empty: none */
     bool is_head;      /* of the request's method: the answer has no body */
-    bool wants_upgrade;
     bool is_connect;
 };
 

@@ -61,7 +61,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *f, vo
 static bool is_dropped(struct str name)
 {
     return str_eq(name, STR("http2-settings")) || str_eq(name, STR("keep-alive")) ||
-           str_eq(name, STR("proxy-connection")) || str_eq(name, STR("trailer"));
+           str_eq(name, STR("proxy-connection"));
 }
 
 static void take_length(struct http2_stream *h, struct str value)

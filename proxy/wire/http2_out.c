@@ -26,8 +26,8 @@ static bool is_ours(struct str name)
 {
     static const struct str names[] = {
         STR_INIT("host"),    STR_INIT("connection"), STR_INIT("keep-alive"),
-        STR_INIT("upgrade"), STR_INIT("trailer"),    STR_INIT("proxy-connection"),
-        STR_INIT("content-length"), STR_INIT("transfer-encoding"), STR_INIT("http2-settings"),
+        STR_INIT("upgrade"), STR_INIT("content-length"), STR_INIT("proxy-connection"),
+        STR_INIT("transfer-encoding"), STR_INIT("http2-settings"),
     };
 
     for (size_t i = 0; i < COUNT(names); i++) {

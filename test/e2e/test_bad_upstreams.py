@@ -66,6 +66,8 @@ BAD_1 = {
     "bare-lf": ([b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok"], 502, "UPE"),
     "large-head": ([HEAD + b"x-a: " + b"a" * 70000 + b"\r\nContent-Length: 2\r\n\r\nok"], 502, "UPE"),
     "unasked-101": ([b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"], 502, "UPE"),
+    "bare-101": ([b"HTTP/1.1 101 Go\r\n\r\n"], 502, "UPE"),
+    "other-101": ([b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n"], 502, "UPE"),
     "endless-1xx": ([b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"] * 30, 502, "UPE"),
     "nothing": ([None], 503, "UC"),
     "half-a-head": ([HEAD + b"x-a: ", None], 503, "UC"),
@@ -322,6 +324,13 @@ def test_http1(door, down):
         if said != [str(status), flag]:
             wrong.append((what, said))
     assert not wrong, "\n".join(map(str, wrong))
+
+
+@pytest.mark.parametrize("what,status", [("unasked-101", 101), ("bare-101", 502), ("other-101", 502)])
+def test_an_endpoint_may_change_to_what_was_asked_for_alone(door, what, status):
+    with socket.create_connection(door.to["h1"], 10) as s:
+        s.sendall(f"GET /{what} HTTP/1.1\r\nHost: h1.test\r\nConnection: upgrade\r\nUpgrade: WebSocket\r\n\r\n".encode())
+        assert s.recv(65536).startswith(f"HTTP/1.1 {status} ".encode())
 
 
 @pytest.mark.parametrize("down", ["h1", "h2"])

@@ -151,9 +151,11 @@ def test_large_bodies_pass_whole(pair, length):
 
 
 def test_trailers_pass_both_ways(pair):
-    told = pair.ask("POST", "/t", body=b"some", trailers=[("x-check", "1"), ("x-more", "2")]).json()
+    told = pair.ask("POST", "/t", headers=[("trailer", "x-check, x-more")], body=b"some", trailers=[("x-check", "1"), ("x-more", "2")]).json()
     assert (told["length"], told["trailers"]) == (4, [["x-check", "1"], ["x-more", "2"]])
+    assert dict(told["headers"])["trailer"] == "x-check, x-more"  # some servers look at no others
     answer = pair.ask("GET", "/trailers")
+    assert answer.headers["trailer"] == "x-sum"
     assert answer.body == b"with trailers" and answer.trailers == [("x-sum", "abc"), ("grpc-status", "0")]
 
 
@@ -190,6 +192,7 @@ def test_rules_do_the_same_for_each(pair):
     assert (answer.status, answer.headers["location"]) == (307, f"http://{pair.host}/there?x=1")
     answer = pair.ask("POST", "/direct", body=LARGE[:200000])
     assert (answer.status, answer.body) == (418, b"short")
+    assert answer.headers.get("connection") == {"h1": "close"}.get(pair.down)  # nobody reads the rest of the request
     answer = pair.ask("GET", "/fault")
     assert (answer.status, answer.body) == (555, b"fault filter abort")
     told = pair.ask("GET", "/edit/this", headers=[("x-gone", "1")])

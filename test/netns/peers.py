@@ -67,7 +67,7 @@ def reply_to(q, name):
     if word in ("status", "early"):
         return Reply(int(value), b"" if value in ("204", "304") else f"status {value}\n".encode(), mark)
     if word == "trailers":
-        return Reply(200, b"with trailers", mark, trailers=[("x-sum", "abc"), ("grpc-status", "0")])
+        return Reply(200, b"with trailers", [*mark, ("trailer", "x-sum")], trailers=[("x-sum", "abc"), ("grpc-status", "0")])
     if word == "hints":
         return Reply(200, b"hinted", mark, hints=[(103, [("link", "</a.css>; rel=preload")]), (102, []),
                                                   (103, [("link", "</b.js>; rel=preload")])])
