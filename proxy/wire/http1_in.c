@@ -253,6 +253,13 @@ static void frame_response(const struct pair *p, struct http_head *h)
                          : HTTP_BODY_NONE;
 }
 
+/* RFC 9112 6.1, 6.3: no body follows, and no sender may say that one does. From one that says so it may yet come. */
+static bool promises_wrongly(const struct http_head *h)
+{
+    return (h->status < 200 || h->status == 204) &&
+           (h->framing == HTTP_BODY_CHUNKED || (h->framing == HTTP_BODY_LENGTH && h->content_length > 0));
+}
+
 static bool has_body(const struct pair *p, const struct http_head *h)
 {
     return !p->is_head && h->status >= 200 && h->status != 204 && h->status != 304;
@@ -307,6 +314,8 @@ enum state http1_take_response(struct http1 *c, bool *more)
     if (why)
         return http1_refuse(c, 502, why);
     bytes_drop(&c->in, end);
+    if (promises_wrongly(&h))
+        c->close_after = true;
     frame_response(p, &h);
     *more = true;
     if (h.status < 200)

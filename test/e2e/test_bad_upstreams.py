@@ -76,6 +76,9 @@ BAD_1 = {
     "bad-chunk": ([HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\nzz\r\n"], 200, "UPE"),
     # Not wrong towards the caller, but what comes behind is nobody's.
     "body-of-204": ([b"HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\nhello"], 204, "-"),
+    "length-of-204": ([b"HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\n"], 204, "-"),
+    "chunks-of-204": ([b"HTTP/1.1 204 No\r\nTransfer-Encoding: chunked\r\n\r\n"], 204, "-"),
+    "length-of-103": ([b"HTTP/1.1 103 Early\r\nContent-Length: 5\r\n\r\n" + GOOD], 200, "-"),
     "body-of-304": ([b"HTTP/1.1 304 No\r\nContent-Length: 5\r\n\r\nhello"], 304, "-"),
     "two-answers": ([GOOD + GOOD], 200, "-"),
     "to-the-end": ([b"HTTP/1.1 200 OK\r\n\r\nok", None], 200, "-"),
