@@ -46,7 +46,7 @@
 #define LIMIT_H2_RESETS       400         /* of requests that were not answered, at once: ENHANCE_YOUR_CALM */
 #define LIMIT_H2_RESETS_PER_S 40          /* and for good */
 #define LIMIT_H2_STOP_MS      1000        /* for the rest of a request that was answered early: then stopped, with NO_ERROR */
-#define LIMIT_H2_STOP_BYTES   (32u << 10) /* of it: stopped at once */
+#define LIMIT_H2_STOP_BYTES   (32u << 10) /* of it, where no length was said: stopped at once */
 #define LIMIT_H2_FIELDS_SEEN  2000u       /* of one head, also those past its limit: ENHANCE_YOUR_CALM */
 
 /* streams */

@@ -325,7 +325,7 @@ static void drop(struct http2 *c, struct http2_stream *h, int32_t id, size_t n)
     }
     (void)nghttp2_session_consume_connection(c->session, n);
     h->dropped += n;
-    if (h->dropped > LIMIT_H2_STOP_BYTES)
+    if (h->dropped > LIMIT_H2_STOP_BYTES && h->s.in_head.framing != HTTP_BODY_LENGTH)
         http2_stop(c, h);
 }
 

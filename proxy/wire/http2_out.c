@@ -192,10 +192,20 @@ void http2_stop(struct http2 *c, struct http2_stream *h)
     stop_peer(c, h->id);
 }
 
-/* Most of those are all but whole, and end by themselves; what they break until then is said as ever. */
+/* The peer needs more credit than it has to send what its head has promised. */
+static bool is_long(const struct http2 *c, const struct http2_stream *h)
+{
+    const struct http_head *head = &h->s.in_head;
+    int32_t credit = nghttp2_session_get_stream_local_window_size(c->session, h->id);
+
+    return head->framing == HTTP_BODY_LENGTH && head->content_length > h->s.in_body_bytes + (uint32_t)MAX(credit, 0);
+}
+
+/* Most of those are all but whole, and end by themselves; what they break until then is said as ever. Of one that cannot
+ * the end of the answer and the word to stop come together: curl 7.88 waits for ever between them. */
 static void stop_soon(struct http2 *c, struct http2_stream *h)
 {
-    if (h->is_tunnel) {
+    if (h->is_tunnel || is_long(c, h)) {
         http2_stop(c, h);
         return;
     }

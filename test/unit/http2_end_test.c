@@ -58,6 +58,42 @@ TEST(a_long_request_is_stopped_soon_after_its_early_answer)
     finish(&r);
 }
 
+TEST(a_request_with_enough_credit_is_awaited)
+{
+    static char much[16000];
+    struct rig r;
+
+    serving(&r);
+    h2_head(&r.b, 1, 0, H2_POST "|content-length: 64000");
+    say(&r);
+    h2_reply(asked(&r, 0), 403, true);
+    h2_let_go(&r.server, 0);
+    for (unsigned i = 0; i < 4; i++)
+        h2_frame(&r.b, H2_DATA, i == 3 ? H2_END_STREAM : 0, 1, (struct str){much, sizeof(much)});
+    say(&r);
+    later(&r, 2 * LIMIT_H2_STOP_MS);
+    CHECK(!h2_seen(&r.raw, H2_RST, 1, 0));
+    CHECK_INT(r.server.codec->streams, 0);
+    finish(&r);
+}
+
+TEST(a_request_that_says_it_is_long_is_stopped_with_its_early_answer)
+{
+    const struct h2_seen *end;
+    struct rig r;
+
+    serving(&r);
+    h2_head(&r.b, 1, 0, H2_POST "|content-length: 65536");
+    say(&r);
+    h2_reply(asked(&r, 0), 403, true);
+    h2_let_go(&r.server, 0);
+    go(&r);
+    end = h2_seen(&r.raw, H2_HEADERS, 1, 0);
+    CHECK(end->flags & H2_END_STREAM);
+    CHECK_INT(h2_seen(&r.raw, H2_RST, 1, 0)->code, NGHTTP2_NO_ERROR);
+    finish(&r);
+}
+
 TEST(an_early_answer_lets_the_client_stop)
 {
     struct rig r;
