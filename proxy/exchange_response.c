@@ -1,6 +1,4 @@
 /* The response on its way to the client: the endpoint's, or an answer of our own. */
-#include <time.h>
-
 #include "proxy/edit.h"
 #include "proxy/exchange_parts.h"
 #include "proxy/filter/filter.h"
@@ -10,13 +8,9 @@
 /* RFC 9110 6.6.1: also to what is passed on, if nobody has said when it was made. */
 static void add_date(const struct exchange *x, struct http_head *h)
 {
-    time_t seconds = (time_t)(loop_wall_ms(x->worker->loop) / 1000);
-    struct tm tm;
-    char text[40];
+    char text[HTTP_DATE_MAX];
 
-    gmtime_r(&seconds, &tm);
-    strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &tm);
-    http_set(h, STR("date"), str_from(text));
+    http_set(h, STR("date"), http_date(loop_wall_ms(x->worker->loop), text));
 }
 
 static void note_status(struct exchange *x, const struct http_field *fields, size_t count)

@@ -1,6 +1,7 @@
 #include "proxy/wire/http.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "mesh/base/addr.h"
 #include "mesh/base/text.h"
@@ -309,6 +310,15 @@ const char *http_reason(unsigned status)
             return rows[i].reason;
     }
     return "Unknown";
+}
+
+struct str http_date(int64_t wall_ms, char text[HTTP_DATE_MAX])
+{
+    time_t seconds = (time_t)(wall_ms / 1000);
+    struct tm tm;
+
+    gmtime_r(&seconds, &tm);
+    return (struct str){text, strftime(text, HTTP_DATE_MAX, "%a, %d %b %Y %H:%M:%S GMT", &tm)};
 }
 
 bool http_is_token(struct str s)

@@ -71,6 +71,8 @@ static inline bool http_is_target_char(char c) /* of a request target */
 }
 struct str http_version(const struct http_head *h); /* as received: "HTTP/1.1" */
 const char *http_reason(unsigned status);
+#define HTTP_DATE_MAX 40u
+struct str http_date(int64_t wall_ms, char text[HTTP_DATE_MAX]); /* RFC 9110 5.6.7; `text` holds it */
 bool http_is_token(struct str s);
 static inline bool http_is_connect(const struct http_head *h)
 {

@@ -127,15 +127,22 @@ void http1_end_now(struct http1 *c, enum stream_reset why)
 
 /* Protocol failures */
 
+/* As Envoy's codec has it: the reason in words, but for a timeout. */
 static void answer_self(struct http1 *c, unsigned status)
 {
+    const char *reason = http_reason(status), *body = status == 408 ? "" : reason;
+    char at[HTTP_DATE_MAX];
+    struct str date = http_date(loop_wall_ms(c->codec.loop), at);
     struct buf text;
 
     buf_init(&text, 1024);
-    buf_printf(&text, "HTTP/1.1 %u %s\r\n", status, http_reason(status));
+    buf_printf(&text, "HTTP/1.1 %u %s\r\n", status, reason);
+    if (*body)
+        buf_adds(&text, "content-type: text/plain\r\n");
+    buf_printf(&text, "date: %.*s\r\n", STR_ARG(date));
     if (c->codec.server_name.n > 0)
         buf_printf(&text, "server: %.*s\r\n", STR_ARG(c->codec.server_name));
-    buf_adds(&text, "content-length: 0\r\nconnection: close\r\n\r\n");
+    buf_printf(&text, "content-length: %zu\r\nconnection: close\r\n\r\n%s", strlen(body), body);
     io_write_str(&c->codec.io, buf_str(&text)); /* a dead io drops it */
     buf_done(&text);
 }

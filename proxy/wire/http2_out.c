@@ -288,10 +288,11 @@ void http2_credit(struct http2 *c, struct http2_stream *h)
 
 void http2_answer(struct http2 *c, int32_t id, unsigned status)
 {
-    char text[STR_UINT_MAX], zero[STR_UINT_MAX];
+    char text[STR_UINT_MAX], zero[STR_UINT_MAX], date[HTTP_DATE_MAX];
     struct fields f = fields_new(1);
 
     put_pair(&f, STR(":status"), str_of_uint(status, text));
+    put_pair(&f, STR("date"), http_date(loop_wall_ms(c->codec.loop), date));
     if (c->codec.server_name.n > 0)
         put_pair(&f, STR("server"), c->codec.server_name);
     put_pair(&f, STR("content-length"), str_of_uint(0, zero));

@@ -63,7 +63,7 @@ static void check_client(struct relay *r, const char *want)
     struct str text;
 
     turns(r->loop, 60);
-    text = peer_text(&r->client);
+    text = peer_text_undated(&r->client);
     CHECK_STR(text, want);
     mem_free((void *)(uintptr_t)text.p);
 }
