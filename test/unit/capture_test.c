@@ -224,7 +224,7 @@ static _Noreturn void connect_often(struct tally *t, const struct world *w, cons
             t->lost++;
             continue;
         }
-        got = poll(&p, 1, 1000) == 1 ? accept(listener, NULL, NULL) : -1;
+        got = poll(&p, 1, PATIENCE_MS) == 1 ? accept(listener, NULL, NULL) : -1;
         if (got < 0)
             t->wrong++;
         /* By reset, so that no port stays in TIME_WAIT. */
@@ -401,11 +401,11 @@ static void check_datagram(int client, int server)
     char byte;
 
     CHECK_INT(send(client, "q", 1, 0), 1);
-    CHECK_INT(poll(&p, 1, 1000), 1);
+    CHECK_INT(poll(&p, 1, PATIENCE_MS), 1);
     CHECK_INT(recvfrom(server, &byte, 1, 0, (struct sockaddr *)&from, &size), 1);
     CHECK_INT(sendto(server, "a", 1, 0, (struct sockaddr *)&from, size), 1);
     p.fd = client;
-    CHECK_INT(poll(&p, 1, 1000), 1);
+    CHECK_INT(poll(&p, 1, PATIENCE_MS), 1);
     CHECK_INT(recv(client, &byte, 1, 0), 1); /* connected: only the address asked counts */
     close(client);
 }

@@ -32,8 +32,9 @@
 #define OTHER  9090 /* registered, permissive */
 #define NOBODY 7070 /* not registered */
 
-#define SETTLE_MS 20000
-#define CLEAN_MS  20000 /* for a keeper after the death of its agent; it wants 2 s where nothing stalls it */
+#define SETTLE_MS   20000
+#define PATIENCE_MS 30000 /* for what has to happen, on a machine that may stand still */
+#define CLEAN_MS    20000 /* for a keeper after the death of its agent; it wants 2 s where nothing stalls it */
 
 struct flavour {
     enum capture_mode mode;
@@ -274,7 +275,7 @@ __attribute__((unused)) static int dial_marked(const char *to, uint32_t mark)
         CHECK_INT(setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)), 0);
     if (connect(fd, (struct sockaddr *)&raw, size) < 0 && errno != EINPROGRESS)
         error = errno;
-    else if (poll(&p, 1, 1000) != 1)
+    else if (poll(&p, 1, PATIENCE_MS) != 1)
         error = ETIMEDOUT;
     else
         getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &n);
@@ -311,7 +312,7 @@ __attribute__((unused)) static void check_arrived(int client, int listener, cons
     if (client < 0)
         print_error("connect: %s\n", strerror(-client));
     CHECK(client >= 0);
-    CHECK_INT(poll(&p, 1, 1000), 1);
+    CHECK_INT(poll(&p, 1, PATIENCE_MS), 1);
     fd = accept(listener, NULL, NULL);
     CHECK(fd >= 0);
     CHECK_INT(origdst_get(fd, &got), want != NULL);
@@ -320,10 +321,10 @@ __attribute__((unused)) static void check_arrived(int client, int listener, cons
     /* Bytes go both ways. */
     CHECK_INT(send(client, "x", 1, 0), 1);
     p.fd = fd;
-    CHECK_INT(poll(&p, 1, 1000), 1);
+    CHECK_INT(poll(&p, 1, PATIENCE_MS), 1);
     CHECK_INT(send(fd, "y", 1, 0), 1);
     p.fd = client;
-    CHECK_INT(poll(&p, 1, 1000), 1);
+    CHECK_INT(poll(&p, 1, PATIENCE_MS), 1);
     close(fd);
     close(client);
 }

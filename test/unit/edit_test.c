@@ -24,21 +24,19 @@ static bool lacks(const char *text, const char *part)
     return false;
 }
 
-static struct cluster *cluster;
-
 static struct snapshot *begin(void)
 {
     struct snapshot *s = snapshot_new();
+    struct cluster *c = cluster_part(CLUSTER, CLUSTER_ENDPOINTS);
     struct listener *l;
 
-    cluster = cluster_part(CLUSTER, CLUSTER_ENDPOINTS);
     origin_start(&o, "one", ORIGIN_HTTP);
     node_start(&n, 1, 0, NULL, NULL);
-    cluster_endpoints(cluster, &o.port, 1, NULL);
+    cluster_endpoints(c, &o.port, 1, NULL);
     l = listener_part(LISTENER_OUTBOUND, n.outbound, APP_HTTP);
     route = listener_route(l, CLUSTER);
     vhost = l->http->vhosts[0];
-    snapshot_add_cluster(s, cluster);
+    snapshot_add_cluster(s, c);
     snapshot_add_listener(s, l);
     return s;
 }
@@ -160,7 +158,6 @@ TEST(variables_tell_of_the_try_and_its_end)
     for (size_t i = 0; i < COUNT(values); i++)
         route->response.set[i] = (struct header_edit){arena_printf(&vhost->part.arena, "x-%zu", i), format(values[i][0])};
     route->retry.attempts = 0;
-    cluster->requests_per_connection = 1; /* so that the origin can end */
     node_apply(&n, s);
     for (size_t end = 1; end < 3; end++) {
         if (end == 2)
@@ -339,7 +336,7 @@ TEST(a_rule_may_answer_by_itself)
     CHECK(has(m.text, "\r\ncontent-type: text/plain\r\n"));
     CHECK(has(m.text, "\r\nx-who: rule by direct_response\r\n"));
     message_free(&m);
-    CHECK(has(node_log(&n, log, sizeof(log)), "503 - direct_response"));
+    CHECK(has(node_log(&n, log, sizeof(log), "503 - direct_response"), "503 - direct_response"));
     CHECK_INT(atomic_load(&o.requests), 0);
     end();
 }
@@ -356,7 +353,7 @@ TEST(faults_delay_and_abort)
     CHECK_INT(get_once(n.outbound, "/", &m), 418);
     CHECK_TEXT(m.body, "fault filter abort");
     message_free(&m);
-    CHECK(has(node_log(&n, log, sizeof(log)), "418 DI,FI fault_filter_abort"));
+    CHECK(has(node_log(&n, log, sizeof(log), "418 DI,FI fault_filter_abort"), "418 DI,FI fault_filter_abort"));
     CHECK_INT(atomic_load(&o.requests), 0);
     end();
 }

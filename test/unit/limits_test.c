@@ -58,6 +58,22 @@ static bool shows(const char *what)
     return found;
 }
 
+static bool comes_to_show(const char *what)
+{
+    struct buf text;
+    bool found = false;
+
+    for (int i = 0; i < PATIENCE_MS / 5 && !found; i++) {
+        nap_ms(i ? 5 : 0);
+        buf_init(&text, 1 << 20);
+        proxy_clusters(n.proxy, &text);
+        buf_addc(&text, 0);
+        found = strstr(text.p, what);
+        buf_done(&text);
+    }
+    return found;
+}
+
 /* ---- a crowd ---- */
 
 struct crowd {
@@ -138,18 +154,19 @@ TEST(a_wider_limit_wakes_who_waits)
     int slow, waiting;
 
     begin(1, ORIGIN_HTTP);
-    node_apply(&n, make(APP_HTTP, (struct cluster_limits){.connections = 1}));
+    node_apply(&n, make(APP_HTTP, (struct cluster_limits){.connections = 1, .pending = 9}));
     slow = dial(n.outbound);
     waiting = dial(n.outbound);
-    CHECK(put_all(slow, "GET /nap/1500 HTTP/1.1\r\nHost: svc.test:80\r\n\r\n", 45));
-    nap_ms(100);
+    CHECK(put_all(slow, "GET /hold HTTP/1.1\r\nHost: svc.test:80\r\n\r\n", 41));
+    origin_holds(&o, 1);
     CHECK(put_all(waiting, "GET /nap/0 HTTP/1.1\r\nHost: svc.test:80\r\n\r\n", 42));
-    nap_ms(100);
+    CHECK(comes_to_show("\"pending\":1,"));
     CHECK_INT(atomic_load(&o.connections), 1);
-    node_apply(&n, make(APP_HTTP, (struct cluster_limits){.connections = 2}));
+    node_apply(&n, make(APP_HTTP, (struct cluster_limits){.connections = 2, .pending = 9}));
     CHECK_INT(ask(waiting, "", &m), 200);
     message_free(&m);
     CHECK_INT(atomic_load(&o.busy), 1); /* the first is still at it */
+    origin_release(&o);
     CHECK_INT(ask(slow, "", &m), 200);
     message_free(&m);
     close(slow);
@@ -165,16 +182,17 @@ TEST(who_waits_may_leave)
     begin(2, ORIGIN_HTTP);
     node_apply(&n, make(APP_HTTP, (struct cluster_limits){.connections = 1, .pending = 1}));
     slow = dial(n.outbound);
-    CHECK(put_all(slow, "GET /nap/600 HTTP/1.1\r\nHost: svc.test:80\r\n\r\n", 44));
-    nap_ms(100);
+    CHECK(put_all(slow, "GET /hold HTTP/1.1\r\nHost: svc.test:80\r\n\r\n", 41));
+    origin_holds(&o, 1);
     for (int i = 0; i < 3; i++) {
         waiting = dial(n.outbound);
         CHECK(put_all(waiting, "GET /nap/0 HTTP/1.1\r\nHost: svc.test:80\r\n\r\n", 42));
-        nap_ms(50);
+        CHECK(comes_to_show("\"pending\":1,"));
         close(waiting);
-        nap_ms(50);
+        CHECK(comes_to_show("\"pending\":0,"));
     }
     CHECK(shows("\"pending\":0,\"pending_overflow\":0,"));
+    origin_release(&o);
     CHECK_INT(ask(slow, "", &m), 200);
     message_free(&m);
     CHECK_INT(atomic_load(&o.requests), 1);
@@ -241,9 +259,7 @@ TEST(an_old_connection_is_retired_without_harm)
     CHECK_INT(atomic_load(&o.connections), 3);
     CHECK_INT(get(fd, "/", &m), 200);
     message_free(&m);
-    for (int i = 0; i < 200 && proxy_live(n.proxy, "weft_upstream_connections") > 0; i++)
-        nap_ms(10);
-    CHECK_INT(proxy_live(n.proxy, "weft_upstream_connections"), 0);
+    CHECK(node_shows(&n, "weft_upstream_connections", 0));
     close(fd);
     end();
 }
@@ -257,14 +273,17 @@ TEST(requests_beyond_those_that_may_wait_are_refused)
 
     begin(4, ORIGIN_HTTP);
     node_apply(&n, make(APP_HTTP, (struct cluster_limits){.connections = 1, .pending = 2}));
-    crowd_start(&c, "/nap/700", 1);
+    crowd_start(&c, "/hold", 1);
+    for (int i = 0; i < PATIENCE_MS / 5 && atomic_load(&c.overflow) < CROWD - 3; i++)
+        nap_ms(5);
+    origin_holds(&o, 1);
+    origin_release(&o);
     crowd_join(&c);
     CHECK(atomic_load(&c.good) >= 2);
     CHECK_INT(atomic_load(&c.good) + atomic_load(&c.overflow), CROWD);
     CHECK(atomic_load(&c.overflow) >= CROWD / 2);
     CHECK_INT(atomic_load(&o.peak), 1);
-    CHECK(has(node_log(&n, log, sizeof(log)),
-              " 503 UO upstream_reset_before_response_started{overflow} "));
+    CHECK(has(node_log(&n, log, sizeof(log), " 503 UO upstream_reset_before_response_started{overflow} "), " 503 UO upstream_reset_before_response_started{overflow} "));
     CHECK(shows("\"connections\":1,"));
     CHECK(shows("\"pending\":0,"));
     end();
@@ -299,7 +318,7 @@ static void expect_tries(struct cluster_limits limits, int tries, const char *li
     CHECK_INT(get_once(n.outbound, "/status/503", &m), 503);
     message_free(&m);
     CHECK_INT(atomic_load(&o.requests) - before, tries);
-    CHECK(has(node_log(&n, log, sizeof(log)), line));
+    CHECK(has(node_log(&n, log, sizeof(log), line), line));
 }
 
 TEST(retries_are_counted_against_the_limit_or_the_budget)
@@ -363,7 +382,7 @@ TEST(a_tunnel_too_many_is_closed)
     first = dial(n.outbound); /* there is room again */
     CHECK_INT(echo(first), 4);
     close(first);
-    CHECK(has(node_log(&n, log, sizeof(log)), "\"- - -\" 0 UO "));
+    CHECK(has(node_log(&n, log, sizeof(log), "\"- - -\" 0 UO "), "\"- - -\" 0 UO "));
     end();
 }
 
@@ -371,6 +390,7 @@ TEST(a_tunnel_ends_at_its_greatest_age_and_not_before)
 {
     struct snapshot *s;
     char text[8], log[4096];
+    long duration_ms = 0;
     int fd;
 
     begin(1, ORIGIN_ECHO);
@@ -378,12 +398,13 @@ TEST(a_tunnel_ends_at_its_greatest_age_and_not_before)
     cluster->age_ms_max = 300;
     node_apply(&n, s);
     fd = dial(n.outbound);
-    CHECK_INT(echo(fd), 4);
-    nap_ms(50);
-    CHECK_INT(echo(fd), 4);
-    CHECK(recv(fd, text, 1, 0) <= 0);
+    (void)echo(fd); /* on a busy machine it may have ended by then */
+    while (recv(fd, text, sizeof(text), 0) > 0)
+        ;
     close(fd);
-    CHECK(has(node_log(&n, log, sizeof(log)), "\"- - -\" 0 DT duration_timeout "));
+    CHECK(has(node_log(&n, log, sizeof(log), "\"- - -\" 0 DT duration_timeout "), "\"- - -\" 0 DT duration_timeout "));
+    CHECK_INT(sscanf(strstr(log, " duration_timeout "), " duration_timeout - \"-\" %*u %*u %ld ", &duration_ms), 1);
+    CHECK(duration_ms >= 290);
     end();
 }
 

@@ -89,9 +89,7 @@ static bool read_all(int fd, char *text, size_t max)
 
 static bool is_quiet(struct node *n)
 {
-    for (int i = 0; i < 300 && proxy_live(n->proxy, "weft_upstream_connections") > 0; i++)
-        nap_ms(10);
-    return node_is_quiet(n) && proxy_live(n->proxy, "weft_upstream_connections") == 0;
+    return node_shows(n, "weft_upstream_connections", 0) && node_is_quiet(n);
 }
 
 TEST(whatever_frames_the_answer_its_bytes_come_and_a_cut_is_a_cut)

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -21,6 +22,8 @@
 
 /* ---- sockets ---- */
 
+#define PATIENCE_MS 30000 /* for what has to happen: a busy machine stands still for some seconds */
+
 UNUSED static void nap_ms(int ms)
 {
     struct timespec t = {ms / 1000, (ms % 1000) * 1000000l};
@@ -30,7 +33,7 @@ UNUSED static void nap_ms(int ms)
 
 static void set_patience(int fd)
 {
-    struct timeval t = {.tv_sec = 10};
+    struct timeval t = {.tv_sec = PATIENCE_MS / 1000};
     int on = 1;
 
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on,
@@ -55,6 +58,8 @@ static bool put_all(int fd, const char *p, size_t n)
     while (n > 0) {
         ssize_t done = send(fd, p, n, MSG_NOSIGNAL);
 
+        if (done < 0 && errno == EINTR)
+            continue;
         if (done <= 0)
             return false;
         p += done;
@@ -96,7 +101,9 @@ static bool more(struct reader *r)
         r->cap = r->cap * 2 + 131072;
         r->p = realloc(r->p, r->cap);
     }
-    n = recv(r->fd, r->p + r->n, r->cap - r->n - 1, 0);
+    do
+        n = recv(r->fd, r->p + r->n, r->cap - r->n - 1, 0);
+    while (n < 0 && errno == EINTR); /* the process was stopped meanwhile */
     if (n <= 0)
         return false;
     r->n += (size_t)n;
@@ -197,9 +204,11 @@ struct origin {
     uint16_t port;
     pthread_t thread;
     atomic_int requests, connections, live;
-    atomic_int busy, peak; /* requests for /nap/MS at one time; the most there were */
-    pthread_mutex_t lock; /* of `last` */
+    atomic_int busy, peak; /* requests for /nap/MS and /hold at one time; the most there were */
+    atomic_bool released;  /* those for /hold are answered */
+    pthread_mutex_t lock; /* of `last` and `open` */
     char last[4096]; /* head of the last request; read when all is quiet */
+    int open[512]; /* connections, each with 1 added; 0: none */
     atomic_size_t
         late_bytes; /* ORIGIN_EARLY: what came behind the head, most of it after the answer */
 };
@@ -238,13 +247,17 @@ static void answer_chunked(int fd, const char *body, size_t n)
     put_all(fd, "0\r\n\r\n", 5);
 }
 
+/* ms < 0: until it is released. */
 static void be_busy(struct origin *o, int ms)
 {
     int busy = atomic_fetch_add(&o->busy, 1) + 1, peak = atomic_load(&o->peak);
 
     while (busy > peak && !atomic_compare_exchange_weak(&o->peak, &peak, busy))
         ;
-    nap_ms(ms);
+    if (ms >= 0)
+        nap_ms(ms);
+    while (ms < 0 && !atomic_load(&o->released))
+        nap_ms(2);
     atomic_fetch_sub(&o->busy, 1);
 }
 
@@ -262,9 +275,9 @@ static bool serve_one(struct origin *o, int fd, const struct message *m)
         answer(fd, 200, m->text, strlen(m->text));
     } else if (strncmp(path, "/echo", 5) == 0) {
         answer_chunked(fd, m->body, m->body_n);
-    } else if (strncmp(path, "/slow", 5) == 0) {
-        nap_ms(700);
-        answer(fd, 200, "slow\n", 5);
+    } else if (strncmp(path, "/hold", 5) == 0) {
+        be_busy(o, -1);
+        answer(fd, 200, "held\n", 5);
     } else if (strncmp(path, "/nap/", 5) == 0) {
         be_busy(o, atoi(path + 5));
         answer(fd, 200, o->name, strlen(o->name));
@@ -342,6 +355,19 @@ static void serve_upgrade(struct origin *o, int fd)
     free(r.p);
 }
 
+/* Give `fd` the first place that has `was`. */
+static void origin_note(struct origin *o, int was, int fd)
+{
+    pthread_mutex_lock(&o->lock);
+    for (size_t i = 0; i < COUNT(o->open); i++) {
+        if (o->open[i] == was) {
+            o->open[i] = fd;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&o->lock);
+}
+
 static void *origin_serve(void *arg)
 {
     struct origin_conn *c = arg;
@@ -366,6 +392,7 @@ static void *origin_serve(void *arg)
     if (o->mode == ORIGIN_HTTP)
         message_free(&m); /* of a caller who left in the middle */
     free(r.p);
+    origin_note(o, c->fd + 1, 0);
     close(c->fd);
     free(c);
     atomic_fetch_sub(&o->live, 1);
@@ -384,6 +411,7 @@ static void *origin_accept(void *arg)
         if (fd < 0)
             return NULL;
         set_patience(fd);
+        origin_note(o, 0, fd + 1);
         c = malloc(sizeof(*c));
         *c = (struct origin_conn){o, fd};
         atomic_fetch_add(&o->live, 1);
@@ -403,12 +431,32 @@ UNUSED static void origin_start(struct origin *o, const char *name, enum origin_
     pthread_create(&o->thread, NULL, origin_accept, o);
 }
 
+/* Until so many requests for /hold are held. */
+UNUSED static void origin_holds(struct origin *o, int count)
+{
+    for (int i = 0; i < PATIENCE_MS / 2 && atomic_load(&o->busy) != count; i++)
+        nap_ms(2);
+    assert_int_equal(atomic_load(&o->busy), count);
+}
+
+UNUSED static void origin_release(struct origin *o)
+{
+    atomic_store(&o->released, true);
+}
+
 UNUSED static void origin_stop(struct origin *o)
 {
+    origin_release(o);
     shutdown(o->fd, SHUT_RDWR);
     pthread_join(o->thread, NULL);
     close(o->fd);
-    for (int i = 0; i < 3000 && atomic_load(&o->live) > 0; i++)
+    pthread_mutex_lock(&o->lock);
+    for (size_t i = 0; i < COUNT(o->open); i++) { /* some may be idle in a pool */
+        if (o->open[i])
+            shutdown(o->open[i] - 1, SHUT_RDWR);
+    }
+    pthread_mutex_unlock(&o->lock);
+    for (int i = 0; i < PATIENCE_MS / 5 && atomic_load(&o->live) > 0; i++)
         nap_ms(5);
     assert_int_equal(atomic_load(&o->live), 0);
 }
@@ -509,7 +557,7 @@ UNUSED static void node_apply(struct node *n, struct snapshot *s)
 /* Wait until nothing is under way. */
 UNUSED static bool node_is_quiet(struct node *n)
 {
-    for (int i = 0; i < 600; i++) {
+    for (int i = 0; i < PATIENCE_MS / 10; i++) {
         if (proxy_live(n->proxy, "weft_connections") == 0 &&
             proxy_live(n->proxy, "weft_requests") == 0 &&
             proxy_live(n->proxy, "weft_attempts") == 0 && proxy_live(n->proxy, "weft_tunnels") == 0)
@@ -519,14 +567,27 @@ UNUSED static bool node_is_quiet(struct node *n)
     return false;
 }
 
-/* What the access log got; waits for the writer. */
-UNUSED static char *node_log(struct node *n, char *text, size_t max)
+/* Wait until a number of the proxy is this. */
+UNUSED static bool node_shows(struct node *n, const char *name, uint64_t value)
 {
+    for (int i = 0; i < PATIENCE_MS / 10 && proxy_live(n->proxy, name) != value; i++)
+        nap_ms(10);
+    return proxy_live(n->proxy, name) == value;
+}
+
+/* What the access log got; waits for `want` in it, which the writer may be late with. */
+UNUSED static char *node_log(struct node *n, char *text, size_t max, const char *want)
+{
+    struct pollfd p = {.fd = n->log[0], .events = POLLIN};
+    size_t have = 0;
     ssize_t got;
 
-    nap_ms(400);
-    got = read(n->log[0], text, max - 1);
-    text[got > 0 ? got : 0] = 0;
+    text[0] = 0;
+    while (!strstr(text, want) && have < max - 1 && poll(&p, 1, PATIENCE_MS) == 1) {
+        got = read(n->log[0], text + have, max - 1 - have);
+        have += got > 0 ? (size_t)got : 0;
+        text[have] = 0;
+    }
     return text;
 }
 

@@ -141,7 +141,7 @@ TEST(what_is_too_much_is_refused_in_envoys_words)
     CHECK(counts(&n, "weft_rate_limit_requests_total" ROW ",result=\"allowed\"} 3\n"));
     CHECK(counts(&n, "weft_rate_limit_requests_total" ROW ",result=\"refused\"} 4\n"));
     CHECK(counts(&n, "response_code=\"429\",grpc_response_status=\"\",response_flags=\"RL\""));
-    node_log(&n, log, sizeof(log));
+    node_log(&n, log, sizeof(log), " 429 ");
     CHECK(has(log, "\"GET / HTTP/1.1\" 429 RL local_rate_limited - \"-\" 0 18 "));
     stop(&n, &o);
 }

@@ -3,10 +3,12 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "mesh/base/mem.h"
+#include "mesh/base/text.h"
 #include "mesh/snapshot.h"
 #include "test/test.h"
 
@@ -21,14 +23,26 @@ UNUSED static struct addr loopback(uint16_t port)
     };
 }
 
-static int listen_any(uint16_t *port)
+/* -1: it is taken. */
+static int listen_at(uint16_t port)
 {
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof(sa);
+    struct sockaddr_in sa = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    assert_int_equal(bind(fd, (struct sockaddr *)&sa, n), 0);
-    assert_int_equal(listen(fd, 64), 0);
+    if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 && listen(fd, 64) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static int listen_any(uint16_t *port)
+{
+    struct sockaddr_in sa;
+    socklen_t n = sizeof(sa);
+    int fd = listen_at(0);
+
+    assert_true(fd >= 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &n), 0);
     *port = ntohs(sa.sin_port);
     return fd;
@@ -45,16 +59,34 @@ static bool was_given(uint16_t port)
     return false;
 }
 
-/* Nobody listens on it, and it is none of those given lately: the kernel may offer a port again before the one who asked
- * for it has taken it, and two listeners with SO_REUSEPORT would then share its connections. */
+/* None of those that the kernel gives to connections and to who asks for any: of such a one another process could have
+ * made the source of a connection before it is listened at. */
+static uint16_t any_port(void)
+{
+    unsigned low = 32768, high = 60999, port = 0;
+    FILE *range = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+
+    if (range && fscanf(range, "%u %u", &low, &high) != 2)
+        low = 32768;
+    if (range)
+        fclose(range);
+    for (int i = 0; i < 1000 && (i == 0 || (port >= low && port <= high)); i++)
+        port = 20000 + (unsigned)(text_random_u64() % 45000);
+    return (uint16_t)port;
+}
+
+/* Nobody listens on it, and it is none of those given lately: two listeners with SO_REUSEPORT would share its connections. */
 UNUSED static uint16_t free_port(void)
 {
     static size_t at;
     uint16_t port;
+    int fd;
 
-    do
-        close(listen_any(&port));
-    while (was_given(port));
+    do {
+        port = any_port();
+        fd = was_given(port) ? -1 : listen_at(port);
+    } while (fd < 0);
+    close(fd);
     return given_ports[at++ % COUNT(given_ports)] = port;
 }
 
