@@ -131,7 +131,7 @@ static void put_piece(struct exchange *x, const struct http_head *response,
         break;
     case HEADER_RESPONSE_CODE_DETAILS:
         if (response)
-            buf_adds(b, outcome_details(x->outcome == OUTCOME_NONE ? OUTCOME_ANSWERED : x->outcome));
+            buf_adds(b, exchange_details(x));
         break;
     case HEADER_RESPONSE_FLAGS:
         put_flags(b, x);

@@ -93,6 +93,9 @@ struct exchange {
 };
 
 void exchange_open(struct conn *c, struct stream *s);
+/* Why it ended, in Envoy's words for response code details; while it goes on: that the endpoint answers. Of a connection that
+ * failed with the reason, in the exchange's arena. */
+const char *exchange_details(struct exchange *x);
 /* How the request is sent on to a cluster. */
 enum upstream_protocol exchange_protocol(const struct exchange *x, const struct cluster *c);
 /* Its connection goes away: end at once. */

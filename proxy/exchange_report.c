@@ -1,6 +1,8 @@
 /* What is told of a request when it has ended: its series and its access line. */
 #include "proxy/exchange_parts.h"
 
+#include <string.h>
+
 static struct metric_peer self_of(const struct listener *l)
 {
     return (struct metric_peer){l->workload, l->workload_ns,       l->identity,          l->app,
@@ -89,6 +91,20 @@ void exchange_count(struct exchange *x, int64_t duration_ms)
                     x->response_head_bytes + x->down->out_body_bytes);
 }
 
+const char *exchange_details(struct exchange *x)
+{
+    const char *details = outcome_details(x->outcome == OUTCOME_NONE ? OUTCOME_ANSWERED : x->outcome);
+    const char *why = x->outcome == OUTCOME_UPSTREAM_TLS ? "TLS_error" : x->failure;
+    char *word;
+
+    if ((x->outcome != OUTCOME_CONNECT_FAILED && x->outcome != OUTCOME_UPSTREAM_TLS) || !why[0])
+        return details;
+    word = (char *)(uintptr_t)arena_str(&x->arena, str_from(why)).p;
+    for (char *p = word; *p; p++)
+        *p = *p > ' ' && *p < 0x7f ? *p : '_'; /* a forward proxy may have its part in it */
+    return arena_printf(&x->arena, "%.*s|%s}", (int)strlen(details) - 1, details, word).p;
+}
+
 void exchange_log(struct exchange *x, int64_t duration_ms)
 {
     const struct http_head *h = &x->down->in_head;
@@ -101,7 +117,7 @@ void exchange_log(struct exchange *x, int64_t duration_ms)
     line.protocol = http_version(h);
     line.code = x->status;
     line.flags = outcome_flag(x->outcome) | x->flags;
-    line.details = outcome_details(x->outcome);
+    line.details = exchange_details(x);
     line.transport_failure = str_from(x->failure);
     line.bytes_received = x->down->in_body_bytes;
     line.bytes_sent = x->down->out_body_bytes;

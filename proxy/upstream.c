@@ -1,5 +1,6 @@
 #include "proxy/upstream_parts.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -246,8 +247,12 @@ static enum upstream_state on_connect(struct upstream *u)
     if (step == IO_AGAIN)
         return u->timed_out ? fail(u, OUTCOME_CONNECT_TIMEOUT, STR("connecting took too long"))
                             : UPSTREAM_CONNECT;
-    if (step != IO_OK)
-        return fail(u, OUTCOME_CONNECT_FAILED, io_failure(&u->io));
+    if (step != IO_OK) {
+        char why[100];
+
+        snprintf(why, sizeof(why), "delayed connect error: %.*s", STR_ARG(io_failure(&u->io))); /* as Envoy says it */
+        return fail(u, OUTCOME_CONNECT_FAILED, str_from(why));
+    }
     return u->is_tls ? UPSTREAM_HANDSHAKE : secured(u);
 }
 

@@ -144,9 +144,10 @@ TEST(variables_tell_of_the_try_and_its_end)
         {"%REQ_WITHOUT_QUERY(:path)%", "x-0: /headers", "x-0: /headers"},
         {"%UPSTREAM_REQUEST_ATTEMPT_COUNT%", "x-1: 1", "x-1: 1"},
         {"%UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "x-2: 127.0.0.1", "x-2: 127.0.0.1"},
-        {"%RESPONSE_CODE_DETAILS%", "x-3: via_upstream", "x-3: upstream_reset_before_response_started{connection_failure}"},
+        {"%RESPONSE_CODE_DETAILS%", "x-3: via_upstream",
+         "x-3: upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}"},
         {"%RESPONSE_FLAGS%", "x-4: -", "x-4: UF"},
-        {"%UPSTREAM_TRANSPORT_FAILURE_REASON%", NULL, "x-5: Connection refused"},
+        {"%UPSTREAM_TRANSPORT_FAILURE_REASON%", NULL, "x-5: delayed connect error: Connection refused"},
         {"%START_TIME%|%START_TIME(t=%Y%b %9f%%)%", "x-6: 20", "000000%"},
         {"%UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%", "x-7: 127.0.0.1", NULL},
     };

@@ -325,7 +325,7 @@ TEST(failures_have_envoys_answers)
     node_apply(&n, plain_snapshot(&n, &nobody, 1, APP_HTTP, NULL));
     CHECK_INT(get(fd, "/", &m), 503);
     CHECK(has(m.body,
-              "reset reason: connection failure, transport failure reason: Connection refused"));
+              "reset reason: remote connection failure, transport failure reason: delayed connect error: Connection refused"));
     message_free(&m);
     node_apply(&n, plain_snapshot(&n, &nobody, 0, APP_HTTP, NULL));
     CHECK_INT(get(fd, "/", &m), 503);
@@ -340,8 +340,8 @@ TEST(failures_have_envoys_answers)
     node_log(&n, log, sizeof(log), " 503 NC cluster_not_found ");
     CHECK(has(log, " 404 NR route_not_found "));
     CHECK(has(log, " 503 UC upstream_reset_before_response_started{connection_termination} "));
-    CHECK(has(log, " 503 UF upstream_reset_before_response_started{connection_failure} - "
-                   "\"Connection refused\""));
+    CHECK(has(log, " 503 UF upstream_reset_before_response_started{remote_connection_failure|"
+                   "delayed_connect_error:_Connection_refused} - \"delayed connect error: Connection refused\""));
     CHECK(has(log, " 503 UH no_healthy_upstream "));
     CHECK(has(log, " 503 NC cluster_not_found "));
     stop_plain(&n, &o);
