@@ -399,6 +399,7 @@ static void on_end(void *owner)
 
 static const struct codec_owner_ops codec_ops = {
     .on_stream = on_stream, .on_idle = on_idle, .on_end = on_end, .on_http2 = on_http2};
+static const struct codec_owner_ops http1_only_ops = {.on_stream = on_stream, .on_idle = on_idle, .on_end = on_end};
 
 static void codec_begin(struct conn *c, struct codec *codec)
 {
@@ -410,22 +411,18 @@ static void codec_begin(struct conn *c, struct codec *codec)
         codec_drain(codec);
 }
 
-/* By ALPN. Without it the preface tells an HTTP/2 client. */
-static bool has_agreed_on_http2(const struct conn *c)
-{
-    struct str alpn = c->io.tls ? tls_alpn(c->io.tls) : STR_NONE;
-
-    return str_eq(alpn, STR("h2")) || str_eq(alpn, STR("istio-h2"));
-}
-
+/* What was agreed on by ALPN is spoken (RFC 7301). Where nothing was, the preface tells an HTTP/2 client. */
 static void start_http(struct conn *c)
 {
-    if (has_agreed_on_http2(c)) {
+    struct str alpn = c->io.tls ? tls_alpn(c->io.tls) : STR_NONE;
+    bool is_http1 = str_eq(alpn, STR("http/1.1")) || str_eq(alpn, STR("istio-http/1.1"));
+
+    if (str_eq(alpn, STR("h2")) || str_eq(alpn, STR("istio-h2"))) {
         c->http2 = http2_server_new(c->worker->loop, &c->io, &c->first, NULL, &codec_ops, c);
         codec_begin(c, http2_codec(c->http2));
         return;
     }
-    http1_server_init(&c->http1, c->worker->loop, &c->io, &c->first, &codec_ops, c);
+    http1_server_init(&c->http1, c->worker->loop, &c->io, &c->first, is_http1 ? &http1_only_ops : &codec_ops, c);
     c->http1.takes_h2c = c->listener->is_http2;
     codec_begin(c, &c->http1.codec);
 }

@@ -151,7 +151,8 @@ def test_large_bodies_pass_whole(pair, length):
 
 
 def test_trailers_pass_both_ways(pair):
-    told = pair.ask("POST", "/t", headers=[("trailer", "x-check, x-more")], body=b"some", trailers=[("x-check", "1"), ("x-more", "2")]).json()
+    told = pair.ask("POST", "/t", headers=[("trailer", "x-check, x-more")], body=b"some",
+                    trailers=[("x-check", "1"), ("x-more", "2")]).json()
     assert (told["length"], told["trailers"]) == (4, [["x-check", "1"], ["x-more", "2"]])
     assert dict(told["headers"])["trailer"] == "x-check, x-more"  # some servers look at no others
     answer = pair.ask("GET", "/trailers")
@@ -470,10 +471,14 @@ def test_alpn_on_both_sides(tmp_path):
                       f"https://app.test:{front}/large")
             assert out == agreed and (tmp_path / "out").read_bytes() == LARGE
         by_tls = ssl.create_default_context(cafile=certs / "ca.pem")
-        by_tls.set_alpn_protocols(["h2"])
-        sock = by_tls.wrap_socket(socket.create_connection(("127.0.0.1", front), 10), server_hostname="app.test",
-                                  suppress_ragged_eofs=False)
-        answer = whole(sock, BROKEN_PREFACE)  # who agreed on HTTP/2 must speak it
+
+        def say(alpn, text):
+            by_tls.set_alpn_protocols([alpn])
+            return whole(by_tls.wrap_socket(socket.create_connection(("127.0.0.1", front), 10), server_hostname="app.test",
+                                            suppress_ragged_eofs=False), text)
+        # Who agreed on a version must speak it.
+        assert say("http/1.1", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").startswith(b"HTTP/1.1 505 ")
+        answer = say("h2", BROKEN_PREFACE)
         assert answer[3:5] == b"\x04\x00" and b"\0\0\0\0\0\0\0\x01" in answer and b"HTTP/1.1" not in answer
     finally:
         e.stop()
