@@ -66,6 +66,17 @@ void catalog_view(const struct catalog *all, const struct viewer *v, struct reso
  * PeerAuthentication differs. */
 bool catalog_is_for(const struct catalog *c, struct str ns, const struct policy_target *t, const struct local_service *s);
 
+/* The services by which a Service or ServiceEntry offers a workload that it selects. */
+struct offer {
+    struct str *hosts;
+    size_t host_count;
+    uint16_t port; /* what clients address */
+};
+
+/* False: `o` is another kind, or does not take this workload and its port. */
+bool catalog_offers(const struct catalog *c, const struct object *o, const struct local_service *s, struct arena *a,
+                    struct offer *out);
+
 /* The document that a target names; NULL: there is none, as for a service that is registered alone. */
 const struct object *catalog_target(const struct catalog *c, struct str ns, const struct target_ref *t);
 

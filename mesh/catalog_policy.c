@@ -17,22 +17,27 @@ const struct object *catalog_target(const struct catalog *c, struct str ns, cons
     return catalog_object(c, is_entry(t) ? KIND_SERVICE_ENTRY : KIND_SERVICE, ns, t->name);
 }
 
-static bool service_takes(const struct service_document *d, const struct local_service *s)
+/* The port under which clients know that of the workload; 0: it is none of its endpoints. */
+static uint32_t service_takes(const struct service_document *d, const struct local_service *s)
 {
-    bool has_port = false;
-
-    for (size_t i = 0; i < d->ports_count; i++)
-        has_port = has_port || d->ports[i].target_port == s->port;
-    return has_port && d->selector.count && labels_match(&s->labels, &d->selector);
+    if (!d->selector.count || !labels_match(&s->labels, &d->selector))
+        return 0;
+    for (size_t i = 0; i < d->ports_count; i++) {
+        if (d->ports[i].target_port == s->port)
+            return d->ports[i].port;
+    }
+    return 0;
 }
 
-static bool entry_takes(const struct service_entry *e, const struct local_service *s)
+static uint32_t entry_takes(const struct service_entry *e, const struct local_service *s)
 {
-    bool has_port = false;
-
-    for (size_t i = 0; i < e->ports_count; i++)
-        has_port = has_port || e->ports[i].target_port == s->port;
-    return has_port && e->workload_selector && labels_match(&s->labels, &e->workload_selector->labels);
+    if (!e->workload_selector || !labels_match(&s->labels, &e->workload_selector->labels))
+        return 0;
+    for (size_t i = 0; i < e->ports_count; i++) {
+        if (e->ports[i].target_port == s->port)
+            return e->ports[i].number;
+    }
+    return 0;
 }
 
 static bool is_attached(const struct catalog *c, struct str ns, const struct target_ref *t, const struct local_service *s)
@@ -42,8 +47,28 @@ static bool is_attached(const struct catalog *c, struct str ns, const struct tar
     if (s->is_gateway || !str_eq(ns, s->ns))
         return false;
     if (is_entry(t))
-        return o && entry_takes(o->spec, s);
-    return str_eq(t->name, s->name) || (o && service_takes(o->spec, s));
+        return o && entry_takes(o->spec, s) > 0;
+    return str_eq(t->name, s->name) || (o && service_takes(o->spec, s) > 0);
+}
+
+bool catalog_offers(const struct catalog *c, const struct object *o, const struct local_service *s, struct arena *a,
+                    struct offer *out)
+{
+    const struct service_entry *e = o->spec;
+
+    *out = (struct offer){0};
+    if (s->is_gateway || !str_eq(o->meta.ns, s->ns))
+        return false;
+    if (o->meta.kind->id == KIND_SERVICE) {
+        out->hosts = ARENA_NEW(a, struct str);
+        out->hosts[out->host_count++] = model_fqdn(a, o->meta.name, o->meta.ns, c->domain);
+        out->port = (uint16_t)service_takes(o->spec, s);
+    } else if (o->meta.kind->id == KIND_SERVICE_ENTRY) {
+        out->hosts = e->hosts;
+        out->host_count = e->hosts_count;
+        out->port = (uint16_t)entry_takes(e, s);
+    }
+    return out->port > 0;
 }
 
 bool catalog_is_for(const struct catalog *c, struct str ns, const struct policy_target *t, const struct local_service *s)

@@ -24,6 +24,15 @@ struct viewing {
     struct buf text;
 };
 
+static bool is_own_namespace(const struct viewing *x, struct str ns)
+{
+    bool is_own = str_eq(ns, x->v->ns);
+
+    for (size_t k = 0; !is_own && k < x->v->service_count; k++)
+        is_own = str_eq(ns, x->v->services[k].ns);
+    return is_own;
+}
+
 /* Is the document exported to one of the viewer's namespaces? */
 static bool exported(const struct viewing *x, const struct object *o)
 {
@@ -32,12 +41,8 @@ static bool exported(const struct viewing *x, const struct object *o)
     for (size_t i = 0; i < e.count; i++) {
         struct str want = str_eq(e.to[i], STR(".")) ? o->meta.ns : e.to[i];
 
-        if (str_eq(want, STR("*")) || str_eq(want, x->v->ns))
+        if (str_eq(want, STR("*")) || is_own_namespace(x, want))
             return true;
-        for (size_t k = 0; k < x->v->service_count; k++) {
-            if (str_eq(want, x->v->services[k].ns))
-                return true;
-        }
     }
     return e.count == 0;
 }
@@ -198,13 +203,14 @@ static void put_rule_credentials(struct viewing *x, const struct object *o)
     }
 }
 
+/* A namespace obeys all its own rules, whoever else they are for. */
 static void put_destination_rules(struct viewing *x, struct str fqdn)
 {
     struct concerned c = catalog_rules_of(x->all, model_fqdn(&x->arena, fqdn, STR_NONE, x->all->domain));
     const struct object *o;
 
     while ((o = catalog_next_rule(&c))) {
-        if (o->meta.kind->id != KIND_DESTINATION_RULE || !exported(x, o))
+        if (o->meta.kind->id != KIND_DESTINATION_RULE || !(is_own_namespace(x, o->meta.ns) || exported(x, o)))
             continue;
         put_object(x, o);
         put_rule_credentials(x, o);
@@ -406,15 +412,30 @@ static void put_services(struct viewing *x)
     }
 }
 
-/* Limits hold at the service, too. */
-static void put_own_service(struct viewing *x, const struct local_service *own)
+static void put_offered(struct viewing *x, struct str ns, struct str fqdn)
 {
-    const struct service *s =
-        map_get(&x->all->by_service, model_service_key(&x->arena, own->ns, own->fqdn));
+    const struct service *s = map_get(&x->all->by_service, model_service_key(&x->arena, ns, fqdn));
 
     if (s)
         put_service(x, s);
-    put_destination_rules(x, own->fqdn);
+    put_destination_rules(x, fqdn);
+}
+
+/* Limits hold at the service, too: that of its name, and those that select the workload. */
+static void put_own_service(struct viewing *x, const struct local_service *own)
+{
+    struct offer offer;
+
+    put_offered(x, own->ns, own->fqdn);
+    for (size_t i = 0; i < x->all->object_count; i++) {
+        const struct object *o = x->all->objects[i];
+
+        if (!catalog_offers(x->all, o, own, &x->arena, &offer))
+            continue;
+        put_object(x, o);
+        for (size_t k = 0; k < offer.host_count; k++)
+            put_offered(x, own->ns, offer.hosts[k]);
+    }
 }
 
 /* That of the callers and those of the services: the agent picks among them as we did. */

@@ -1,8 +1,6 @@
-/* DestinationRules become clusters: which rule counts for a service, what its blocks come to for
- * each port and subset, and the workloads behind it as endpoints. */
+/* DestinationRules become clusters: what their blocks come to for each port and subset (compile_policy.c finds them), and
+ * the workloads behind a service as endpoints. */
 #include "mesh/compile_parts.h"
-
-#include <string.h>
 
 #include "mesh/base/limits.h"
 #include "mesh/kinds/destination_rule.h"
@@ -17,187 +15,7 @@ struct str compile_cluster_name(struct arena *a, uint16_t port, struct str subse
                         STR_ARG(fqdn));
 }
 
-/* ---- DestinationRules ---- */
-
-/* What the DestinationRules of one service come to. */
-struct policy {
-    const struct traffic_policy *top; /* NULL: none */
-    const struct subset **subsets;
-    size_t subset_count;
-};
-
-/* Where rules are looked for: those of one namespace, for callers of another (or the same). */
-struct shelf {
-    struct str ns, caller;
-    bool is_callers_own; /* the first look: what the caller's namespace says to itself */
-};
-
-/* A namespace obeys all its own rules; but the root namespace to itself only those that are private
- * to it, as the others come last, for itself as for everybody. */
-static bool rule_usable(const struct build *b, const struct policy_rule *r, const struct shelf *at)
-{
-    int group = compile_visibility(b, r->object, at->caller);
-
-    if (!str_eq(r->object->meta.ns, at->ns))
-        return false;
-    if (!at->is_callers_own)
-        return group >= 0;
-    return group == 0 || !str_eq(at->caller, b->c->root_namespace);
-}
-
-static bool any_usable(const struct build *b, struct str host, const struct shelf *at)
-{
-    const struct policy_rule *r = map_get(&b->policies_by_host, host);
-
-    while (r && !rule_usable(b, r, at))
-        r = r->next;
-    return r != NULL;
-}
-
-/* The most specific host among the rules of one namespace, or empty. */
-static struct str best_policy_host(struct build *b, struct str fqdn, const struct shelf *at)
-{
-    char *text;
-
-    if (any_usable(b, fqdn, at))
-        return fqdn;
-    if (!b->has_wild_policies || fqdn.n == 0)
-        return STR_NONE;
-    text = arena_alloc(&b->tmp, fqdn.n);
-    memcpy(text, fqdn.p, fqdn.n);
-    for (size_t i = 0; i + 1 < fqdn.n; i++) { /* "*.b.c" of "a.b.c", "*b.c", "*.c", ... */
-        struct str wild = {text + i, fqdn.n - i};
-
-        text[i] = '*';
-        if (any_usable(b, wild, at))
-            return wild;
-    }
-    return any_usable(b, STR("*"), at) ? STR("*") : STR_NONE;
-}
-
-/* Is what the one exports to within what the other exports to? */
-static bool exports_within(const struct build *b, const struct policy_rule *inner, const struct policy_rule *outer)
-{
-    struct exports x = mesh_exports(b->mesh, inner->object), y = mesh_exports(b->mesh, outer->object);
-
-    if (y.count == 0 || compile_has_export(y.to, y.count, STR("*")))
-        return true;
-    if (x.count == 0)
-        return false;
-    for (size_t i = 0; i < x.count; i++) {
-        if (!compile_has_export(y.to, y.count, x.to[i]))
-            return false;
-    }
-    return true;
-}
-
-static void add_subsets(struct policy *out, const struct destination_rule *dr)
-{
-    for (size_t i = 0; i < dr->subsets_count; i++) {
-        bool known = false;
-
-        for (size_t k = 0; k < out->subset_count; k++)
-            known = known || str_eq(out->subsets[k]->name, dr->subsets[i].name);
-        if (!known)
-            out->subsets[out->subset_count++] = &dr->subsets[i];
-    }
-}
-
-/* All rules of that namespace and host, merged (fields.md 4.6). */
-static void merge_policies(struct build *b, struct str host, const struct shelf *at,
-                           struct policy *out)
-{
-    const struct policy_rule *first = NULL;
-    size_t room_for = 0;
-
-    for (const struct policy_rule *r = map_get(&b->policies_by_host, host); r; r = r->next)
-        room_for += r->spec->subsets_count;
-    out->subsets = ARENA_ARRAY(&b->tmp, room_for + 1, const struct subset *);
-    for (const struct policy_rule *r = map_get(&b->policies_by_host, host); r; r = r->next) {
-        if (!rule_usable(b, r, at) || (first && !exports_within(b, first, r)))
-            continue;
-        if (!first)
-            first = r;
-        if (!out->top)
-            out->top = r->spec->traffic_policy;
-        add_subsets(out, r->spec);
-    }
-}
-
-/* Namespace of the caller, then of the service, then the root: the first that has a match wins
- * whole. */
-static void find_policy(struct build *b, const struct service *s, struct str caller,
-                        struct policy *out)
-{
-    const struct shelf shelves[] = {
-        {caller, caller, true}, {s->ns, caller, false}, {b->c->root_namespace, caller, false}
-    };
-    struct str fqdn = compile_lower(&b->tmp, s->fqdn);
-
-    *out = (struct policy){0};
-    for (size_t i = 0; i < COUNT(shelves); i++) {
-        struct str host = best_policy_host(b, fqdn, &shelves[i]);
-
-        if (host.n) {
-            merge_policies(b, host, &shelves[i], out);
-            return;
-        }
-    }
-}
-
 /* ---- clusters ---- */
-
-/* The blocks that hold for one port of one subset. */
-struct blocks {
-    const struct load_balancer *balance;
-    const struct connection_pool *pool;
-    const struct client_tls *tls;
-    const struct retry_budget *budget;
-    const struct tunnel_settings *tunnel;
-    const struct outlier_detection *outlier;
-    const struct proxy_protocol *proxy;
-};
-
-static const struct port_traffic_policy *port_entry(const struct traffic_policy *p, uint16_t port)
-{
-    for (size_t i = 0; i < p->port_level_count; i++) {
-        if (p->port_level[i].port.number == port)
-            return &p->port_level[i];
-    }
-    return NULL;
-}
-
-/* A policy's blocks go over those of the one before; an entry for the port counts alone, and what
- * it omits is the default. A retry budget and what wraps connections are not among what it replaces. */
-static void lay_over(const struct traffic_policy *p, uint16_t port, struct blocks *out)
-{
-    const struct port_traffic_policy *l;
-
-    if (!p)
-        return;
-    if (p->retry_budget)
-        out->budget = p->retry_budget;
-    if (p->tunnel || p->proxy_protocol) { /* one excludes the other */
-        out->tunnel = p->tunnel;
-        out->proxy = p->proxy_protocol;
-    }
-    l = port_entry(p, port);
-    if (l) {
-        out->balance = l->load_balancer;
-        out->pool = l->connection_pool;
-        out->tls = l->tls;
-        out->outlier = l->outlier_detection;
-        return;
-    }
-    if (p->load_balancer)
-        out->balance = p->load_balancer;
-    if (p->connection_pool)
-        out->pool = p->connection_pool;
-    if (p->tls)
-        out->tls = p->tls;
-    if (p->outlier_detection)
-        out->outlier = p->outlier_detection;
-}
 
 #define SHARE_PER_CENT 10000
 
@@ -483,8 +301,8 @@ static void service_cluster(struct build *b, const struct member *m,
     c->http = compile_http_of(port->protocol);
     if (b->mesh && !b->mesh->auto_mtls)
         c->tls = CLUSTER_TLS_OFF; /* but where a rule asks for it */
-    lay_over(m->policy.top, port->number, &blocks);
-    lay_over(subset ? subset->traffic_policy : NULL, port->number, &blocks);
+    compile_lay_over(m->policy.top, port->number, &blocks);
+    compile_lay_over(subset ? subset->traffic_policy : NULL, port->number, &blocks);
     c->sni = arena_printf(&c->part.arena, "outbound_.%u_._.%.*s_.%.*s", port->number,
                           (int)subset_name.n, subset_name.n ? subset_name.p : "", STR_ARG(fqdn));
     c->sans = arena_str(&c->part.arena, s->sans);
@@ -530,7 +348,7 @@ void compile_clusters(struct build *b)
 
         if (!compile_is_subscribed(b, m->service))
             continue;
-        find_policy(b, m->service, b->ns, &m->policy);
+        compile_find_policy(b, m->service, b->ns, &m->policy);
         for (size_t k = 0; k < m->service->port_count; k++) {
             service_cluster(b, m, &m->service->ports[k], NULL);
             for (size_t n = 0; n < m->policy.subset_count; n++)
@@ -546,20 +364,6 @@ void compile_clusters(struct build *b)
     snapshot_add_cluster(b->out, passthrough);
 }
 
-/* The limits of a service hold at its own side as well as at each client's. */
-static void apply_own_pool(struct build *b, const struct local_service *s, struct cluster *c)
-{
-    const struct service *known = map_get(&b->by_fqdn, compile_lower(&b->tmp, s->fqdn));
-    struct blocks blocks = {0};
-    struct policy policy;
-
-    if (!known || !str_eq(known->ns, s->ns))
-        return;
-    find_policy(b, known, s->ns, &policy);
-    lay_over(policy.top, s->service_port, &blocks);
-    apply_pool(c, blocks.pool);
-}
-
 void compile_inbound_cluster(struct build *b, const struct inbound *in, struct str name)
 {
     const struct local_service *s = in->service;
@@ -569,10 +373,7 @@ void compile_inbound_cluster(struct build *b, const struct inbound *in, struct s
     c->protocol = compile_protocol_of(in->protocol);
     c->http = compile_http_of(in->protocol);
     c->local = in->app;
-    if (in->pool)
-        apply_pool(c, in->pool);
-    else
-        apply_own_pool(b, s, c);
+    apply_pool(c, in->pool ? in->pool : compile_own_pool(b, s));
     name_service(c, s->fqdn, s->name, s->ns);
     snapshot_add_cluster(b->out, c);
 }

@@ -20,6 +20,8 @@ struct self;
 struct server_tls;
 struct virtual_service;
 struct destination_rule;
+struct traffic_policy;
+struct subset;
 struct mesh_config;
 struct destination;
 struct http_rule;
@@ -47,6 +49,24 @@ struct rules {
     size_t http_count, http_cap;
     int group; /* of visibility: 0 own namespace only, 1 exported to it by name, 2 public */
     bool is_for_mesh; /* callers of this host follow it */
+};
+
+/* What the DestinationRules of one service come to. */
+struct policy {
+    const struct traffic_policy *top; /* NULL: none */
+    const struct subset **subsets;
+    size_t subset_count;
+};
+
+/* The blocks that hold for one port of one subset. */
+struct blocks {
+    const struct load_balancer *balance;
+    const struct connection_pool *pool;
+    const struct client_tls *tls;
+    const struct retry_budget *budget;
+    const struct tunnel_settings *tunnel;
+    const struct outlier_detection *outlier;
+    const struct proxy_protocol *proxy;
 };
 
 struct policy_rule {
@@ -232,6 +252,14 @@ struct inbound {
 };
 
 void compile_inbound(struct build *b, const struct local_service *s);
+
+/* ---- compile_policy.c: which DestinationRules count ---- */
+
+void compile_find_policy(struct build *b, const struct service *s, struct str caller, struct policy *out); /* for its callers */
+/* Lays the blocks of `p` (NULL: none) for a port over those in `out`. */
+void compile_lay_over(const struct traffic_policy *p, uint16_t port, struct blocks *out);
+/* The limits of a service on its own host; NULL: none. */
+const struct connection_pool *compile_own_pool(struct build *b, const struct local_service *s);
 
 /* ---- compile_cluster.c: services as clusters with endpoints ---- */
 

@@ -98,6 +98,20 @@ def test_the_service_has_its_limits_for_those_outside_the_mesh_too(m, clean):
     assert all(a.headers.get("x-envoy-overloaded") == "true" for a in refused)
 
 
+def test_a_service_that_selects_workloads_limits_them(m, clean):
+    m.apply("apiVersion: v1\nkind: Service\nmetadata: {name: front}\nspec:\n  selector: {app: bank}\n"
+            "  ports: [{name: http, port: 80, targetPort: 8081}]\n" +
+            web_policy("{connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}}").replace("web", "front"))
+    answers = m["outsider"].many(f"http://{m['vault'].ip4}:8081/delay/0.2", 24, threads=6)
+    assert len([a for a in answers if a.status == 503]) >= 4 and {a.status for a in answers} == {200, 503}
+
+
+def test_a_rule_for_other_namespaces_holds_in_its_own(m, clean):
+    m.apply(web_policy("{connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}}") + "  exportTo: [elsewhere]\n")
+    answers = m["client"].many("http://web:8080/delay/0.2", 24, threads=6)
+    assert len([a for a in answers if a.status == 503]) >= 4 and {a.status for a in answers} == {200, 503}
+
+
 def test_who_may_not_be_refused_waits(m, clean):
     m.apply(web_policy("{connectionPool: {tcp: {maxConnections: 1}}}"))
     answers = m["client"].many("http://web:8080/delay/0.05", 24, threads=6)

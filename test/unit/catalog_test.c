@@ -443,8 +443,8 @@ TEST(rules_go_where_they_are_exported_to)
     w.own[w.viewer.service_count++] =
         (struct local_service){.ns = STR("shop"), .name = STR("x"), .port = 1};
     CHECK_TEXT(seen(&w),
-               "endpoints/" RATINGS " endpoints/" REVIEWS " object/VirtualService/shop/v");
-    world_done(&w);
+               "endpoints/" RATINGS " endpoints/" REVIEWS " object/DestinationRule/shop/d object/VirtualService/shop/v");
+    world_done(&w); /* a namespace obeys its own DestinationRules, whoever else they are for */
 }
 
 TEST(a_service_that_is_not_exported_is_not_seen)
@@ -625,6 +625,34 @@ TEST(what_a_rate_limit_is_attached_to_comes_with_it)
     world_done(&w);
 }
 
+TEST(the_host_of_a_service_gets_the_rules_of_all_services_that_it_offers)
+{
+    static const char docs[] = NOTHING RULE("DestinationRule", "by-name", "shop", "{host: reviews}")
+        RULE("DestinationRule", "by-service", "shop", "{host: front}")
+            RULE("DestinationRule", "by-entry", "shop", "{host: front.example.com}")
+                RULE("DestinationRule", "of-another", "shop", "{host: ratings}")
+        "---\napiVersion: v1\nkind: Service\nmetadata: {name: front, namespace: shop}\n"
+        "spec: {selector: {app: reviews}, ports: [{name: http, port: 80, targetPort: 9080}]}\n"
+        "---\napiVersion: v1\nkind: Service\nmetadata: {name: other-port, namespace: shop}\n"
+        "spec: {selector: {app: reviews}, ports: [{name: http, port: 80, targetPort: 9081}]}\n"
+        ENTRY("e", "  hosts: [front.example.com]\n  location: MESH_INTERNAL\n  resolution: STATIC\n"
+                   "  ports: [{name: http, number: 80, targetPort: 9080, protocol: HTTP}]\n"
+                   "  workloadSelector: {labels: {app: reviews}}\n");
+    struct world w;
+
+    world_init(&w, docs);
+    two_services(&w);
+    w.own[w.viewer.service_count++] = (struct local_service){.ns = STR("shop"),
+                                                             .name = STR("reviews"),
+                                                             .fqdn = STR("reviews.shop.svc.cluster.local"),
+                                                             .port = 9080,
+                                                             .labels = labels_of(&w, "app=reviews")};
+    CHECK_TEXT(seen(&w), "object/DestinationRule/shop/by-entry object/DestinationRule/shop/by-name "
+                         "object/DestinationRule/shop/by-service object/Service/shop/front object/ServiceEntry/shop/e");
+    CHECK(sees_service(&w, "shop/front.shop.svc.cluster.local"));
+    world_done(&w);
+}
+
 TEST(what_an_agent_sees_reads_back_as_a_catalog)
 {
     struct world w;
@@ -639,7 +667,7 @@ TEST(what_an_agent_sees_reads_back_as_a_catalog)
     CHECK_INT(catalog_read(&w.seen, &back, &w.docs.findings), 0);
     CHECK_INT(back.service_count, 3);
     CHECK_INT(back.workload_count, 2);
-    CHECK_INT(back.object_count, 1);
+    CHECK_INT(back.object_count, 2);
     CHECK(map_get(&back.subscribed, STR(REVIEWS)));
     CHECK(map_get(&back.subscribed, STR(RATINGS)));
     CHECK(!map_get(&back.subscribed, STR("shop/details.shop.svc.cluster.local")));
