@@ -247,6 +247,37 @@ static void put_service_rules(struct viewing *x, const struct service *s)
     }
 }
 
+/* May callers name the host without naming a service? Then nothing would subscribe to its rules. */
+static bool is_nobodys(struct viewing *x, struct str host)
+{
+    const struct service *s = map_get(&x->all->services_by_fqdn, host);
+
+    for (; s; s = s->same_name) {
+        if (service_visible(x, s) && scope_sees(&x->scope, s))
+            return false;
+    }
+    return true;
+}
+
+/* Hosts that no service has are known by their rules alone, from the beginning. */
+static void put_rules_of_nobody(struct viewing *x)
+{
+    for (size_t i = 0; i < x->all->object_count; i++) {
+        const struct object *o = x->all->objects[i];
+        const struct virtual_service *vs = o->spec;
+        bool wanted = false;
+
+        if (o->meta.kind->id != KIND_VIRTUAL_SERVICE || !virtual_service_is_for_mesh(vs) || !exported(x, o) || !in_scope(x, o))
+            continue;
+        for (size_t k = 0; k < vs->hosts_count && !wanted; k++)
+            wanted = is_nobodys(x, model_fqdn(&x->arena, vs->hosts[k], o->meta.ns, x->all->domain));
+        if (!wanted)
+            continue;
+        put_object(x, o);
+        want_destinations(x, o);
+    }
+}
+
 static bool names_gateway(struct viewing *x, const struct object *o, const struct str *list, size_t count,
                           struct str gateway)
 {
@@ -477,6 +508,7 @@ void catalog_view(const struct catalog *all, const struct viewer *v, struct reso
             put_gateways(&x, &v->services[i]);
         put_own_service(&x, &v->services[i]);
     }
+    put_rules_of_nobody(&x);
     for (size_t i = 0; (e = map_each(v->subscriptions, &i));) {
         const struct service *s = map_get(&all->by_service, e->key);
 

@@ -252,12 +252,6 @@ static int compare_policies(const void *x, const void *y)
     return object_older_first(a->object, b->object);
 }
 
-static bool is_mesh_rule(const struct virtual_service *vs)
-{
-    return vs->gateways_count == 0 ||
-           compile_has_export(vs->gateways, vs->gateways_count, STR("mesh"));
-}
-
 static void index_rules(struct build *b)
 {
     qsort(b->rules, b->rules_count, sizeof(struct rules), compare_rules);
@@ -280,7 +274,7 @@ static bool is_for_mesh(const struct build *b, const struct rules *r)
 
     for (size_t i = 0; i < r->spec->hosts_count; i++)
         taken = taken || scope_takes_rule(&b->scope, r->object->meta.ns, r->hosts[i]);
-    return taken && r->group >= 0 && is_mesh_rule(r->spec);
+    return taken && r->group >= 0 && virtual_service_is_for_mesh(r->spec);
 }
 
 static void add_virtual_service(struct build *b, const struct object *o)

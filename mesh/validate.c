@@ -57,20 +57,11 @@ static void add_entry(struct world *w, struct object *o)
     }
 }
 
-static bool is_for_mesh(const struct virtual_service *vs)
-{
-    for (size_t i = 0; i < vs->gateways_count; i++) {
-        if (str_eq(vs->gateways[i], STR("mesh")))
-            return true;
-    }
-    return vs->gateways_count == 0;
-}
-
 static void add_virtual_service(struct world *w, const struct object *o)
 {
     const struct virtual_service *vs = o->spec;
 
-    for (size_t i = 0; is_for_mesh(vs) && i < vs->hosts_count; i++)
+    for (size_t i = 0; virtual_service_is_for_mesh(vs) && i < vs->hosts_count; i++)
         add_to(w, &w->mesh_hosts, model_fqdn(&w->scratch, vs->hosts[i], o->meta.ns, w->domain), o);
 }
 
@@ -295,7 +286,7 @@ static bool are_seen_together(const struct object *x, const struct object *y)
 /* A short name is meant to be a service of this namespace. */
 static void check_short_hosts(struct world *w, const struct check *c, const struct virtual_service *vs)
 {
-    for (size_t i = 0; w->scope && is_for_mesh(vs) && i < vs->hosts_count; i++) {
+    for (size_t i = 0; w->scope && virtual_service_is_for_mesh(vs) && i < vs->hosts_count; i++) {
         struct str host = vs->hosts[i], fqdn = model_fqdn(&w->scratch, host, c->m->ns, w->domain);
 
         if (str_has(host, '.') || str_has(host, '*') || knows_host(w, fqdn, c->m->ns))
@@ -310,7 +301,7 @@ static void check_twin_hosts(struct world *w, const struct check *c, const struc
 {
     const struct virtual_service *vs = o->spec;
 
-    for (size_t i = 0; is_for_mesh(vs) && i < vs->hosts_count; i++) {
+    for (size_t i = 0; virtual_service_is_for_mesh(vs) && i < vs->hosts_count; i++) {
         struct str fqdn = model_fqdn(&w->scratch, vs->hosts[i], o->meta.ns, w->domain);
         const struct entry *e = map_get(&w->mesh_hosts, fqdn);
 

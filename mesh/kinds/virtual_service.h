@@ -190,3 +190,6 @@ struct virtual_service {
 
 extern const struct schema virtual_service_schema, http_retry_schema;
 void virtual_service_validate(const struct check *c, const void *spec);
+
+/* Is it for callers that are no gateways? */
+bool virtual_service_is_for_mesh(const struct virtual_service *vs);

@@ -146,3 +146,12 @@ void virtual_service_validate(const struct check *c, const void *spec)
     }
     check_export_to(c, vs->node, vs->export_to, vs->export_to_count);
 }
+
+bool virtual_service_is_for_mesh(const struct virtual_service *vs)
+{
+    for (size_t i = 0; i < vs->gateways_count; i++) {
+        if (str_eq(vs->gateways[i], STR("mesh")))
+            return true;
+    }
+    return vs->gateways_count == 0;
+}

@@ -71,6 +71,14 @@ def test_a_match_takes_what_istio_says(m, clean, match, taken, left):
             assert answer.status == 200 and answer.json()["app"] == want, (path, headers, method, answer)
 
 
+def test_hosts_that_no_service_has_are_known_by_their_rules(m, clean):
+    send = "- route:\n  - destination: {host: bank, port: {number: 8081}}\n"
+    m.apply(virtual_service(send, "old", "old.example.com") + virtual_service(send, "wild", "'*.wild.example'"))
+    for host in ("old.example.com", "a.wild.example"):
+        assert m["client"].http("http://web/", headers={"Host": host}).json()["app"] == "bank"
+    assert m["client"].http("http://web/", headers={"Host": "new.example.com"}).status == 404
+
+
 def test_the_first_match_wins(m, clean):
     m.apply(SUBSETS + virtual_service(f"- match:\n  - uri: {{prefix: /}}\n  route:\n{to('v1')}- match:\n  - uri: {{exact: /a}}\n"
                                       f"  route:\n{to('v2')}"))

@@ -460,6 +460,22 @@ TEST(a_service_that_is_not_exported_is_not_seen)
     world_done(&w);
 }
 
+#define TO_RATINGS "http: [{route: [{destination: {host: ratings}}]}]"
+
+TEST(rules_of_hosts_that_no_service_has_come_unasked)
+{
+    struct world w;
+
+    world_init(&w, NOTHING RULE("VirtualService", "known", "shop", ROUTE("reviews", "details"))
+                       RULE("VirtualService", "nobodys", "shop", ROUTE("old.example.com", "ratings"))
+                           RULE("VirtualService", "wild", "shop", ROUTE("'*.example.com'", "ratings"))
+                               RULE("VirtualService", "private", "shop", "{hosts: [a.example.com], exportTo: [.], " TO_RATINGS "}")
+                                   RULE("VirtualService", "edge", "shop", "{hosts: [b.example.com], gateways: [shop/edge], " TO_RATINGS "}"));
+    two_services(&w);
+    CHECK_TEXT(seen(&w), "endpoints/" RATINGS " object/VirtualService/shop/nobodys object/VirtualService/shop/wild");
+    world_done(&w);
+}
+
 #define GATE                                                                                       \
     "{selector: {istio: edge}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: " \
     "[\"*\"]}]}"
