@@ -22,6 +22,7 @@ struct build {
     struct service **services; /* grows; copied to the arena at the end */
     struct workload **workloads;
     struct str default_export_to; /* of services */
+    struct map places; /* "IP:PORT" of registered workloads -> the struct registered * */
     struct map first_entries; /* service key -> the oldest ServiceEntry of it, a struct object * */
 };
 
@@ -121,6 +122,25 @@ static struct str service_identity(struct build *b, struct str ns, struct str ac
     return out;
 }
 
+static struct str place(struct build *b, const struct registered *r, uint16_t port)
+{
+    char text[ADDR_TEXT_MAX];
+    struct addr at = r->address;
+
+    at.port = port;
+    return arena_str(&b->c->arena, str_from(addr_format(&at, text)));
+}
+
+static void find_places(struct build *b)
+{
+    for (size_t i = 0; i < b->in->registered_count; i++) {
+        const struct registered *r = &b->in->registered[i];
+
+        if (!r->service.is_gateway)
+            map_put(&b->places, place(b, r, r->service.port), (void *)(uintptr_t)r);
+    }
+}
+
 /* A registered workload as an endpoint of `service`, with the ports under the names the service
  * gives them. */
 static void add_registered(struct build *b, const struct service *s, const struct registered *r)
@@ -142,15 +162,16 @@ static void add_registered(struct build *b, const struct service *s, const struc
     copy_labels(a, &svc->labels, &w->labels);
     w->ports = ARENA_ARRAY(a, s->port_count + 1, struct service_port);
     for (size_t i = 0; i < s->port_count; i++) {
-        uint16_t target =
-            s->ports[i].number == svc->service_port ? svc->port : s->ports[i].target_port;
+        uint16_t target = model_target(svc, s->ports[i].number, s->ports[i].target_port);
+        bool is_anothers = target != svc->port && map_get(&b->places, place(b, r, target));
         int mode = catalog_mtls_mode(b->in->objects, b->in->object_count, b->in->root_namespace,
                                      w->ns, &w->labels, target);
 
         w->ports[w->port_count++] = (struct service_port){.name = s->ports[i].name,
                                                           .target_port = target,
                                                           .protocol = s->ports[i].protocol,
-                                                          .is_plain = mode == MTLS_DISABLE};
+                                                          .is_plain = mode == MTLS_DISABLE,
+                                                          .is_anothers = is_anothers};
     }
 }
 
@@ -239,7 +260,7 @@ static void service_ports(struct build *b, const struct object *o)
 
         add_port(a, s,
                  (struct service_port){(uint16_t)p->port, (uint16_t)p->target_port, p->name,
-                                       p->protocol, false});
+                                       p->protocol, false, false});
     }
     if (addr_parse_ip(d->cluster_ip, &ip)) {
         s->addresses = ARENA_ARRAY(a, 1, struct addr);
@@ -376,7 +397,7 @@ static void entry_ports(struct build *b, struct object *o)
             add_port(&b->c->arena, s,
                      (struct service_port){(uint16_t)e->ports[i].number,
                                            (uint16_t)e->ports[i].target_port, e->ports[i].name,
-                                           e->ports[i].protocol, false});
+                                           e->ports[i].protocol, false, false});
     }
 }
 
@@ -435,6 +456,7 @@ void catalog_build(const struct catalog_input *in, struct catalog *c)
         catalog_add_object(c, in->objects[i]);
     qsort(c->objects, c->object_count, sizeof(struct object *), older_first);
     map_init(&b.first_entries);
+    map_init(&b.places);
     mesh = catalog_mesh_config(c);
     if (mesh)
         b.default_export_to = join(a, mesh->service_export_to, mesh->service_export_to_count);
@@ -447,6 +469,7 @@ void catalog_build(const struct catalog_input *in, struct catalog *c)
         if (c->objects[i]->meta.kind->id == KIND_SERVICE_ENTRY)
             entry_ports(&b, c->objects[i]);
     }
+    find_places(&b);
     registered_endpoints(&b); /* once every service has all its ports */
     for (size_t i = 0; i < c->object_count; i++) {
         if (c->objects[i]->meta.kind->id == KIND_SERVICE)
@@ -464,5 +487,6 @@ void catalog_build(const struct catalog_input *in, struct catalog *c)
     mem_free(b.services);
     mem_free(b.workloads);
     map_done(&b.first_entries);
+    map_done(&b.places);
     catalog_index(c);
 }

@@ -66,14 +66,17 @@ void catalog_view(const struct catalog *all, const struct viewer *v, struct reso
  * PeerAuthentication differs. */
 bool catalog_is_for(const struct catalog *c, struct str ns, const struct policy_target *t, const struct local_service *s);
 
-/* The services by which a Service or ServiceEntry offers a workload that it selects. */
+/* The services by which a Service or ServiceEntry offers a workload: one that it selects, or that has the Service's name. */
 struct offer {
     struct str *hosts;
     size_t host_count;
-    uint16_t port; /* what clients address */
+    uint16_t port; /* what clients address, to come to the port of the workload; 0: other ports only */
 };
 
-/* False: `o` is another kind, or does not take this workload and its port. */
+/* The i-th port of a Service or ServiceEntry; false: there is none. */
+bool catalog_offered_port(const struct object *o, size_t i, struct service_port *out);
+
+/* False: `o` is another kind, or does not take this workload. */
 bool catalog_offers(const struct catalog *c, const struct object *o, const struct local_service *s, struct arena *a,
                     struct offer *out);
 

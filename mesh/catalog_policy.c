@@ -17,27 +17,48 @@ const struct object *catalog_target(const struct catalog *c, struct str ns, cons
     return catalog_object(c, is_entry(t) ? KIND_SERVICE_ENTRY : KIND_SERVICE, ns, t->name);
 }
 
-/* The port under which clients know that of the workload; 0: it is none of its endpoints. */
-static uint32_t service_takes(const struct service_document *d, const struct local_service *s)
+bool catalog_offered_port(const struct object *o, size_t i, struct service_port *out)
 {
-    if (!d->selector.count || !labels_match(&s->labels, &d->selector))
-        return 0;
-    for (size_t i = 0; i < d->ports_count; i++) {
-        if (d->ports[i].target_port == s->port)
-            return d->ports[i].port;
+    const struct service_document *d = o->spec;
+    const struct service_entry *e = o->spec;
+
+    if (o->meta.kind->id == KIND_SERVICE && i < d->ports_count)
+        *out = (struct service_port){(uint16_t)d->ports[i].port, (uint16_t)d->ports[i].target_port, d->ports[i].name,
+                                     d->ports[i].protocol, false, false};
+    else if (o->meta.kind->id == KIND_SERVICE_ENTRY && i < e->ports_count)
+        *out = (struct service_port){(uint16_t)e->ports[i].number, (uint16_t)e->ports[i].target_port, e->ports[i].name,
+                                     e->ports[i].protocol, false, false};
+    else
+        return false;
+    return true;
+}
+
+static bool selects(const struct object *o, const struct local_service *s)
+{
+    const struct service_document *d = o->spec;
+    const struct service_entry *e = o->spec;
+
+    if (o->meta.kind->id == KIND_SERVICE)
+        return d->selector.count && labels_match(&s->labels, &d->selector);
+    return o->meta.kind->id == KIND_SERVICE_ENTRY && e->workload_selector &&
+           labels_match(&s->labels, &e->workload_selector->labels);
+}
+
+/* The port under which clients know that of the workload; 0: there is none. */
+static uint16_t port_of(const struct object *o, const struct local_service *s)
+{
+    struct service_port p;
+
+    for (size_t i = 0; catalog_offered_port(o, i, &p); i++) {
+        if (model_target(s, p.number, p.target_port) == s->port)
+            return p.number;
     }
     return 0;
 }
 
-static uint32_t entry_takes(const struct service_entry *e, const struct local_service *s)
+static bool takes(const struct object *o, const struct local_service *s)
 {
-    if (!e->workload_selector || !labels_match(&s->labels, &e->workload_selector->labels))
-        return 0;
-    for (size_t i = 0; i < e->ports_count; i++) {
-        if (e->ports[i].target_port == s->port)
-            return e->ports[i].number;
-    }
-    return 0;
+    return o && selects(o, s) && port_of(o, s) > 0;
 }
 
 static bool is_attached(const struct catalog *c, struct str ns, const struct target_ref *t, const struct local_service *s)
@@ -46,29 +67,26 @@ static bool is_attached(const struct catalog *c, struct str ns, const struct tar
 
     if (s->is_gateway || !str_eq(ns, s->ns))
         return false;
-    if (is_entry(t))
-        return o && entry_takes(o->spec, s) > 0;
-    return str_eq(t->name, s->name) || (o && service_takes(o->spec, s) > 0);
+    return (!is_entry(t) && str_eq(t->name, s->name)) || takes(o, s);
 }
 
 bool catalog_offers(const struct catalog *c, const struct object *o, const struct local_service *s, struct arena *a,
                     struct offer *out)
 {
     const struct service_entry *e = o->spec;
+    bool is_service = o->meta.kind->id == KIND_SERVICE;
 
-    *out = (struct offer){0};
-    if (s->is_gateway || !str_eq(o->meta.ns, s->ns))
+    if (s->is_gateway || !str_eq(o->meta.ns, s->ns) || !(selects(o, s) || (is_service && str_eq(o->meta.name, s->name))))
         return false;
-    if (o->meta.kind->id == KIND_SERVICE) {
+    *out = (struct offer){.port = port_of(o, s)};
+    if (is_service) {
         out->hosts = ARENA_NEW(a, struct str);
         out->hosts[out->host_count++] = model_fqdn(a, o->meta.name, o->meta.ns, c->domain);
-        out->port = (uint16_t)service_takes(o->spec, s);
-    } else if (o->meta.kind->id == KIND_SERVICE_ENTRY) {
+    } else {
         out->hosts = e->hosts;
         out->host_count = e->hosts_count;
-        out->port = (uint16_t)entry_takes(e, s);
     }
-    return out->port > 0;
+    return true;
 }
 
 bool catalog_is_for(const struct catalog *c, struct str ns, const struct policy_target *t, const struct local_service *s)

@@ -178,22 +178,25 @@ static void apply_blocks(struct build *b, struct cluster *c, const struct blocks
     }
 }
 
+/* The workload's own idea of a port; NULL: it has none. */
+static const struct service_port *port_at(const struct workload *w, const struct service_port *port)
+{
+    for (size_t i = 0; i < w->port_count; i++) {
+        if (str_eq(w->ports[i].name, port->name))
+            return &w->ports[i];
+    }
+    return NULL;
+}
+
 static void fill_endpoint(const struct build *b, struct arena *a, const struct workload *w,
                           const struct service_port *port, struct endpoint *e)
 {
+    const struct service_port *at = port_at(w, port);
     struct who who;
-    bool is_plain = false;
 
     e->addr = w->address;
-    e->addr.port = port->target_port;
-    for (size_t i = 0; i < w->port_count; i++) {
-        if (!str_eq(w->ports[i].name, port->name))
-            continue;
-        if (w->ports[i].target_port)
-            e->addr.port = w->ports[i].target_port;
-        is_plain = w->ports[i].is_plain;
-    }
-    e->is_mesh = w->is_mesh && !is_plain;
+    e->addr.port = at && at->target_port ? at->target_port : port->target_port;
+    e->is_mesh = w->is_mesh && !(at && at->is_plain);
     e->is_local = w->host_id.n && str_eq(w->host_id, b->self->host_id);
     e->weight = MAX(w->weight, 1u);
     e->locality = arena_str(a, w->locality);
@@ -219,7 +222,9 @@ static struct endpoint_set *make_endpoints(const struct build *b, struct str clu
     set->cluster = arena_str(a, cluster);
     set->endpoints = ARENA_ARRAY(a, count + 1, struct endpoint);
     for (size_t i = 0; i < count; i++) {
-        if (subset && !labels_match(&workloads[i]->labels, subset))
+        const struct service_port *at = port_at(workloads[i], port);
+
+        if ((at && at->is_anothers) || (subset && !labels_match(&workloads[i]->labels, subset)))
             continue;
         labels[set->count] = &workloads[i]->labels;
         fill_endpoint(b, a, workloads[i], port, &set->endpoints[set->count++]);
@@ -373,7 +378,7 @@ void compile_inbound_cluster(struct build *b, const struct inbound *in, struct s
     c->protocol = compile_protocol_of(in->protocol);
     c->http = compile_http_of(in->protocol);
     c->local = in->app;
-    apply_pool(c, in->pool ? in->pool : compile_own_pool(b, s));
+    apply_pool(c, in->pool ? in->pool : compile_own_pool(b, in));
     name_service(c, s->fqdn, s->name, s->ns);
     snapshot_add_cluster(b->out, c);
 }

@@ -1,7 +1,13 @@
-/* Which ports of this host are taken in for a service: the registered one, or those that the Sidecar of the workload lists in
- * its place. A registered port that such a list leaves out still comes through the agent, under the same mutual TLS, but as
+/* Which ports of this host are taken in for a service: the registered one with those that Services and ServiceEntries have
+ * besides, or those that the Sidecar of the workload lists in their place. A registered port that such a list leaves out still comes through the agent, under the same mutual TLS, but as
  * opaque bytes; Istio's proxies hand it on likewise (fields.md 4.3, InboundPassthroughCluster). */
 #include "mesh/compile_parts.h"
+
+#include "mesh/catalog.h"
+#include "mesh/decode.h"
+#include "mesh/kinds/gateway.h"
+
+#define SSH_PORT 22 /* never redirected: the way in when all else fails */
 
 /* What comes of a workload's Sidecar, for messages. */
 struct taking {
@@ -132,6 +138,56 @@ static bool lists_port(const struct sidecar *spec, uint16_t port)
     return false;
 }
 
+/* ---- what documents offer besides ---- */
+
+static bool has_gateway_port(const struct build *b, uint16_t port)
+{
+    bool is_gateway = false;
+
+    for (size_t i = 0; i < b->self->service_count; i++)
+        is_gateway = is_gateway || b->self->services[i].is_gateway;
+    for (size_t i = 0; is_gateway && i < b->gateway_count; i++) {
+        const struct gateway *g = b->gateways[i]->spec;
+
+        for (size_t k = 0; k < g->servers_count; k++) {
+            if (g->servers[k].port.number == port)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* Clients come there with the mesh's TLS, which the application does not speak. */
+static void take_offered(struct taking *t, const struct offer *offer, const struct service_port *p)
+{
+    const struct local_service *s = t->service;
+    uint16_t target = model_target(s, p->number, p->target_port);
+    struct inbound one = {.service = s,
+                          .port = target,
+                          .protocol = p->protocol,
+                          .app = with_port(s->app, target),
+                          .pool = t->spec ? t->spec->inbound_connection_pool : NULL,
+                          .offer = offer,
+                          .offered_port = p->number};
+
+    if (target == s->port || target == SSH_PORT || is_anothers(t, target) || has_own_port(t->b->self, target) ||
+        has_gateway_port(t->b, target))
+        return;
+    (void)compile_take_in(t->b, &one); /* what an older document has already stays as that says */
+}
+
+static void take_offers(struct taking *t)
+{
+    const struct object *o = NULL;
+    struct service_port p;
+    struct offer offer;
+
+    while ((o = compile_next_offer(t->b, t->service, o, &offer))) {
+        for (size_t i = 0; catalog_offered_port(o, i, &p); i++)
+            take_offered(t, &offer, &p);
+    }
+}
+
 void compile_inbound(struct build *b, const struct local_service *s)
 {
     struct taking t = {.b = b, .service = s};
@@ -147,6 +203,8 @@ void compile_inbound(struct build *b, const struct local_service *s)
         return;
     if (t.spec && t.spec->ingress_count)
         registered.protocol = STR("TCP");
+    else if (!b->self->is_uncaptured)
+        take_offers(&t);
     registered.pool = t.spec ? t.spec->inbound_connection_pool : NULL;
     why = compile_take_in(b, &registered);
     if (why)

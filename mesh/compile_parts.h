@@ -18,6 +18,8 @@
 
 struct self;
 struct server_tls;
+struct inbound;
+struct offer;
 struct virtual_service;
 struct destination_rule;
 struct traffic_policy;
@@ -249,6 +251,8 @@ struct inbound {
     struct addr app;
     const struct connection_pool *pool; /* the Sidecar's; NULL: that of DestinationRules */
     const struct server_tls *tls; /* what ends here in place of the mesh's; NULL: none. `protocol` is what is within */
+    const struct offer *offer; /* the document that has this port; NULL: the registration, or a Sidecar */
+    uint16_t offered_port;     /* what clients of that address */
 };
 
 void compile_inbound(struct build *b, const struct local_service *s);
@@ -258,8 +262,11 @@ void compile_inbound(struct build *b, const struct local_service *s);
 void compile_find_policy(struct build *b, const struct service *s, struct str caller, struct policy *out); /* for its callers */
 /* Lays the blocks of `p` (NULL: none) for a port over those in `out`. */
 void compile_lay_over(const struct traffic_policy *p, uint16_t port, struct blocks *out);
-/* The limits of a service on its own host; NULL: none. */
-const struct connection_pool *compile_own_pool(struct build *b, const struct local_service *s);
+/* The limits of a service on its own host, by DestinationRules; NULL: none. */
+const struct connection_pool *compile_own_pool(struct build *b, const struct inbound *in);
+/* The next Service or ServiceEntry behind `after` (NULL: the first) that offers the workload; NULL: that was all. */
+const struct object *compile_next_offer(struct build *b, const struct local_service *s, const struct object *after,
+                                        struct offer *out);
 
 /* ---- compile_cluster.c: services as clusters with endpoints ---- */
 

@@ -203,9 +203,8 @@ static int compare_offers(const struct object *x, const struct object *y)
     return x_is_service != y_is_service ? (x_is_service ? -1 : 1) : object_older_first(x, y);
 }
 
-/* The next Service or ServiceEntry behind `after` (NULL: the first) that offers the workload. */
-static const struct object *next_offer(struct build *b, const struct local_service *s, const struct object *after,
-                                       struct offer *out)
+const struct object *compile_next_offer(struct build *b, const struct local_service *s, const struct object *after,
+                                        struct offer *out)
 {
     const struct object *best = NULL;
     struct offer offer;
@@ -222,16 +221,28 @@ static const struct object *next_offer(struct build *b, const struct local_servi
     return best;
 }
 
-/* Its own name's first, then those of services that select it. */
-const struct connection_pool *compile_own_pool(struct build *b, const struct local_service *s)
+static const struct connection_pool *pool_of_offer(struct build *b, const struct local_service *s, const struct offer *offer,
+                                                   uint16_t port)
 {
-    const struct connection_pool *pool = pool_of(b, s->ns, s->fqdn, s->service_port);
+    const struct connection_pool *pool = NULL;
+
+    for (size_t i = 0; port && !pool && i < offer->host_count; i++)
+        pool = pool_of(b, s->ns, offer->hosts[i], port);
+    return pool;
+}
+
+/* Of the registered port: its own name's first, then those of services that select it. */
+const struct connection_pool *compile_own_pool(struct build *b, const struct inbound *in)
+{
+    const struct local_service *s = in->service;
+    const struct connection_pool *pool;
     const struct object *o = NULL;
     struct offer offer;
 
-    while (!pool && (o = next_offer(b, s, o, &offer))) {
-        for (size_t i = 0; !pool && i < offer.host_count; i++)
-            pool = pool_of(b, s->ns, offer.hosts[i], offer.port);
-    }
+    if (in->offer)
+        return pool_of_offer(b, s, in->offer, in->offered_port);
+    pool = pool_of(b, s->ns, s->fqdn, s->service_port);
+    while (!pool && (o = compile_next_offer(b, s, o, &offer)))
+        pool = pool_of_offer(b, s, &offer, offer.port);
     return pool;
 }

@@ -89,6 +89,11 @@ struct str model_service_key(struct arena *a, struct str ns, struct str fqdn)
     return arena_printf(a, "%.*s/%.*s", STR_ARG(ns), STR_ARG(fqdn));
 }
 
+uint16_t model_target(const struct local_service *s, uint16_t number, uint16_t target)
+{
+    return number == s->service_port ? s->port : target;
+}
+
 struct addr model_service_address(const struct local_service *s, const struct addr *host)
 {
     struct addr at = s->listen.family && !addr_is_any(&s->listen) ? s->listen : *host;

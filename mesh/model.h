@@ -28,6 +28,7 @@ struct service_port {
     struct str name;      /* "http", unique within the service */
     struct str protocol;  /* Istio's word, upper case: HTTP, TCP, GRPC, ...; empty: sniffed */
     bool is_plain;        /* of a workload: its PeerAuthentication disables mTLS on this port */
+    bool is_anothers;     /* of a workload: another one of its host has that port; clients must not come here for it */
 };
 
 /* A name, its ports and its virtual addresses. */
@@ -175,4 +176,6 @@ struct str model_fqdn(struct arena *a, struct str host, struct str ns, struct st
 struct str model_gateway_ref(struct arena *a, struct str ref, struct str ns);
 /* Where peers dial a service of the host with this address. Port 0. */
 struct addr model_service_address(const struct local_service *s, const struct addr *host);
+/* Where the workload listens for a port of a service: what it registered for that number, else what the service says. */
+uint16_t model_target(const struct local_service *s, uint16_t number, uint16_t target);
 struct str model_service_key(struct arena *a, struct str ns, struct str fqdn);

@@ -222,6 +222,7 @@ static void write_ports(struct buf *b, const struct service_port *ports, size_t 
         write_number(b, "targetPort", ports[i].target_port);
         write_member(b, "protocol", ports[i].protocol);
         write_flag(b, "plain", ports[i].is_plain);
+        write_flag(b, "anothers", ports[i].is_anothers);
         buf_addc(b, '}');
     }
     buf_addc(b, ']');
@@ -347,7 +348,8 @@ static bool read_ports(const struct node *n, struct arena *a, struct service_por
     for (const struct node *p = list ? list->first : NULL; p; p = p->next, i++) {
         ports[i] = (struct service_port){.name = node_text(p, "name"),
                                          .protocol = node_text(p, "protocol"),
-                                         .is_plain = node_is_true(p, "plain")};
+                                         .is_plain = node_is_true(p, "plain"),
+                                         .is_anothers = node_is_true(p, "anothers")};
         if (!read_port(p, "number", &ports[i].number) ||
             !read_port(p, "targetPort", &ports[i].target_port))
             return false;

@@ -106,6 +106,20 @@ def test_a_service_that_selects_workloads_limits_them(m, clean):
     assert len([a for a in answers if a.status == 503]) >= 4 and {a.status for a in answers} == {200, 503}
 
 
+def test_further_ports_of_a_service_are_taken_in_by_its_host(m, clean):
+    m.apply("apiVersion: v1\nkind: Service\nmetadata: {name: bank}\nspec:\n  selector: {app: bank}\n"
+            "  ports: [{name: http, port: 8081}, {name: http-admin, port: 90, targetPort: 8099}, {name: http-safe, port: 91, targetPort: 8082}]\n" +
+            web_policy("{portLevelSettings: [{port: {number: 90}, connectionPool: {tcp: {maxConnections: 1}, "
+                       "http: {http1MaxPendingRequests: 1}}}]}").replace("web", "bank"))
+    answer = m["client"].http("http://bank:90/")
+    assert answer.status == 200 and answer.json()["app"] == "secret"
+    assert "sa/client" in dict(lower(answer.json()["headers"]))["x-forwarded-client-cert"]
+    answers = m["outsider"].many(f"http://{m['vault'].ip4}:8099/delay/0.2", 24, threads=6)
+    assert len([a for a in answers if a.status == 503]) >= 4 and {a.status for a in answers} == {200, 503}
+    assert m["client"].http("http://bank:8081/").json()["app"] == "bank"
+    assert m["client"].http("http://bank:91/").status == 503  # nobody's: that port is another service's
+
+
 def test_a_rule_for_other_namespaces_holds_in_its_own(m, clean):
     m.apply(web_policy("{connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}}") + "  exportTo: [elsewhere]\n")
     answers = m["client"].many("http://web:8080/delay/0.2", 24, threads=6)

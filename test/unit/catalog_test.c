@@ -118,6 +118,29 @@ TEST(a_service_document_selects_registered_workloads_of_its_namespace)
     world_done(&w);
 }
 
+TEST(a_port_of_another_workload_of_the_host_is_that_ones)
+{
+    struct world w;
+
+    world_init(&w, "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\n"
+                   "spec:\n  selector: {app: web}\n  ports: [{name: http, port: 80}, {name: metrics, port: 81}, {name: own, port: 82}]\n");
+    registered(&w, "shop", "web", "10.0.0.1", 80, 80, "app=web");
+    registered(&w, "shop", "web-metrics", "10.0.0.1", 81, 81, "app=web");
+    registered(&w, "shop", "far", "10.0.0.2", 82, 82, "app=far");
+    build(&w);
+    for (size_t i = 0; i < w.c.workload_count; i++) {
+        const struct workload *x = w.c.workloads[i];
+
+        if (!str_eq(x->service, STR("shop/web.shop.svc.cluster.local")))
+            continue;
+        CHECK_INT(x->port_count, 3);
+        CHECK(x->ports[0].is_anothers == str_eq(x->name, STR("web-metrics")));
+        CHECK(x->ports[1].is_anothers == str_eq(x->name, STR("web")));
+        CHECK(!x->ports[2].is_anothers);
+    }
+    world_done(&w);
+}
+
 TEST(a_workload_of_the_service_itself_is_not_counted_twice)
 {
     struct world w;
@@ -664,7 +687,8 @@ TEST(the_host_of_a_service_gets_the_rules_of_all_services_that_it_offers)
                                                              .port = 9080,
                                                              .labels = labels_of(&w, "app=reviews")};
     CHECK_TEXT(seen(&w), "object/DestinationRule/shop/by-entry object/DestinationRule/shop/by-name "
-                         "object/DestinationRule/shop/by-service object/Service/shop/front object/ServiceEntry/shop/e");
+                         "object/DestinationRule/shop/by-service object/Service/shop/front "
+                         "object/Service/shop/other-port object/ServiceEntry/shop/e");
     CHECK(sees_service(&w, "shop/front.shop.svc.cluster.local"));
     world_done(&w);
 }

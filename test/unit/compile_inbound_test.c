@@ -46,6 +46,58 @@ TEST(an_application_is_asked_in_its_own_version_whatever_travels_between_hosts)
     world_done(&w);
 }
 
+static void offer_ports(struct world *w)
+{
+    start(w);
+    world_local(w, "default", "b", 80, "http", "app=b");
+    world_local(w, "default", "x", 9000, "http", "app=x");
+    world_service(w, "default", "front", "10.1.0.2", "http:HTTP:8001,db:TCP:8002:5432");
+    world_apply(w, "apiVersion: v1\nkind: Service\nmetadata: {name: front, namespace: default}\nspec: {selector: {app: b}, ports: ["
+                   "{name: http, port: 8001}, {name: tcp-db, port: 8002, targetPort: 5432}, {name: http-x, port: 9000}, "
+                   "{name: tcp-ssh, port: 22}, {name: tcp-agent, port: 15000}, {name: tcp-gate, port: 8080}]}\n");
+}
+
+TEST(ports_that_documents_add_to_a_workload_are_taken_in)
+{
+    static const uint16_t own[] = {15000};
+    struct world w;
+
+    offer_ports(&w);
+    world_local(&w, "edge", "edge", 0, "", "gw=edge");
+    gateway(&w, "edge", "g", 1, "[{port: {number: 8080, name: http, protocol: HTTP}, hosts: ['*']}]");
+    w.self.own_ports = own;
+    w.self.own_port_count = 1;
+    destination_rule(&w, "default", "front", 1,
+                     "{host: front, trafficPolicy: {portLevelSettings: [{port: {number: 8001}, connectionPool: {http: "
+                     "{http2MaxRequests: 7}}}, {port: {number: 8002}, connectionPool: {tcp: {maxConnections: 8}}}]}}");
+    world_compile(&w);
+    CHECK_INT(snapshot_inbound(w.s, 8001)->protocol, APP_HTTP);
+    CHECK_STR(snapshot_inbound(w.s, 8001)->identity, "spiffe://cluster.local/ns/default/sa/b");
+    CHECK_INT(snapshot_cluster(w.s, STR("inbound|8001||"))->limits.requests, 7);
+    CHECK_INT(snapshot_cluster(w.s, STR("inbound|8001||"))->local.port, 8001);
+    CHECK_INT(snapshot_inbound(w.s, 5432)->protocol, APP_TCP);
+    CHECK_INT(snapshot_cluster(w.s, STR("inbound|5432||"))->limits.connections, 8);
+    CHECK_STR(snapshot_inbound(w.s, 9000)->identity, "spiffe://cluster.local/ns/default/sa/x");
+    CHECK(!snapshot_inbound(w.s, 22) && !snapshot_inbound(w.s, 15000) && !snapshot_inbound(w.s, 8080));
+    world_done(&w);
+}
+
+TEST(ports_that_documents_add_are_not_taken_where_a_sidecar_lists_them_or_nothing_is_redirected)
+{
+    struct world w;
+
+    offer_ports(&w);
+    w.self.is_uncaptured = true;
+    world_compile(&w);
+    CHECK(snapshot_inbound(w.s, 80) && !snapshot_inbound(w.s, 8001));
+    w.self.is_uncaptured = false;
+    world_apply(&w, "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s, namespace: default}\n"
+                    "spec: {ingress: [{port: {number: 5432, protocol: TCP, name: db}}]}\n");
+    world_compile(&w);
+    CHECK(snapshot_inbound(w.s, 5432) && !snapshot_inbound(w.s, 8001));
+    world_done(&w);
+}
+
 TEST(inbound_tcp_is_tunnelled_and_unknown_protocols_get_both)
 {
     struct world w;

@@ -191,8 +191,8 @@ static struct addr ip(const char *text)
 TEST(a_service_comes_back_with_every_member)
 {
     struct service_port ports[] = {
-        {80,   9080, STR("http"), STR("HTTP"), false},
-        {3306, 3306, STR("db"),   STR_NONE,    false}
+        {80,   9080, STR("http"), STR("HTTP"), false, false},
+        {3306, 3306, STR("db"),   STR_NONE,    false, false}
     };
     struct addr addresses[] = {ip("10.0.0.7"), ip("fd00::7")};
     const struct service s = {.ns = STR("shop"),
@@ -244,7 +244,7 @@ TEST(a_service_comes_back_with_every_member)
 TEST(endpoints_come_back_and_say_that_the_service_is_complete)
 {
     struct service_port ports[] = {
-        {0, 9081, STR("http"), STR("HTTP"), true}
+        {0, 9081, STR("http"), STR("HTTP"), true, true}
     };
     struct label labels[] = {
         {STR("app"),     STR("reviews")},
