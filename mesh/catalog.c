@@ -141,6 +141,13 @@ static void find_places(struct build *b)
     }
 }
 
+/* Does its PeerAuthentication take no mutual TLS there? */
+static bool is_plain(struct build *b, const struct workload *w, uint16_t port)
+{
+    return catalog_mtls_mode(b->in->objects, b->in->object_count, b->in->root_namespace, w->ns, &w->labels, port) ==
+           MTLS_DISABLE;
+}
+
 /* A registered workload as an endpoint of `service`, with the ports under the names the service
  * gives them. */
 static void add_registered(struct build *b, const struct service *s, const struct registered *r)
@@ -164,13 +171,11 @@ static void add_registered(struct build *b, const struct service *s, const struc
     for (size_t i = 0; i < s->port_count; i++) {
         uint16_t target = model_target(svc, s->ports[i].number, s->ports[i].target_port);
         bool is_anothers = target != svc->port && map_get(&b->places, place(b, r, target));
-        int mode = catalog_mtls_mode(b->in->objects, b->in->object_count, b->in->root_namespace,
-                                     w->ns, &w->labels, target);
 
         w->ports[w->port_count++] = (struct service_port){.name = s->ports[i].name,
                                                           .target_port = target,
                                                           .protocol = s->ports[i].protocol,
-                                                          .is_plain = mode == MTLS_DISABLE,
+                                                          .is_plain = is_plain(b, w, target),
                                                           .is_anothers = is_anothers};
     }
 }
@@ -324,8 +329,10 @@ static void add_entry(struct build *b, const struct service *s, const struct ser
             if (str_eq(we->ports[k].key, s->ports[i].name))
                 target = (uint16_t)we->ports[k].value;
         }
-        w->ports[w->port_count++] = (struct service_port){
-            .name = s->ports[i].name, .target_port = target, .protocol = s->ports[i].protocol};
+        w->ports[w->port_count++] = (struct service_port){.name = s->ports[i].name,
+                                                          .target_port = target,
+                                                          .protocol = s->ports[i].protocol,
+                                                          .is_plain = is_plain(b, w, target)};
     }
 }
 

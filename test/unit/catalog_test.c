@@ -499,6 +499,20 @@ TEST(rules_of_hosts_that_no_service_has_come_unasked)
     world_done(&w);
 }
 
+TEST(a_workload_entry_without_mutual_tls_is_marked_too)
+{
+    struct world w;
+
+    world_init(&w, ENTRY("db", "  hosts: [db.mesh]\n  location: MESH_INTERNAL\n  resolution: STATIC\n"
+                               "  ports: [{name: tcp, number: 5432, protocol: TCP}]\n  workloadSelector: {labels: {app: reviews}}\n")
+                   "---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: vm, namespace: shop}\n"
+                   "spec: {address: 192.0.2.9, labels: {app: reviews, security.istio.io/tlsMode: istio}, serviceAccount: db}\n"
+                       POLICY("app", "shop", "1", ON_APP("mtls: {mode: DISABLE}")));
+    build(&w);
+    CHECK_TEXT(endpoints(&w, "shop/db.mesh"), "192.0.2.9:5432!");
+    world_done(&w);
+}
+
 #define GATE                                                                                       \
     "{selector: {istio: edge}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: " \
     "[\"*\"]}]}"
