@@ -102,6 +102,16 @@ struct addr model_service_address(const struct local_service *s, const struct ad
     return at;
 }
 
+/* Of several gateways, where no service stands beside them: theirs, if it is one; else that of the host. */
+static struct str namespace_of_gateways(const struct local_service *services, size_t count, struct str ns)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!services[i].is_gateway || !str_eq(services[i].ns, services[0].ns))
+            return ns;
+    }
+    return count ? services[0].ns : ns;
+}
+
 struct caller model_caller(const struct local_service *services, size_t count, struct str ns)
 {
     static const struct labels none;
@@ -120,6 +130,6 @@ struct caller model_caller(const struct local_service *services, size_t count, s
         one = gateway;
     else if (count - gateways != 1)
         one = NULL;
-    return (struct caller){one, one ? one->ns : ns, one ? &one->labels : &none,
+    return (struct caller){one, one ? one->ns : namespace_of_gateways(services, count, ns), one ? &one->labels : &none,
                            gateways && count == gateways};
 }

@@ -103,7 +103,8 @@ struct self {
     size_t own_port_count;
 };
 
-/* Whose the calls of a host are, for rules: those of the one service, if there is exactly one; the host's own otherwise. */
+/* Whose the calls of a host are, for rules: those of the one service, or else gateway, if there is exactly one; the host's own
+ * otherwise, in the namespace of its gateways where there is nothing else. */
 struct caller {
     const struct local_service *service; /* NULL: the host itself */
     struct str ns;

@@ -137,6 +137,21 @@ TEST(gateways_on_one_port_share_its_table_and_rules_can_ask_for_one)
     world_done(&w);
 }
 
+TEST(several_gateways_of_one_namespace_obey_its_destination_rules)
+{
+    struct world w;
+
+    start_edge(&w);
+    world_local(&w, "edge", "other-edge", 0, "", "gw=other");
+    destination_rule(&w, "edge", "own", 1, "{host: b.default.svc.cluster.local, trafficPolicy: {connectionPool: {tcp: {maxConnections: 3}}}}");
+    world_compile(&w);
+    CHECK_INT(world_cluster(&w, "80||b.default")->limits.connections, 3);
+    world_local(&w, "elsewhere", "third", 0, "", "gw=third");
+    world_compile(&w);
+    CHECK_INT(world_cluster(&w, "80||b.default")->limits.connections, 0);
+    world_done(&w);
+}
+
 TEST(a_gateway_route_to_a_service_that_is_not_here_yet_is_pending)
 {
     struct world w;
