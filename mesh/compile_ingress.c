@@ -1,6 +1,6 @@
 /* Which ports of this host are taken in for a service: the registered one with those that Services and ServiceEntries have
- * besides, or those that the Sidecar of the workload lists in their place. A registered port that such a list leaves out still comes through the agent, under the same mutual TLS, but as
- * opaque bytes; Istio's proxies hand it on likewise (fields.md 4.3, InboundPassthroughCluster). */
+ * besides, or those that the Sidecar of the workload lists in their place. What such a list leaves out still comes through
+ * the agent, under the same mutual TLS, but as opaque bytes; Istio's proxies hand it on likewise (fields.md 4.3, InboundPassthroughCluster). */
 #include "mesh/compile_parts.h"
 
 #include "mesh/catalog.h"
@@ -157,6 +157,12 @@ static bool has_gateway_port(const struct build *b, uint16_t port)
     return false;
 }
 
+/* Of a port that the Sidecar, if it lists any, leaves out. */
+static struct str protocol_beside(const struct taking *t, struct str protocol)
+{
+    return t->spec && t->spec->ingress_count ? STR("TCP") : protocol;
+}
+
 /* Clients come there with the mesh's TLS, which the application does not speak. */
 static void take_offered(struct taking *t, const struct offer *offer, const struct service_port *p)
 {
@@ -164,14 +170,15 @@ static void take_offered(struct taking *t, const struct offer *offer, const stru
     uint16_t target = model_target(s, p->number, p->target_port);
     struct inbound one = {.service = s,
                           .port = target,
-                          .protocol = p->protocol,
+                          .protocol = protocol_beside(t, p->protocol),
                           .app = with_port(s->app, target),
                           .pool = t->spec ? t->spec->inbound_connection_pool : NULL,
                           .offer = offer,
                           .offered_port = p->number};
 
-    if (target == s->port || target == SSH_PORT || is_anothers(t, target) || has_own_port(t->b->self, target) ||
-        has_gateway_port(t->b, target))
+    if (target == s->port || target == SSH_PORT || (t->spec && lists_port(t->spec, target)) || is_anothers(t, target))
+        return;
+    if (has_own_port(t->b->self, target) || has_gateway_port(t->b, target))
         return;
     (void)compile_take_in(t->b, &one); /* what an older document has already stays as that says */
 }
@@ -192,19 +199,17 @@ void compile_inbound(struct build *b, const struct local_service *s)
 {
     struct taking t = {.b = b, .service = s};
     const char *why;
-    struct inbound registered = {
-        .service = s, .port = s->port, .protocol = s->protocol, .listen = s->listen, .app = s->app};
+    struct inbound registered = {.service = s, .port = s->port, .listen = s->listen, .app = s->app};
 
     t.from = scope_sidecar(b->c->objects, b->c->object_count, b->c->root_namespace, s->ns, &s->labels);
     t.spec = t.from ? t.from->spec : NULL;
     for (size_t i = 0; t.spec && i < t.spec->ingress_count; i++)
         take_ingress(&t, &t.spec->ingress[i]);
+    if (!b->self->is_uncaptured)
+        take_offers(&t);
     if (t.spec && lists_port(t.spec, s->port))
         return;
-    if (t.spec && t.spec->ingress_count)
-        registered.protocol = STR("TCP");
-    else if (!b->self->is_uncaptured)
-        take_offers(&t);
+    registered.protocol = protocol_beside(&t, s->protocol);
     registered.pool = t.spec ? t.spec->inbound_connection_pool : NULL;
     why = compile_take_in(b, &registered);
     if (why)

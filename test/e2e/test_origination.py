@@ -161,3 +161,72 @@ def test_a_server_on_the_list_is_not_called(m, clean, folder):
     wait_until("the server is not called", lambda: m["client"].http(f"http://{HOST}/").status == 503)
     revoked(folder, [], folder / "good.crl", "good")
     wait_until("the server is called again", lambda: m["client"].http(f"http://{HOST}/").status == 200)
+
+
+def test_out_through_one_of_two_gateways_of_a_host(m, clean, folder):
+    """Istio's task for egress: the mesh's TLS to the gateway, and the gateway's own certificate to the outside."""
+    out = m.host("out")
+    for name in ("ingress", "egress"):
+        out.service(f"istio-{name}gateway", 0, kind="gateway", namespace="istio-system", label_istio=f"{name}gateway")
+    out.join()
+    gateway_host = "istio-egressgateway.istio-system.svc.cluster.local"
+    m.apply(f"""apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: egress, namespace: istio-system}}
+spec:
+  hosts: [{gateway_host}]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{{number: 80, name: http, protocol: HTTP}}]
+  endpoints: [{{address: {out.ip4}, serviceAccount: istio-egressgateway}}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: api}}
+spec:
+  hosts: [{HOST}]
+  resolution: STATIC
+  ports: [{{number: 80, name: http, protocol: HTTP}}, {{number: 443, name: tls, protocol: HTTP, targetPort: 8444}}]
+  endpoints: [{{address: {m['outside'].ip4}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: out}}
+spec:
+  selector: {{istio: egressgateway}}
+  servers:
+  - port: {{number: 80, name: https-for-tls-origination, protocol: HTTPS}}
+    hosts: [{HOST}]
+    tls: {{mode: ISTIO_MUTUAL}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: to-the-gateway}}
+spec:
+  host: {gateway_host}
+  subsets:
+  - name: api
+    trafficPolicy: {{portLevelSettings: [{{port: {{number: 80}}, tls: {{mode: ISTIO_MUTUAL, sni: {HOST}}}}}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: outside, namespace: istio-system}}
+spec:
+  host: {HOST}
+  trafficPolicy: {{portLevelSettings: [{{port: {{number: 443}}, tls: {{mode: MUTUAL, credentialName: shown, sni: {HOST}}}}}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: api}}
+spec:
+  hosts: [{HOST}]
+  gateways: [out, mesh]
+  http:
+  - match: [{{gateways: [mesh], port: 80}}]
+    route: [{{destination: {{host: {gateway_host}, subset: api, port: {{number: 80}}}}}}]
+  - match: [{{gateways: [out], port: 80}}]
+    route: [{{destination: {{host: {HOST}, port: {{number: 443}}}}}}]
+""" + credential("shown", caCertificates=folder / "good.pem", certificate=folder / "client.crt", privateKey=folder / "client.key")
+            .replace("{name: shown}", "{name: shown, namespace: istio-system}"))
+    told = m.wait_service(m["client"], f"http://{HOST}/").json()
+    assert told["app"] == "mutual" and told["peer"].endswith(out.ip4) and "client" in told["client"] and told["sni"] == HOST

@@ -82,7 +82,7 @@ TEST(ports_that_documents_add_to_a_workload_are_taken_in)
     world_done(&w);
 }
 
-TEST(ports_that_documents_add_are_not_taken_where_a_sidecar_lists_them_or_nothing_is_redirected)
+TEST(ports_that_documents_add_are_bytes_where_a_sidecar_lists_others_and_not_taken_where_nothing_is_redirected)
 {
     struct world w;
 
@@ -92,9 +92,10 @@ TEST(ports_that_documents_add_are_not_taken_where_a_sidecar_lists_them_or_nothin
     CHECK(snapshot_inbound(w.s, 80) && !snapshot_inbound(w.s, 8001));
     w.self.is_uncaptured = false;
     world_apply(&w, "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s, namespace: default}\n"
-                    "spec: {ingress: [{port: {number: 5432, protocol: TCP, name: db}}]}\n");
+                    "spec: {ingress: [{port: {number: 5432, protocol: HTTP, name: db}}]}\n");
     world_compile(&w);
-    CHECK(snapshot_inbound(w.s, 5432) && !snapshot_inbound(w.s, 8001));
+    CHECK_INT(snapshot_inbound(w.s, 5432)->protocol, APP_HTTP);
+    CHECK_INT(snapshot_inbound(w.s, 8001)->protocol, APP_TCP);
     world_done(&w);
 }
 
