@@ -28,13 +28,19 @@ static bool is_unreserved(int c)
            (c > 0 && strchr("-._~", c));
 }
 
+/* No path may hold them as they are (RFC 3986 3.3); where paths are cleaned, Envoy escapes them. */
+static bool is_escaped_later(char c)
+{
+    return c != '\0' && strchr("\"<>^`{|}", c);
+}
+
 /* Most paths are in order already. */
 static bool is_plain(struct str s)
 {
     for (size_t i = 0; i < s.n; i++) {
         char c = s.p[i];
 
-        if (c == '%' || c == '\\' || (c == '/' && i + 1 < s.n && (s.p[i + 1] == '/' || s.p[i + 1] == '.')))
+        if (c == '%' || c == '\\' || is_escaped_later(c) || (c == '/' && i + 1 < s.n && (s.p[i + 1] == '/' || s.p[i + 1] == '.')))
             return false;
     }
     return true;
@@ -52,10 +58,12 @@ static size_t parent(const char *p, size_t start)
     return i;
 }
 
+#define NO_STRAY SIZE_MAX
+
 struct writing {
     char *p;
     size_t n, segment; /* where the last segment begins: behind its '/' */
-    bool merge;
+    size_t stray;      /* where the last '%' stands that begins no escape, or NO_STRAY */
 };
 
 /* A segment is whole: "." and ".." are not kept. */
@@ -71,6 +79,30 @@ static void end_segment(struct writing *w)
         return;
     }
     w->segment = w->n;
+    w->stray = NO_STRAY;
+}
+
+/* What was decoded must not make an escape of a stray '%': whoever decodes next would see another path than the rules did. */
+static void put(struct writing *w, char c)
+{
+    w->p[w->n++] = c;
+    if (w->stray == NO_STRAY || w->n != w->stray + 3)
+        return;
+    if (hex(w->p[w->stray + 1]) >= 0 && hex(c) >= 0) {
+        memmove(w->p + w->stray + 3, w->p + w->stray + 1, 2);
+        memcpy(w->p + w->stray, "%25", 3);
+        w->n += 2;
+    }
+    w->stray = NO_STRAY;
+}
+
+static void put_escaped(struct writing *w, char c)
+{
+    static const char digits[] = "0123456789ABCDEF";
+
+    w->p[w->n++] = '%';
+    w->p[w->n++] = digits[c >> 4];
+    w->p[w->n++] = digits[c & 15];
 }
 
 static void slash(struct writing *w)
@@ -98,12 +130,12 @@ bool path_normalise(enum path_mode mode, struct str path, struct arena *a, struc
 {
     const char *q = path.n ? memchr(path.p, '?', path.n) : NULL;
     struct str only = q ? str_sub(path, 0, (size_t)(q - path.p)) : path;
-    struct writing w = {0};
+    struct writing w = {.stray = NO_STRAY};
 
     *out = path;
     if (mode == PATH_AS_IS || only.n == 0 || only.p[0] != '/' || is_plain(only))
         return true;
-    w.p = arena_alloc(a, path.n + 1);
+    w.p = arena_alloc(a, only.n * 3 + path.n + 1);
     for (size_t i = 0; i < only.n; i++) {
         int c = escaped(only, i), literal = c < 0 ? only.p[i] : c;
 
@@ -112,8 +144,12 @@ bool path_normalise(enum path_mode mode, struct str path, struct arena *a, struc
         if (c < 0 || is_unreserved(c) || (mode == PATH_DECODE && (c == '/' || c == '\\'))) {
             if (literal == '/' || literal == '\\')
                 slash(&w);
+            else if (is_escaped_later((char)literal))
+                put_escaped(&w, (char)literal);
             else
-                w.p[w.n++] = (char)literal;
+                put(&w, (char)literal);
+            if (literal == '%')
+                w.stray = w.n - 1;
         } else {
             memcpy(w.p + w.n, only.p + i, 3);
             w.n += 3;

@@ -3,6 +3,8 @@
  * Source:  Istio's pathNormalization (fields.md 4.10). BASE resolves "." and "..", decodes escapes of letters, digits and
  *          "-._~", and makes "\" a "/". MERGE also makes one "/" of several. DECODE first decodes %2F and %5C, too. Nothing
  *          is decoded twice.
+ *          What it makes is made the same by another run: a '%' that would begin an escape of decoded bytes becomes %25, and
+ *          "<>^`{|}, which no path may hold, are escaped, as Envoy does.
  * Threads: any. A pure function; the result is `path` itself where nothing changes, else lies in `a`.
  */
 #pragma once

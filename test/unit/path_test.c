@@ -45,6 +45,53 @@ TEST(what_is_no_escape_stays_and_nothing_is_decoded_twice)
     check_path(PATH_BASE, "/%c3%a4", "/%c3%a4");
 }
 
+TEST(what_was_decoded_makes_no_new_escape)
+{
+    check_path(PATH_BASE, "/%%36%31dmin", "/%2561dmin");
+    check_path(PATH_BASE, "/%%361dmin", "/%2561dmin");
+    check_path(PATH_BASE, "/%6%31dmin", "/%2561dmin");
+    check_path(PATH_BASE, "/%%30%30", "/%2500");
+    check_path(PATH_BASE, "/%%%36%31/x", "/%%2561/x");
+    check_path(PATH_BASE, "/%%32%66", "/%252f");
+    check_path(PATH_DECODE, "/%%32%66", "/%252f");
+    check_path(PATH_BASE, "/%/../6%31", "/61");
+    check_path(PATH_BASE, "/%%7a%31", "/%z1");
+}
+
+TEST(what_no_path_may_hold_is_escaped)
+{
+    check_path(PATH_BASE, "/a\"<>^`{|}b?\"<>", "/a%22%3C%3E%5E%60%7B%7C%7Db?\"<>");
+    check_path(PATH_MERGE, "//{//}", "/%7B/%7D");
+    check_path(PATH_BASE, "/[a]~!$&'()*+,;=:@", "/[a]~!$&'()*+,;=:@");
+    check_path(PATH_AS_IS, "/{a}", "/{a}");
+}
+
+TEST(a_clean_path_stays_as_it_is)
+{
+    static const char alphabet[] = "/.%2fF0613ad\"{\\";
+    static const enum path_mode modes[] = {PATH_BASE, PATH_MERGE, PATH_DECODE};
+    unsigned random = 1;
+
+    for (int i = 0; i < 200000; i++) {
+        char text[16];
+        struct arena a;
+        struct str once, twice;
+        size_t n = 1;
+
+        text[0] = '/';
+        while (n < 3 + (size_t)i % 12) {
+            random = random * 1103515245u + 12345u;
+            text[n++] = alphabet[(random >> 16) % (sizeof(alphabet) - 1)];
+        }
+        arena_init(&a);
+        if (path_normalise(modes[i % 3], (struct str){text, n}, &a, &once)) {
+            if (!path_normalise(modes[i % 3], once, &a, &twice) || !str_eq(once, twice))
+                fail_msg("%.*s becomes %.*s", (int)n, text, STR_ARG(once));
+        }
+        arena_done(&a);
+    }
+}
+
 TEST(slashes_are_merged_and_decoded_where_that_is_asked_for)
 {
     check_path(PATH_BASE, "/a//b", "/a//b");
