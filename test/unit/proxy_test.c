@@ -366,7 +366,7 @@ TEST(a_slow_answer_meets_the_routes_timeout)
     CHECK(has(node_log(&n, log, sizeof(log), " 504 UT response_timeout "), " 504 UT response_timeout "));
     s = plain_snapshot(&n, &o.port, 1, APP_HTTP, &r);
     r->retry = (struct retry_policy){
-        .attempts = 1, .on = RETRY_RESET, .per_try_timeout_ms = 100, .backoff_base_ms = 1};
+        .attempts = 1, .on = RETRY_RESET, .per_try_timeout_ms = 1000, .backoff_base_ms = 1};
     node_apply(&n, s);
     CHECK_INT(get_once(n.outbound, "/hold", &m), 504);
     message_free(&m);
