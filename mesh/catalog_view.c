@@ -203,14 +203,13 @@ static void put_rule_credentials(struct viewing *x, const struct object *o)
     }
 }
 
-/* A namespace obeys all its own rules, whoever else they are for. */
 static void put_destination_rules(struct viewing *x, struct str fqdn)
 {
     struct concerned c = catalog_rules_of(x->all, model_fqdn(&x->arena, fqdn, STR_NONE, x->all->domain));
     const struct object *o;
 
     while ((o = catalog_next_rule(&c))) {
-        if (o->meta.kind->id != KIND_DESTINATION_RULE || !(is_own_namespace(x, o->meta.ns) || exported(x, o)))
+        if (o->meta.kind->id != KIND_DESTINATION_RULE || !exported(x, o))
             continue;
         put_object(x, o);
         put_rule_credentials(x, o);

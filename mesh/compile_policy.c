@@ -18,7 +18,7 @@ struct shelf {
     bool is_inbound;     /* for the service's own host, for which no rule of some callers is */
 };
 
-/* A namespace obeys all its own rules; but the root namespace to itself only those that are private
+/* A namespace obeys first its own rules, as far as they are exported to it; but the root namespace only those that are private
  * to it, as the others come last, for itself as for everybody. */
 static bool rule_usable(const struct build *b, const struct policy_rule *r, const struct shelf *at)
 {
@@ -26,9 +26,9 @@ static bool rule_usable(const struct build *b, const struct policy_rule *r, cons
 
     if (!str_eq(r->object->meta.ns, at->ns) || (at->is_inbound && r->spec->workload_selector))
         return false;
-    if (!at->is_callers_own)
-        return group >= 0;
-    return group == 0 || !str_eq(at->caller, b->c->root_namespace);
+    if (at->is_callers_own && str_eq(at->caller, b->c->root_namespace))
+        return group == 0;
+    return group >= 0;
 }
 
 static bool any_usable(const struct build *b, struct str host, const struct shelf *at)

@@ -120,10 +120,9 @@ def test_further_ports_of_a_service_are_taken_in_by_its_host(m, clean):
     assert m["client"].http("http://bank:91/").status == 503  # nobody's: that port is another service's
 
 
-def test_a_rule_for_other_namespaces_holds_in_its_own(m, clean):
+def test_a_rule_for_other_namespaces_alone_does_not_hold_in_its_own(m, clean):
     m.apply(web_policy("{connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}}") + "  exportTo: [elsewhere]\n")
-    answers = m["client"].many("http://web:8080/delay/0.2", 24, threads=6)
-    assert len([a for a in answers if a.status == 503]) >= 4 and {a.status for a in answers} == {200, 503}
+    assert all(a.status == 200 for a in m["client"].many("http://web:8080/delay/0.1", 24, threads=6))
 
 
 def test_who_may_not_be_refused_waits(m, clean):

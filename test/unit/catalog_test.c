@@ -466,8 +466,8 @@ TEST(rules_go_where_they_are_exported_to)
     w.own[w.viewer.service_count++] =
         (struct local_service){.ns = STR("shop"), .name = STR("x"), .port = 1};
     CHECK_TEXT(seen(&w),
-               "endpoints/" RATINGS " endpoints/" REVIEWS " object/DestinationRule/shop/d object/VirtualService/shop/v");
-    world_done(&w); /* a namespace obeys its own DestinationRules, whoever else they are for */
+               "endpoints/" RATINGS " endpoints/" REVIEWS " object/VirtualService/shop/v");
+    world_done(&w);
 }
 
 TEST(a_service_that_is_not_exported_is_not_seen)
@@ -721,7 +721,7 @@ TEST(what_an_agent_sees_reads_back_as_a_catalog)
     CHECK_INT(catalog_read(&w.seen, &back, &w.docs.findings), 0);
     CHECK_INT(back.service_count, 3);
     CHECK_INT(back.workload_count, 2);
-    CHECK_INT(back.object_count, 2);
+    CHECK_INT(back.object_count, 1);
     CHECK(map_get(&back.subscribed, STR(REVIEWS)));
     CHECK(map_get(&back.subscribed, STR(RATINGS)));
     CHECK(!map_get(&back.subscribed, STR("shop/details.shop.svc.cluster.local")));

@@ -46,6 +46,8 @@ TEST(the_rule_of_the_callers_namespace_then_the_services_then_the_root)
     w.self.ns = STR("client");
     destination_rule(&w, "istio-system", "r", 1, "{host: '*.local', " SIMPLE("RANDOM") "}");
     CHECK_INT(balance(&w, "80||b.default"), BALANCE_RANDOM);
+    destination_rule(&w, "client", "for-others", 1, "{host: " B_HOST ", exportTo: [elsewhere], " SIMPLE("PASSTHROUGH") "}");
+    CHECK_INT(balance(&w, "80||b.default"), BALANCE_RANDOM);
     destination_rule(&w, "default", "hidden", 1,
                      "{host: b, exportTo: ['.'], " SIMPLE("PASSTHROUGH") "}");
     CHECK_INT(balance(&w, "80||b.default"), BALANCE_RANDOM);
