@@ -379,6 +379,9 @@ void compile_inbound_cluster(struct build *b, const struct inbound *in, struct s
     c->http = compile_http_of(in->protocol);
     c->local = in->app;
     apply_pool(c, in->pool ? in->pool : compile_own_pool(b, in));
-    name_service(c, s->fqdn, s->name, s->ns);
+    if (in->offered)
+        name_service(c, compile_lower(&b->tmp, in->offered->fqdn), in->offered->name, s->ns);
+    else
+        name_service(c, s->fqdn, s->name, s->ns);
     snapshot_add_cluster(b->out, c);
 }

@@ -174,7 +174,8 @@ static void take_offered(struct taking *t, const struct offer *offer, const stru
                           .app = with_port(s->app, target),
                           .pool = t->spec ? t->spec->inbound_connection_pool : NULL,
                           .offer = offer,
-                          .offered_port = p->number};
+                          .offered_port = p->number,
+                          .offered = map_get(&t->b->c->by_service, model_service_key(&t->b->tmp, s->ns, offer->hosts[0]))};
 
     if (target == s->port || target == SSH_PORT || (t->spec && lists_port(t->spec, target)) || is_anothers(t, target))
         return;

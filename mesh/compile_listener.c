@@ -175,15 +175,17 @@ static enum mtls_mode inbound_mode(const struct build *b, const struct inbound *
                                              s->ns, &s->labels, in->port);
 }
 
-static void inbound_who(struct build *b, struct listener *l, const struct local_service *s)
+static void inbound_who(struct build *b, struct listener *l, const struct inbound *in)
 {
+    const struct local_service *s = in->service;
+    const struct service *offered = in->offered;
     struct arena *a = &l->part.arena;
     struct who who;
 
     l->service = arena_str(a, s->key);
     l->identity = arena_str(a, s->identity);
-    l->service_fqdn = arena_str(a, s->fqdn);
-    l->service_name = arena_str(a, s->name);
+    l->service_fqdn = offered ? compile_lower(a, offered->fqdn) : arena_str(a, s->fqdn);
+    l->service_name = arena_str(a, offered ? offered->name : s->name);
     l->service_ns = arena_str(a, s->ns);
     compile_who_is(&b->tmp, &s->labels, s->name, s->ns, &who);
     compile_listener_who(l, &who);
@@ -209,7 +211,7 @@ const char *compile_take_in(struct build *b, const struct inbound *in)
     compile_version(l, in->protocol);
     l->cluster = arena_str(&l->part.arena, name);
     l->mtls = inbound_mode(b, in);
-    inbound_who(b, l, in->service);
+    inbound_who(b, l, in);
     compile_limits(b, in->service, l);
     if (l->protocol != APP_TCP)
         inbound_table(b, l, name, name, in->port);

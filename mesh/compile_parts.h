@@ -253,6 +253,7 @@ struct inbound {
     const struct server_tls *tls; /* what ends here in place of the mesh's; NULL: none. `protocol` is what is within */
     const struct offer *offer; /* the document that has this port; NULL: the registration, or a Sidecar */
     uint16_t offered_port;     /* what clients of that address */
+    const struct service *offered; /* the service of that, for metrics; NULL: that of `service` */
 };
 
 void compile_inbound(struct build *b, const struct local_service *s);

@@ -73,6 +73,8 @@ TEST(ports_that_documents_add_to_a_workload_are_taken_in)
     world_compile(&w);
     CHECK_INT(snapshot_inbound(w.s, 8001)->protocol, APP_HTTP);
     CHECK_STR(snapshot_inbound(w.s, 8001)->identity, "spiffe://cluster.local/ns/default/sa/b");
+    CHECK_STR(snapshot_inbound(w.s, 8001)->service_fqdn, "front.default.svc.cluster.local");
+    CHECK_STR(snapshot_cluster(w.s, STR("inbound|8001||"))->service_name, "front");
     CHECK_INT(snapshot_cluster(w.s, STR("inbound|8001||"))->limits.requests, 7);
     CHECK_INT(snapshot_cluster(w.s, STR("inbound|8001||"))->local.port, 8001);
     CHECK_INT(snapshot_inbound(w.s, 5432)->protocol, APP_TCP);
