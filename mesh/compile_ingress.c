@@ -1,6 +1,7 @@
 /* Which ports of this host are taken in for a service: the registered one with those that Services and ServiceEntries have
  * besides, or those that the Sidecar of the workload lists in their place. What such a list leaves out still comes through
- * the agent, under the same mutual TLS, but as opaque bytes; Istio's proxies hand it on likewise (fields.md 4.3, InboundPassthroughCluster). */
+ * the agent, under the same mutual TLS, but as opaque bytes; Istio's proxies hand it on likewise (fields.md 4.3,
+ * InboundPassthroughCluster). */
 #include "mesh/compile_parts.h"
 
 #include "mesh/catalog.h"

@@ -123,7 +123,8 @@ TEST(a_port_of_another_workload_of_the_host_is_that_ones)
     struct world w;
 
     world_init(&w, "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\n"
-                   "spec:\n  selector: {app: web}\n  ports: [{name: http, port: 80}, {name: metrics, port: 81}, {name: own, port: 82}]\n");
+                   "spec:\n  selector: {app: web}\n  ports: [{name: http, port: 80}, {name: metrics, port: 81}, "
+                   "{name: own, port: 82}]\n");
     registered(&w, "shop", "web", "10.0.0.1", 80, 80, "app=web");
     registered(&w, "shop", "web-metrics", "10.0.0.1", 81, 81, "app=web");
     registered(&w, "shop", "far", "10.0.0.2", 82, 82, "app=far");
@@ -487,13 +488,14 @@ TEST(a_service_that_is_not_exported_is_not_seen)
 
 TEST(rules_of_hosts_that_no_service_has_come_unasked)
 {
+    static const char docs[] = NOTHING RULE("VirtualService", "known", "shop", ROUTE("reviews", "details"))
+        RULE("VirtualService", "nobodys", "shop", ROUTE("old.example.com", "ratings"))
+        RULE("VirtualService", "wild", "shop", ROUTE("'*.example.com'", "ratings"))
+        RULE("VirtualService", "private", "shop", "{hosts: [a.example.com], exportTo: [.], " TO_RATINGS "}")
+        RULE("VirtualService", "edge", "shop", "{hosts: [b.example.com], gateways: [shop/edge], " TO_RATINGS "}");
     struct world w;
 
-    world_init(&w, NOTHING RULE("VirtualService", "known", "shop", ROUTE("reviews", "details"))
-                       RULE("VirtualService", "nobodys", "shop", ROUTE("old.example.com", "ratings"))
-                           RULE("VirtualService", "wild", "shop", ROUTE("'*.example.com'", "ratings"))
-                               RULE("VirtualService", "private", "shop", "{hosts: [a.example.com], exportTo: [.], " TO_RATINGS "}")
-                                   RULE("VirtualService", "edge", "shop", "{hosts: [b.example.com], gateways: [shop/edge], " TO_RATINGS "}"));
+    world_init(&w, docs);
     two_services(&w);
     CHECK_TEXT(seen(&w), "endpoints/" RATINGS " object/VirtualService/shop/nobodys object/VirtualService/shop/wild");
     world_done(&w);
@@ -504,7 +506,8 @@ TEST(a_workload_entry_without_mutual_tls_is_marked_too)
     struct world w;
 
     world_init(&w, ENTRY("db", "  hosts: [db.mesh]\n  location: MESH_INTERNAL\n  resolution: STATIC\n"
-                               "  ports: [{name: tcp, number: 5432, protocol: TCP}]\n  workloadSelector: {labels: {app: reviews}}\n")
+                               "  ports: [{name: tcp, number: 5432, protocol: TCP}]\n"
+                               "  workloadSelector: {labels: {app: reviews}}\n")
                    "---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: vm, namespace: shop}\n"
                    "spec: {address: 192.0.2.9, labels: {app: reviews, security.istio.io/tlsMode: istio}, serviceAccount: db}\n"
                        POLICY("app", "shop", "1", ON_APP("mtls: {mode: DISABLE}")));

@@ -143,7 +143,8 @@ TEST(several_gateways_of_one_namespace_obey_its_destination_rules)
 
     start_edge(&w);
     world_local(&w, "edge", "other-edge", 0, "", "gw=other");
-    destination_rule(&w, "edge", "own", 1, "{host: b.default.svc.cluster.local, trafficPolicy: {connectionPool: {tcp: {maxConnections: 3}}}}");
+    destination_rule(&w, "edge", "own", 1,
+                     "{host: b.default.svc.cluster.local, trafficPolicy: {connectionPool: {tcp: {maxConnections: 3}}}}");
     world_compile(&w);
     CHECK_INT(world_cluster(&w, "80||b.default")->limits.connections, 3);
     world_local(&w, "elsewhere", "third", 0, "", "gw=third");

@@ -52,7 +52,8 @@ static void offer_ports(struct world *w)
     world_local(w, "default", "b", 80, "http", "app=b");
     world_local(w, "default", "x", 9000, "http", "app=x");
     world_service(w, "default", "front", "10.1.0.2", "http:HTTP:8001,db:TCP:8002:5432");
-    world_apply(w, "apiVersion: v1\nkind: Service\nmetadata: {name: front, namespace: default}\nspec: {selector: {app: b}, ports: ["
+    world_apply(w, "apiVersion: v1\nkind: Service\nmetadata: {name: front, namespace: default}\n"
+                   "spec: {selector: {app: b}, ports: ["
                    "{name: http, port: 8001}, {name: tcp-db, port: 8002, targetPort: 5432}, {name: http-x, port: 9000}, "
                    "{name: tcp-ssh, port: 22}, {name: tcp-agent, port: 15000}, {name: tcp-gate, port: 8080}]}\n");
 }

@@ -285,9 +285,10 @@ static uint32_t own_requests(struct world *w)
 
 TEST(limits_at_the_service_are_those_of_its_name_else_of_what_selects_it)
 {
-    static const char entry[] = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a, namespace: default}\n"
-                                "spec: {hosts: [front.example.com], location: MESH_INTERNAL, resolution: STATIC, ports: [{name: http, "
-                                "number: 81, targetPort: 80, protocol: HTTP}], workloadSelector: {labels: {app: b}}}\n";
+    static const char entry[] = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\n"
+                                "metadata: {name: a, namespace: default}\n"
+                                "spec: {hosts: [front.example.com], location: MESH_INTERNAL, resolution: STATIC, ports: ["
+                                "{name: http, number: 81, targetPort: 80, protocol: HTTP}], workloadSelector: {labels: {app: b}}}\n";
     static const char service[] = "apiVersion: v1\nkind: Service\nmetadata: {name: front, namespace: default}\n"
                                   "spec: {selector: {app: b}, ports: [{name: http, port: 82, targetPort: 80}]}\n";
     struct world w;
@@ -298,7 +299,8 @@ TEST(limits_at_the_service_are_those_of_its_name_else_of_what_selects_it)
     world_service(&w, "default", "front.example.com", "10.1.0.3", "http:HTTP:81:80");
     world_apply(&w, entry);
     destination_rule(&w, "default", "of-some-callers", 1,
-                     "{host: b, workloadSelector: {matchLabels: {app: b}}, trafficPolicy: {connectionPool: {http: {http2MaxRequests: 9}}}}");
+                     "{host: b, workloadSelector: {matchLabels: {app: b}}, "
+                     "trafficPolicy: {connectionPool: {http: {http2MaxRequests: 9}}}}");
     CHECK_INT(own_requests(&w), 0);
     destination_rule(&w, "default", "e", 2, "{host: front.example.com, trafficPolicy: {portLevelSettings: [{port: {number: 81}, "
                                             "connectionPool: {http: {http2MaxRequests: 3}}}]}}");
