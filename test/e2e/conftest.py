@@ -77,6 +77,7 @@ def populate(mesh):
     c.join()
     for name, port in (("web", 8080), ("bank", 8081), ("safe", 8082)):
         mesh.wait_service(c, f"http://{name}:{port}/")
+    mesh.wait_apps(c, "http://web:8080/", "web-v1", "web-v2")  # the first answer came from one of them
     return mesh
 
 
