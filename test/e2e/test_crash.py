@@ -240,7 +240,9 @@ def test_kill_9_loses_nothing(capsys):
         for i in (0, 1):
             actors.append(Joiner(s, i, random.Random(rng.random()), Keys(s.dir, i)))
         began = time.monotonic()
-        for number in range(ROUNDS):
+        number, left = 0, None
+        while number < ROUNDS or (not much_happened(left) and number < 4 * ROUNDS):  # a busy machine does less in a round
+            number += 1
             seconds, chosen = arm(s, rng)
             try:
                 one_round(s, actors, seconds)
@@ -257,9 +259,13 @@ def test_kill_9_loses_nothing(capsys):
             except (AssertionError, Failed) as e:
                 raise AssertionError(f"round {number}, killed at {chosen} (WEFT_SEED={SEED}): {e}") from e
         with capsys.disabled():
-            print(f"{ROUNDS} kills, {left.head} revisions, {len(left.hosts)} hosts, {len(left.audit)} audit rows in "
+            print(f"{number} kills, {left.head} revisions, {len(left.hosts)} hosts, {len(left.audit)} audit rows in "
                   f"{time.monotonic() - began:.0f} s ", end="", flush=True)
-        assert left.head > ROUNDS / 4 and len(left.hosts) > ROUNDS / 8, "hardly anything happened"
+        assert much_happened(left), "hardly anything happened"
+
+
+def much_happened(left):
+    return left.head > ROUNDS / 4 and len(left.hosts) > ROUNDS / 8
 
 
 class Keys:
