@@ -126,6 +126,10 @@ def judge(case, answer, heads):
     return None if len(heads) <= case["max_fwd"] else f"passed on {len(heads)}, at most {case['max_fwd']}"
 
 
+def is_quiet():
+    return "\nweft_requests 0\n" in ask(os.environ["WEFT_AGENT_SOCKET"], "GET", "/metrics")[1]
+
+
 def main():
     table, host, port, origin_port = sys.argv[1:]
     origin = Origin(int(origin_port))
@@ -134,7 +138,7 @@ def main():
         case = json.loads(line)
         origin.take()
         answer = exchange((host, int(port)), base64.b64decode(case["raw_b64"]), case["verdict"] == "accept")
-        wait_until("nothing is under way", lambda: "\nweft_requests 0\n" in ask(os.environ["WEFT_AGENT_SOCKET"], "GET", "/metrics")[1])
+        wait_until("nothing is under way", is_quiet)
         time.sleep(0.01)  # the origin takes what the agent sent
         why = judge(case, answer, origin.take())
         if why:

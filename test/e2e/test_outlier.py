@@ -148,7 +148,8 @@ def test_a_fault_story(world):
     flaky.bad = 0
     seen = killed.seen, flaky.seen
     wait_until("both are asked again", lambda: ask(e, 20) == 0 and killed.seen > seen[0] + 5 and flaky.seen > seen[1] + 5, 90)
-    wait_until("nobody is out", lambda: ask(e, 20) == 0 and metric(e, "envoy_cluster_outlier_detection_ejections_active") == 0, 90)
+    active = "envoy_cluster_outlier_detection_ejections_active"
+    wait_until("nobody is out", lambda: ask(e, 20) == 0 and metric(e, active) == 0, 90)
     for i in (killed, flaky):  # each return is told once, however many threads see it
         gone = told(e, "endpoint left out cluster=", i.port)
         assert gone >= 1

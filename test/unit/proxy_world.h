@@ -591,6 +591,14 @@ UNUSED static char *node_log(struct node *n, char *text, size_t max, const char 
     return text;
 }
 
+UNUSED static bool node_logs(struct node *n, char *text, size_t max, const char *want)
+{
+    if (strstr(node_log(n, text, max, want), want))
+        return true;
+    print_error("no \"%s\" in:\n%s\n", want, text);
+    return false;
+}
+
 /* ---- choices: one worker's view of one cluster, without a proxy ---- */
 
 #define CHOICES_MAX 10u
