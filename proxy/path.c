@@ -31,7 +31,19 @@ static bool is_unreserved(int c)
 /* No path may hold them as they are (RFC 3986 3.3); where paths are cleaned, Envoy escapes them. */
 static bool is_escaped_later(char c)
 {
-    return c != '\0' && strchr("\"<>^`{|}", c);
+    switch (c) { /* every character of every path comes by: no strchr */
+    case '"':
+    case '<':
+    case '>':
+    case '^':
+    case '`':
+    case '{':
+    case '|':
+    case '}':
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* Most paths are in order already. */
